@@ -1,0 +1,144 @@
+/**
+ * What daemon/core sees of the world. Every port has one implementation in the daemon (clock and random in
+ * daemon/system.ts, network in daemon/libp2p, store in daemon/store) and may have others in simulations.
+ */
+import type { ProtocolName, Topic } from '../protocol/index.ts';
+
+export interface Clock {
+  /** Wall clock, milliseconds since 1970. */
+  nowMs(): number;
+  /** Never goes back; for ages and timeouts. Milliseconds from an arbitrary start. */
+  monotonicMs(): number;
+  /** Calls once after `delayMs`; does not keep the process alive. */
+  after(delayMs: number, call: () => void): Timer;
+}
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Random {
+  /** Cryptographically strong. */
+  bytes(count: number): Uint8Array;
+  /** 0 <= x < 1, for jitter and choices; not for secrets. */
+  fraction(): number;
+}
+
+export interface Logger {
+  debug(facts: object, message: string): void;
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
+}
+
+/** A private key that can be used but not read. */
+export interface Signer {
+  /** multikey: ed01 ‖ 32 bytes */
+  readonly publicKey: Uint8Array;
+  sign(message: Uint8Array): Uint8Array;
+}
+
+export type StoreWrite =
+  | { readonly type: 'put'; readonly key: Uint8Array; readonly value: Uint8Array }
+  | { readonly type: 'del'; readonly key: Uint8Array };
+
+/** Ordered bytes to bytes. One batch is atomic; with sync it is on disk when the promise resolves. */
+export interface Store {
+  get(key: Uint8Array): Promise<Uint8Array | undefined>;
+  /** Keys with gte <= key < lt in byte order. */
+  range(gte: Uint8Array, lt: Uint8Array): AsyncIterable<readonly [key: Uint8Array, value: Uint8Array]>;
+  batch(writes: readonly StoreWrite[], options: { readonly sync: boolean }): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** One authenticated connection to a peer. A peer may have two (both sides dialled). */
+export interface PeerConnection {
+  /** Unique on this node while it lives. */
+  readonly id: string;
+  /** PeerId text, e.g. 12D3KooW…; authenticated by Noise. */
+  readonly peer: string;
+  readonly direction: 'inbound' | 'outbound';
+  /** multiaddr of the other side as seen from here. */
+  readonly address: string;
+  /** monotonicMs() when it opened. */
+  readonly openedMs: number;
+  /**
+   * SHA-256 over the three recorded Noise frames; equal at both ends and different for each connection.
+   * Undefined where they were not recorded: then no handshake is possible.
+   */
+  readonly channelBinding: Uint8Array | undefined;
+}
+
+/** Whole frames over one stream: unsigned-varint length, then the bytes. */
+export interface FrameStream {
+  readonly connection: PeerConnection;
+  /** Resolves when handed to the transport (back-pressure respected). Errors: timeout, closed, too_large. */
+  send(frame: Uint8Array): Promise<void>;
+  /**
+   * The next frame, or undefined when the other side ended the stream.
+   * Errors: timeout, cancelled, too_large (more than the handler's frameBytesMax), closed.
+   */
+  receive(options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal }): Promise<Uint8Array | undefined>;
+  /** Ends this side in order; never throws. */
+  close(): Promise<void>;
+  /** Resets at once. */
+  abort(reason: string): void;
+}
+
+export interface StreamHandlerOptions {
+  readonly frameBytesMax: number;
+  /** Concurrent inbound streams a connection. */
+  readonly inboundStreamsMax: number;
+  /** True: also peers that are not bound to an organisation may open it. */
+  readonly unbound: boolean;
+}
+
+export type GossipVerdict = 'accept' | 'ignore' | 'reject';
+
+export interface Network {
+  /** Own PeerId text. */
+  readonly peer: string;
+  /** Own multiaddrs, with /p2p/<PeerId>. */
+  addresses(): string[];
+  connections(): PeerConnection[];
+  /** Connects by multiaddr text, or by PeerId text if addresses are known. Errors: unreachable, timeout, cancelled. */
+  dial(target: string, options?: { readonly signal?: AbortSignal }): Promise<PeerConnection>;
+  /** Remembers where a peer was seen, for the peer-maintenance loop and across restarts. */
+  rememberPeer(peer: string, addresses: readonly string[]): void;
+  /** Protocols that identify saw on this peer; empty until identified. */
+  protocolsOf(peer: string): Promise<string[]>;
+  /** Round trip, milliseconds. Errors: unreachable, timeout. */
+  ping(peer: string, options?: { readonly signal?: AbortSignal }): Promise<number>;
+
+  handle(name: ProtocolName, options: StreamHandlerOptions, handler: (stream: FrameStream) => Promise<void>): Promise<void>;
+  /** On this connection, or on any to this peer; never dials. Errors: unreachable, timeout, no_route. */
+  openStream(
+    to: PeerConnection | string,
+    name: ProtocolName,
+    options: { readonly frameBytesMax: number; readonly signal?: AbortSignal },
+  ): Promise<FrameStream>;
+
+  /** Floods a message on a topic; resolves with the number of peers it was handed to (0 when alone). */
+  publish(topic: Topic, message: Uint8Array): Promise<number>;
+  /** The one validator of a topic; must answer within 100 ms or peers are mis-scored. Unbound senders never reach it. */
+  validate(topic: Topic, validator: (message: Uint8Array, from: string) => Promise<GossipVerdict> | GossipVerdict): void;
+
+  /**
+   * A bound peer may use gossip, kad-dht and all streams; an unbound one only what is marked `unbound`, and its
+   * connection is closed `unboundGraceMs` (10 s) after it opened.
+   */
+  setBound(peer: string, bound: boolean): void;
+  isBound(peer: string): boolean;
+  /** Lowers the sender's score as gossip's own rejects do; repeated offences disconnect. */
+  penalise(peer: string, reason: string): void;
+  disconnect(peer: string, reason: string): Promise<void>;
+
+  onConnect(call: (connection: PeerConnection) => void): void;
+  onDisconnect(call: (connection: PeerConnection) => void): void;
+
+  /** Announces in the DHT that this node can answer for the CID (base32 text). Errors: timeout, cancelled. */
+  provide(cid: string, options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Peers that say so, as they are found; ends when the search is exhausted or the signal fires. */
+  providers(cid: string, options: { readonly signal: AbortSignal }): AsyncIterable<{ peer: string; addresses: string[] }>;
+
+  close(): Promise<void>;
+}

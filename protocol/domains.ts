@@ -1,0 +1,44 @@
+/**
+ * Signing contexts, hash prefixes, protocol ids and topic names: whatever must never collide, in one place.
+ * A signature covers `AgentMesh/<kind>/v1` ‖ 0x00 ‖ message, so no signature made for one purpose means anything for another.
+ */
+const ascii = new TextEncoder();
+
+export const SIGNING_CONTEXTS = {
+  didop: 'AgentMesh/didop/v1',
+  delegation: 'AgentMesh/delegation/v1',
+  revocation: 'AgentMesh/revocation/v1',
+  heartbeat: 'AgentMesh/heartbeat/v1',
+  iatp: 'AgentMesh/iatp/v1',
+  login: 'AgentMesh/login/v1',
+} as const;
+export type SigningContext = keyof typeof SIGNING_CONTEXTS;
+
+const prefixes = new Map<string, Uint8Array>(
+  Object.entries(SIGNING_CONTEXTS).map(([kind, text]) => [kind, ascii.encode(`${text}\0`)]),
+);
+
+/** The bytes that are signed: context ‖ 0x00 ‖ message. */
+export function signedBytes(context: SigningContext, message: Uint8Array): Uint8Array {
+  const prefix = prefixes.get(context) as Uint8Array;
+  const out = new Uint8Array(prefix.length + message.length);
+  out.set(prefix, 0);
+  out.set(message, prefix.length);
+  return out;
+}
+
+/** Prefix of the hash over the three Noise frames that binds a handshake to its connection (SPEC "Channel binding"). */
+export const CHANNEL_BINDING_PREFIX: Uint8Array = ascii.encode('AgentMesh/cb/v1\0');
+
+export const DEFAULT_NETWORK = 'agentmesh';
+
+/** A network's name is part of protocol ids and topics, so that networks never mix by accident. */
+export const isNetworkName = (name: string): boolean => /^[a-z0-9][a-z0-9-]{0,31}$/.test(name);
+
+export type ProtocolName = 'sync' | 'iatp' | 'kad';
+export const protocolId = (network: string, name: ProtocolName): string => `/agentmesh/${network}/${name}/1.0.0`;
+
+/** Gossip topics: `rev` revocations, `id` DID operations, `link` delegations. */
+export const TOPICS = ['rev', 'id', 'link'] as const;
+export type Topic = (typeof TOPICS)[number];
+export const topicName = (network: string, topic: Topic): string => `/agentmesh/${network}/${topic}/1`;
