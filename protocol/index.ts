@@ -2,3 +2,28 @@
 export * from './errors.ts';
 export * from './domains.ts';
 export * as limits from './limits.ts';
+export * from './signature.ts';
+export * from './encoding/bytes.ts';
+export { type Cbor, type CborMap, decodeCbor, encodeCbor } from './encoding/cbor.ts';
+export { cidText, digestOf, digestOfCid, Link } from './encoding/cid.ts';
+export * from './encoding/multikey.ts';
+export { decodeVarint, encodeVarint } from './encoding/varint.ts';
+export * from './identity/did.ts';
+export type {
+  Deactivate,
+  DidKind,
+  DidOperation,
+  Genesis,
+  KeyUse,
+  Recover,
+  Rotate,
+  SuccessorOperation,
+  Update,
+} from './identity/operations.ts';
+export { DID_KINDS, KEY_USES } from './identity/operations.ts';
+export { type Capability, domainOf, isCapability, isCapabilityWithin, isCovered, isResource, isResourceWithin, parseCapability } from './delegation/capability.ts';
+export type { Delegation, Rate } from './delegation/link.ts';
+export type { Heartbeat, Revocation, RevocationTarget } from './revocation/revocation.ts';
+export * from './statement/kinds.ts';
+export * from './statement/statement.ts';
+export * from './state/view.ts';

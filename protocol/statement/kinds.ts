@@ -1,0 +1,60 @@
+import type { Checked, Schema } from '../encoding/schema.ts';
+import { delegation } from '../delegation/link.ts';
+import type { SigningContext, Topic } from '../domains.ts';
+import { didOperation } from '../identity/operations.ts';
+import { DELEGATION_BYTES_MAX, DIDOP_BYTES_MAX, EXPIRED_KEEP_SECONDS, HEARTBEAT_BYTES_MAX, REVOCATION_BYTES_MAX } from '../limits.ts';
+import { heartbeat, revocation } from '../revocation/revocation.ts';
+
+/**
+ * One row a kind: its schema, where it travels, how long it lives. A new kind is a file with its schema, a row here,
+ * and its entry in the door (protocol/state).
+ */
+export interface Kind<P> {
+  readonly context: SigningContext;
+  readonly schema: Schema<P>;
+  readonly bytesMax: number;
+  /** Undefined: not gossiped and not in the reconciled set. */
+  readonly topic: Topic | undefined;
+  /** Unix seconds from which it is no longer live; undefined: never. */
+  readonly until: (payload: P) => number | undefined;
+}
+
+const kind = <P>(row: Kind<P>): Kind<P> => row;
+
+export const KINDS = {
+  'didop/v1': kind<Checked<typeof didOperation>>({
+    context: 'didop',
+    schema: didOperation,
+    bytesMax: DIDOP_BYTES_MAX,
+    topic: 'id',
+    until: () => undefined,
+  }),
+  'delegation/v1': kind<Checked<typeof delegation>>({
+    context: 'delegation',
+    schema: delegation,
+    bytesMax: DELEGATION_BYTES_MAX,
+    topic: 'link',
+    until: ({ exp }) => exp + EXPIRED_KEEP_SECONDS,
+  }),
+  'revocation/v1': kind<Checked<typeof revocation>>({
+    context: 'revocation',
+    schema: revocation,
+    bytesMax: REVOCATION_BYTES_MAX,
+    topic: 'rev',
+    until: () => undefined,
+  }),
+  'heartbeat/v1': kind<Checked<typeof heartbeat>>({
+    context: 'heartbeat',
+    schema: heartbeat,
+    bytesMax: HEARTBEAT_BYTES_MAX,
+    topic: undefined,
+    until: ({ iat }) => iat + EXPIRED_KEEP_SECONDS,
+  }),
+} as const;
+
+export type KindName = keyof typeof KINDS;
+export type PayloadOf<K extends KindName> = Checked<(typeof KINDS)[K]['schema']>;
+export type Payload = PayloadOf<KindName>;
+
+export const isKindName = (t: unknown): t is KindName => typeof t === 'string' && Object.hasOwn(KINDS, t);
+export const kindRow = (name: KindName): Kind<Payload> => KINDS[name] as unknown as Kind<Payload>;
