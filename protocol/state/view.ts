@@ -35,7 +35,10 @@ export interface DidState {
   readonly seq: number;
   /** Keys in use now, in the order listed. */
   readonly keys: readonly (readonly [multikey: Uint8Array, uses: readonly KeyUse[]])[];
-  /** Every key ever listed in an admitted operation, by multikey text; uses = all that were ever listed for it. */
+  /**
+   * Every key ever listed in an admitted operation, by toHex(multikey). A current key has the uses listed now, any
+   * other all that were ever listed for it.
+   */
   readonly listed: ReadonlyMap<string, KeyStanding>;
   readonly peers: readonly string[];
   readonly services: readonly (readonly [type: string, endpoint: string])[];

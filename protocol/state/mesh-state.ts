@@ -1,0 +1,585 @@
+/**
+ * Everything that signed statements say, in memory, and the part of the door that needs it (SPEC "The door").
+ *
+ * The door is monotone: it rejects only what the bytes, or operations that they name by id, condemn. Whether a key is
+ * still good, a parent wider or an issuer revoked is judged at use. So all that hold the same statements hold the same
+ * state, whatever the order, and no honest peer is punished for what it could not know.
+ */
+import { compareBytes, toHex } from '../encoding/bytes.ts';
+import { type ErrorCode, isMeshError } from '../errors.ts';
+import { didOfGenesis } from '../identity/did.ts';
+import { controllerKeyOf, DidLog, genesisPath, type Operation, type PathState, successorPath } from '../identity/did-state.ts';
+import type { Genesis, SuccessorOperation } from '../identity/operations.ts';
+import { DID_OPS_A_SEQ_MAX, DIDS_PER_ORGANISATION_MAX, LINKS_PER_ORGANISATION_MAX, REVOCATIONS_A_SEQ_MAX, SKEW_SECONDS } from '../limits.ts';
+import type { IsSignatureValid } from '../signature.ts';
+import { kindRow } from '../statement/kinds.ts';
+import { isOfKind, parseStatement, type Statement, verifySignatures } from '../statement/statement.ts';
+import type { DidState, HeldHeartbeat, MeshView, RevocationTargetKey } from './view.ts';
+
+type Link = Statement<'delegation/v1'>;
+type Revocation = Statement<'revocation/v1'>;
+
+export type Admission =
+  /** In the set now (a heartbeat or private link: held beside it). `evicted` left the set to make room. */
+  | { readonly verdict: 'accept'; readonly evicted: readonly Statement[] }
+  | { readonly verdict: 'ignore'; readonly code: ErrorCode }
+  /** Not held and not refused: run the door again when statements of `waitsFor` (a DID or an operation id) arrive. */
+  | { readonly verdict: 'pending'; readonly waitsFor: string }
+  | { readonly verdict: 'reject'; readonly code: ErrorCode; readonly message: string };
+
+const ignore = (code: ErrorCode): Admission => ({ verdict: 'ignore', code });
+const pending = (waitsFor: string): Admission => ({ verdict: 'pending', waitsFor });
+const reject = (message: string): Admission => ({ verdict: 'reject', code: 'not_entitled', message });
+
+export interface StateLimits {
+  readonly didsPerOrganisation: number;
+  readonly linksPerOrganisation: number;
+  readonly operationsASeq: number;
+  readonly revocationsASeq: number;
+}
+const LIMITS: StateLimits = {
+  didsPerOrganisation: DIDS_PER_ORGANISATION_MAX,
+  linksPerOrganisation: LINKS_PER_ORGANISATION_MAX,
+  operationsASeq: DID_OPS_A_SEQ_MAX,
+  revocationsASeq: REVOCATIONS_A_SEQ_MAX,
+};
+
+/** (epoch, id): the order of reconciliation, in which the lowest stays where places are few. */
+export const compareStatements = (a: Statement, b: Statement): number => a.epoch - b.epoch || compareBytes(a.digest, b.digest);
+
+const targetKey = (target: RevocationTargetKey): string =>
+  'link' in target ? target.link : 'key' in target ? `${target.did} ${toHex(target.key)}` : target.did;
+
+const targetOf = ({ payload: { tgt } }: Revocation): RevocationTargetKey => {
+  if (tgt.link !== undefined) return { link: tgt.link.text };
+  const did = tgt.did as string; // the schema wants one of the two
+  return tgt.key === undefined ? { did } : { did, key: tgt.key };
+};
+
+interface Organisation {
+  /** DIDs that it controls, itself included. */
+  readonly dids: Set<string>;
+  readonly links: Set<Link>;
+  readonly revocations: Map<number, Revocation[]>;
+  /** Numbers that more revocations claim than may stand. */
+  readonly crowded: Set<number>;
+  /** Ids whose chain of prv reaches number 1. */
+  readonly complete: Set<string>;
+  stapled: HeldHeartbeat | undefined;
+  answered: HeldHeartbeat | undefined;
+}
+
+export interface AdmitOptions {
+  /** Whether something pending builds on this operation, which earns it a place among too many siblings. */
+  readonly isAwaited?: (id: string) => boolean;
+  /** For a heartbeat that answers an own nonce: own wall clock when the question was sent. */
+  readonly askedMs?: number;
+}
+
+export class MeshState implements MeshView {
+  revision = 0;
+  readonly #limits: StateLimits;
+  readonly #held = new Map<string, Statement>();
+  readonly #private = new Map<string, Link>();
+  readonly #logs = new Map<string, DidLog>();
+  readonly #organisations = new Map<string, Organisation>();
+  readonly #revocationsByTarget = new Map<string, Revocation[]>();
+  readonly #links = new Map<string, Link>();
+  /** Links and revocations by the DIDs whose logs they need; so that they leave with them. */
+  readonly #needing = new Map<string, Set<Statement>>();
+  /** Live statements by the minute in which they end. */
+  readonly #ending = new Map<number, Set<Statement>>();
+  readonly #merged = new Map<string, { readonly from: DidState; readonly forked: boolean; readonly merged: DidState }>();
+
+  constructor(limits: Partial<StateLimits> = {}) {
+    this.#limits = { ...LIMITS, ...limits };
+  }
+
+  // Reading
+
+  /** Number of live statements in the set. */
+  get size(): number {
+    return this.#held.size;
+  }
+
+  get(id: string): Statement | undefined {
+    return this.#held.get(id) ?? this.#private.get(id);
+  }
+
+  /** Every live statement of the set, in no order. */
+  statements(): Iterable<Statement> {
+    return this.#held.values();
+  }
+
+  /** All links held, public and private. */
+  *links(): Iterable<Link> {
+    yield* this.#links.values();
+    yield* this.#private.values();
+  }
+
+  dids(): Iterable<string> {
+    return this.#logs.keys();
+  }
+
+  didsOf(organisation: string): Iterable<string> {
+    return this.#organisations.get(organisation)?.dids ?? [];
+  }
+
+  didState(did: string): DidState | undefined {
+    const log = this.#logs.get(did);
+    if (log === undefined) return undefined;
+    const { state } = log;
+    const forked = state.kind === 'org' && state.status === 'active' && this.#isRevocationForked(did);
+    const known = this.#merged.get(did);
+    if (known !== undefined && known.from === state && known.forked === forked) return known.merged;
+    const merged: DidState = forked ? { ...state, status: 'frozen' } : state;
+    this.#merged.set(did, { from: state, forked, merged });
+    return merged;
+  }
+
+  /** The DID's admitted operations in order of (seq, id). */
+  operationsOf(did: string): Operation[] {
+    return this.#logs.get(did)?.operations() ?? [];
+  }
+
+  /** The organisation's revocations in order of (seq, id). */
+  revocationsBy(organisation: string): Revocation[] {
+    const all = [...(this.#organisations.get(organisation)?.revocations.values() ?? [])].flat();
+    return all.sort((a, b) => a.payload.seq - b.payload.seq || compareBytes(a.digest, b.digest));
+  }
+
+  /** The live statements of one organisation that are in the set. */
+  statementsOf(organisation: string): Statement[] {
+    const own = this.#organisations.get(organisation);
+    if (own === undefined) return [];
+    return [...own.dids].flatMap<Statement>((did) => this.operationsOf(did)).concat([...own.links], this.revocationsBy(organisation));
+  }
+
+  link(id: string): Link | undefined {
+    return this.#links.get(id) ?? this.#private.get(id);
+  }
+
+  revocationsOf(target: RevocationTargetKey): readonly Revocation[] {
+    const found = this.#revocationsByTarget.get(targetKey(target));
+    return found === undefined ? [] : found.filter((revocation) => this.#counts(revocation));
+  }
+
+  heartbeatsOf(organisation: string, nowMs: number): readonly HeldHeartbeat[] {
+    const own = this.#organisations.get(organisation);
+    if (own === undefined) return [];
+    const state = this.didState(organisation);
+    return [own.answered, own.stapled].filter((held) => {
+      const key = held?.statement.payload.by[0];
+      const standing = key === undefined ? undefined : state?.listed.get(toHex(key));
+      if (standing === undefined || !standing.uses.includes('sign')) return false;
+      return standing.standing === 'current' || (standing.standing === 'grace' && nowMs <= standing.untilSeconds * 1000);
+    }) as HeldHeartbeat[];
+  }
+
+  holdsOperation(did: string, seq: number, id: string): boolean {
+    return this.#logs.get(did)?.path(id)?.seq === seq;
+  }
+
+  holdsRevocations(organisation: string, seq: number, head: string | null): boolean {
+    if (head === null) return seq === 0;
+    const revocation = this.#held.get(head);
+    if (revocation === undefined || !isOfKind(revocation, 'revocation/v1')) return false;
+    return revocation.payload.org === organisation && revocation.payload.seq === seq && this.#organisation(organisation).complete.has(head);
+  }
+
+  // The door
+
+  /** What needs no signature and no look-up of signers. Undefined: go on. */
+  precheck(statement: Statement, nowMs: number): Admission | undefined {
+    if (this.#held.has(statement.id) || this.#private.has(statement.id)) return ignore('duplicate');
+    const nowSeconds = nowMs / 1000;
+    if (statement.payload.iat > nowSeconds + SKEW_SECONDS) return ignore('too_early');
+    const until = kindRow(statement.t).until(statement.payload);
+    return until !== undefined && nowSeconds >= until ? ignore('expired') : undefined;
+  }
+
+  /** The door after the signatures, which the caller has verified. Never throws. */
+  admit(statement: Statement, nowMs: number, options: AdmitOptions = {}): Admission {
+    const early = this.precheck(statement, nowMs);
+    if (early !== undefined) return early;
+    try {
+      if (isOfKind(statement, 'didop/v1')) return this.#admitOperation(statement, options);
+      if (isOfKind(statement, 'delegation/v1')) return this.#admitLink(statement);
+      if (isOfKind(statement, 'revocation/v1')) return this.#admitRevocation(statement);
+      return this.#admitHeartbeat(statement as Statement<'heartbeat/v1'>, options.askedMs);
+    } catch (error) {
+      if (isMeshError(error)) return { verdict: 'reject', code: error.code, message: error.message };
+      throw error;
+    }
+  }
+
+  #admitOperation(operation: Operation, { isAwaited }: AdmitOptions): Admission {
+    const { payload } = operation;
+    if (payload.op === 'genesis') return this.#admitGenesis(operation, payload);
+    const log = this.#logs.get(payload.iss);
+    if (log === undefined) return pending(payload.iss);
+    const prv = log.path(payload.prv.text);
+    if (prv === undefined) return pending(payload.prv.text);
+    const path = successorPath(operation, prv);
+    if (isAwaited?.(operation.id) !== true && !this.#hasPlace(log, operation, path)) return ignore('quota');
+    log.add(operation, path);
+    this.#hold(operation);
+    return { verdict: 'accept', evicted: this.settle(payload.iss, isAwaited) };
+  }
+
+  #admitGenesis(operation: Operation, op: Genesis): Admission {
+    const path = genesisPath(operation);
+    if (op.ctl !== undefined) {
+      const controller = this.#logs.get(op.ctl);
+      if (controller === undefined) return pending(op.ctl);
+      if (controller.state.kind !== 'org') return reject(`Cannot admit a DID: "${op.ctl}" is not an organisation`);
+      if (!controller.isListed(controllerKeyOf(op), 'sign')) return pending(op.ctl);
+    }
+    const own = this.#organisation(op.ctl ?? path.did);
+    const evicted: Statement[] = [];
+    if (own.dids.size >= this.#limits.didsPerOrganisation) {
+      const candidates = [...own.dids].filter((did) => did !== op.ctl).map((did) => (this.#logs.get(did) as DidLog).genesis);
+      const loser = this.#yielding([...candidates, operation], (genesis) => this.#isControllerDead(genesis));
+      if (loser === operation) return ignore('quota');
+      evicted.push(...this.#removeDid(didOfGenesis(loser.id)));
+    }
+    this.#logs.set(path.did, new DidLog(operation, path));
+    own.dids.add(path.did);
+    this.#hold(operation);
+    return { verdict: 'accept', evicted };
+  }
+
+  /** Among siblings of its type the four lowest have a place, and those that others build on. */
+  #hasPlace(log: DidLog, operation: Operation, path: PathState): boolean {
+    const lower = log.siblings(path.seq, operation.payload.op).filter((sibling) => compareStatements(sibling, operation) < 0);
+    return lower.length < this.#limits.operationsASeq;
+  }
+
+  /** Lets go of operations of a DID that have no place: call when what awaited them was judged. */
+  settle(did: string, isAwaited: (id: string) => boolean = () => false): Statement[] {
+    const log = this.#logs.get(did);
+    const gone: Statement[] = [];
+    if (log === undefined || log.size <= this.#limits.operationsASeq) return gone;
+    const groups = new Map<string, Operation[]>();
+    for (const operation of log.operations().reverse()) {
+      if (operation.payload.op === 'genesis') continue;
+      const key = `${operation.payload.seq} ${operation.payload.op}`;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [operation]);
+      else group.push(operation);
+    }
+    // From the highest seq down, so that an operation whose only child goes now is seen without it.
+    for (const group of groups.values()) {
+      if (group.length <= this.#limits.operationsASeq) continue;
+      group.sort(compareStatements);
+      for (const operation of group.slice(this.#limits.operationsASeq)) {
+        if (log.childrenOf(operation.id).length > 0 || isAwaited(operation.id)) continue;
+        log.remove(operation);
+        this.#release(operation);
+        gone.push(operation);
+        if ('keys' in operation.payload) gone.push(...this.#removeUnlisted(did, log));
+      }
+    }
+    return gone;
+  }
+
+  /** What only keys of an operation that left could have brought in leaves with it. */
+  #removeUnlisted(did: string, log: DidLog): Statement[] {
+    const statements = [...(this.#needing.get(did) ?? [])].filter((statement) => {
+      const { payload } = statement;
+      const use = payload.t === 'delegation/v1' ? 'delegate' : 'sign';
+      const signer = payload.by['spo' in payload && payload.spo === did && payload.iss !== did ? 1 : 0];
+      return signer !== undefined && !log.isListed(signer, use);
+    });
+    const controlled = [...this.didsOf(did)].filter((other) => {
+      const genesis = this.#logs.get(other)?.genesis.payload as Genesis;
+      return other !== did && !log.isListed(controllerKeyOf(genesis), 'sign');
+    });
+    const revocations = this.revocationsBy(did).filter(({ payload }) => payload.by[1] !== undefined && !log.isListed(payload.by[1], 'sign'));
+    return [...statements, ...revocations].flatMap((statement) => (this.#held.has(statement.id) ? this.#removeStatement(statement) : [])).concat(
+      controlled.flatMap((other) => this.#removeDid(other)),
+    );
+  }
+
+  #admitLink(link: Link): Admission {
+    const { payload } = link;
+    const issuer = this.#logs.get(payload.iss);
+    if (issuer === undefined) return pending(payload.iss);
+    const sponsor = this.#logs.get(payload.spo);
+    if (sponsor === undefined) return pending(payload.spo);
+    if (sponsor.state.kind !== 'person' || sponsor.state.ctl !== payload.sub) {
+      return reject(`Cannot admit a link: its sponsor is no person of "${payload.sub}"`);
+    }
+    if (payload.prf === null && issuer.state.kind !== 'org') return reject(`Cannot admit a root link: "${payload.iss}" is not an organisation`);
+    // A private link may be signed by its parent's cnf key, and parents are judged at use.
+    if (payload.pri !== true || payload.prf === null) {
+      const [first, second] = payload.by as [Uint8Array, Uint8Array?];
+      if (!issuer.isListed(first, 'delegate')) return pending(payload.iss);
+      if (second !== undefined && !sponsor.isListed(second, 'delegate')) return pending(payload.spo);
+    }
+    return payload.pri === true ? this.#holdPrivate(link) : this.#placeLink(link, issuer.state.organisation);
+  }
+
+  #holdPrivate(link: Link): Admission {
+    this.#private.set(link.id, link);
+    this.#endLater(link);
+    this.revision++;
+    return { verdict: 'accept', evicted: [] };
+  }
+
+  #placeLink(link: Link, organisation: string): Admission {
+    const own = this.#organisation(organisation);
+    const evicted: Statement[] = [];
+    if (own.links.size >= this.#limits.linksPerOrganisation) {
+      const loser = this.#yielding([...own.links, link], (other) => this.#isDead((other as Link).payload.iss, (other as Link).payload.by[0] as Uint8Array));
+      if (loser === link) return ignore('quota');
+      evicted.push(...this.#removeStatement(loser));
+    }
+    own.links.add(link);
+    this.#links.set(link.id, link);
+    this.#needs(link, [link.payload.iss, link.payload.spo]);
+    this.#hold(link);
+    return { verdict: 'accept', evicted };
+  }
+
+  #admitRevocation(revocation: Revocation): Admission {
+    const { iss, org, by, seq } = revocation.payload;
+    const issuer = this.#logs.get(iss);
+    if (issuer === undefined) return pending(iss);
+    if (issuer.state.organisation !== org) return reject(`Cannot admit a revocation: "${org}" is not the organisation of "${iss}"`);
+    const organisation = this.#logs.get(org);
+    if (organisation === undefined) return pending(org);
+    if (!issuer.isListed(by[0] as Uint8Array, 'sign')) return pending(iss);
+    if (by[1] !== undefined && !organisation.isListed(by[1], 'sign')) return pending(org);
+    const own = this.#organisation(org);
+    const rivals = own.revocations.get(seq) ?? [];
+    const evicted: Statement[] = [];
+    // One more than may stand is kept: the fifth is what freezes.
+    if (rivals.length > this.#limits.revocationsASeq) {
+      const loser = this.#yielding([...rivals, revocation], (rival) => !this.#counts(rival));
+      if (loser === revocation) return ignore('superseded');
+      evicted.push(...this.#removeStatement(loser));
+    }
+    const numbered = [...(own.revocations.get(seq) ?? []), revocation];
+    own.revocations.set(seq, numbered);
+    if (numbered.length > this.#limits.revocationsASeq) own.crowded.add(seq);
+    const key = targetKey(targetOf(revocation));
+    this.#revocationsByTarget.set(key, [...(this.#revocationsByTarget.get(key) ?? []), revocation]);
+    this.#needs(revocation, [iss]);
+    this.#hold(revocation);
+    this.#complete(own, revocation);
+    return { verdict: 'accept', evicted };
+  }
+
+  #admitHeartbeat(statement: Statement<'heartbeat/v1'>, askedMs: number | undefined): Admission {
+    const { iss, by, iat } = statement.payload;
+    const issuer = this.#logs.get(iss);
+    if (issuer === undefined) return pending(iss);
+    if (issuer.state.kind !== 'org') return reject(`Cannot admit a heartbeat: "${iss}" is not an organisation`);
+    if (!issuer.isListed(by[0] as Uint8Array, 'sign')) return pending(iss);
+    const own = this.#organisation(iss);
+    let news = false;
+    const current = own.stapled?.statement;
+    if (current === undefined || iat > current.payload.iat || (iat === current.payload.iat && compareBytes(statement.digest, current.digest) < 0)) {
+      own.stapled = { statement, askedMs: undefined };
+      news = true;
+    }
+    if (askedMs !== undefined && (own.answered?.askedMs ?? -1) < askedMs) {
+      own.answered = { statement, askedMs };
+      news = true;
+    }
+    if (!news) return ignore('superseded');
+    this.revision++;
+    return { verdict: 'accept', evicted: [] };
+  }
+
+  /** Who yields where places are few: what a key now dead signed, then the highest (epoch, id). */
+  #yielding<S extends Statement>(candidates: readonly S[], isDead: (statement: S) => boolean): S {
+    const dead = candidates.filter(isDead);
+    return (dead.length > 0 ? dead : candidates).reduce((worst, statement) => (compareStatements(statement, worst) > 0 ? statement : worst));
+  }
+
+  #isDead(did: string, multikey: Uint8Array): boolean {
+    return this.#logs.get(did)?.state.listed.get(toHex(multikey))?.standing === 'dead';
+  }
+
+  #isControllerDead(genesis: Operation): boolean {
+    const { ctl, by } = genesis.payload as Genesis;
+    return ctl !== undefined && by[1] !== undefined && this.#isDead(ctl, by[1]);
+  }
+
+  // Leaving
+
+  /** Takes out what is no longer live at nowMs, and returns it. */
+  expire(nowMs: number): Statement[] {
+    const gone: Statement[] = [];
+    const nowSeconds = nowMs / 1000;
+    for (const [minute, statements] of this.#ending) {
+      if (minute * 60 > nowSeconds) continue;
+      for (const statement of statements) {
+        const until = kindRow(statement.t).until(statement.payload);
+        if (until !== undefined && nowSeconds >= until) gone.push(...this.#removeStatement(statement));
+      }
+    }
+    return gone;
+  }
+
+  #removeStatement(statement: Statement): Statement[] {
+    if (isOfKind(statement, 'delegation/v1')) {
+      this.#links.delete(statement.id);
+      this.#private.delete(statement.id);
+      this.#organisations.get(this.#logs.get(statement.payload.iss)?.state.organisation ?? '')?.links.delete(statement);
+      this.#noLongerNeeds(statement, [statement.payload.iss, statement.payload.spo]);
+    } else if (isOfKind(statement, 'revocation/v1')) {
+      this.#removeRevocation(statement);
+    }
+    this.#release(statement);
+    return [statement];
+  }
+
+  #removeRevocation(revocation: Revocation): void {
+    const { org, seq, iss } = revocation.payload;
+    const own = this.#organisation(org);
+    const numbered = (own.revocations.get(seq) ?? []).filter((other) => other !== revocation);
+    own.revocations.set(seq, numbered);
+    if (numbered.length <= this.#limits.revocationsASeq) own.crowded.delete(seq);
+    const key = targetKey(targetOf(revocation));
+    this.#revocationsByTarget.set(key, (this.#revocationsByTarget.get(key) ?? []).filter((other) => other !== revocation));
+    this.#noLongerNeeds(revocation, [iss]);
+    own.complete.clear();
+    for (const first of own.revocations.get(1) ?? []) this.#complete(own, first);
+  }
+
+  /** A DID leaves with its log and with all that could not have come without it. */
+  #removeDid(did: string): Statement[] {
+    const log = this.#logs.get(did) as DidLog;
+    const gone: Statement[] = [...(this.#needing.get(did) ?? [])].flatMap((statement) => this.#removeStatement(statement));
+    for (const operation of log.operations()) {
+      this.#release(operation);
+      gone.push(operation);
+    }
+    this.#organisations.get(log.state.organisation)?.dids.delete(did);
+    this.#logs.delete(did);
+    this.#merged.delete(did);
+    return gone;
+  }
+
+  // Bookkeeping
+
+  #organisation(did: string): Organisation {
+    let own = this.#organisations.get(did);
+    if (own === undefined) {
+      own = { dids: new Set(), links: new Set(), revocations: new Map(), crowded: new Set(), complete: new Set(), stapled: undefined, answered: undefined };
+      this.#organisations.set(did, own);
+    }
+    return own;
+  }
+
+  #hold(statement: Statement): void {
+    this.#held.set(statement.id, statement);
+    this.#endLater(statement);
+    this.revision++;
+  }
+
+  #release(statement: Statement): void {
+    this.#held.delete(statement.id);
+    const minute = endMinute(statement);
+    if (minute !== undefined) {
+      const ending = this.#ending.get(minute);
+      ending?.delete(statement);
+      if (ending?.size === 0) this.#ending.delete(minute);
+    }
+    this.revision++;
+  }
+
+  #endLater(statement: Statement): void {
+    const minute = endMinute(statement);
+    if (minute === undefined) return;
+    const ending = this.#ending.get(minute);
+    if (ending === undefined) this.#ending.set(minute, new Set([statement]));
+    else ending.add(statement);
+  }
+
+  #needs(statement: Statement, dids: readonly string[]): void {
+    for (const did of dids) {
+      const needing = this.#needing.get(did);
+      if (needing === undefined) this.#needing.set(did, new Set([statement]));
+      else needing.add(statement);
+    }
+  }
+
+  #noLongerNeeds(statement: Statement, dids: readonly string[]): void {
+    for (const did of dids) this.#needing.get(did)?.delete(statement);
+  }
+
+  #complete(own: Organisation, revocation: Revocation): void {
+    const { seq, prv } = revocation.payload;
+    if (prv !== null) {
+      const before = (own.revocations.get(seq - 1) ?? []).some(({ id }) => id === prv.text);
+      if (!before || !own.complete.has(prv.text)) return;
+    }
+    const open = [revocation];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      own.complete.add(next.id);
+      const { id, payload } = next;
+      open.push(...(own.revocations.get(payload.seq + 1) ?? []).filter((later) => later.payload.prv?.text === id));
+    }
+  }
+
+  /** Whether the number of a revocation counts: a key retired as dead numbers nothing beyond what its owner stood by. */
+  #counts(revocation: Revocation): boolean {
+    const { org, by, seq } = revocation.payload;
+    const state = this.#logs.get(org)?.state;
+    if (state === undefined || state.status !== 'active') return true; // fails closed: it grants nothing, and what it revoked stays so
+    const standing = state.listed.get(toHex(by.at(-1) as Uint8Array));
+    if (standing?.standing !== 'dead') return true;
+    return seq <= standing.rseq && this.#isAncestor(revocation, standing.rhead);
+  }
+
+  #isAncestor(revocation: Revocation, head: string | null): boolean {
+    for (let at = head; at !== null; ) {
+      if (at === revocation.id) return true;
+      const held = this.#held.get(at);
+      if (held === undefined || !isOfKind(held, 'revocation/v1') || held.payload.seq <= revocation.payload.seq) return false;
+      at = held.payload.prv?.text ?? null;
+    }
+    return false;
+  }
+
+  /** More revocations for one number than may stand: two histories of what was revoked. */
+  #isRevocationForked(organisation: string): boolean {
+    const own = this.#organisations.get(organisation);
+    if (own === undefined) return false;
+    return [...own.crowded].some((seq) => (own.revocations.get(seq) ?? []).filter((rival) => this.#counts(rival)).length > this.#limits.revocationsASeq);
+  }
+}
+
+function endMinute(statement: Statement): number | undefined {
+  const until = kindRow(statement.t).until(statement.payload);
+  return until === undefined ? undefined : Math.floor(until / 60);
+}
+
+/**
+ * The state that a handful of statements makes, in whatever order they come: for bundles and handshakes. What is
+ * refused is left out; what that means shows at use. Errors: as parseStatement, bad_signature.
+ */
+export function viewOfStatements(
+  envelopes: readonly Uint8Array[],
+  { isSignatureValid, nowMs }: { readonly isSignatureValid: IsSignatureValid; readonly nowMs: number },
+): MeshState {
+  const state = new MeshState();
+  const statements = envelopes.map(parseStatement);
+  for (const statement of statements) verifySignatures(statement, isSignatureValid);
+  admitAll(state, statements, nowMs);
+  return state;
+}
+
+/** Admits until nothing more gets in; each round lets in at least one, so there are at most as many as statements. */
+export function admitAll(state: MeshState, statements: readonly Statement[], nowMs: number): void {
+  let open = [...statements];
+  for (let before = -1; open.length !== before; ) {
+    before = open.length;
+    const awaited = new Set(open.map(({ payload }) => ('prv' in payload ? payload.prv?.text : undefined)));
+    open = open.filter((statement) => state.admit(statement, nowMs, { isAwaited: (id) => awaited.has(id) }).verdict === 'pending');
+  }
+}
