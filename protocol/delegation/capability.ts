@@ -15,7 +15,7 @@ import {
   RESOURCE_TEXT_MAX,
   SEGMENT_TEXT_MAX,
 } from '../limits.ts';
-import { list, map, textWhere, type Checked } from '../encoding/schema.ts';
+import { type Checked, isTextOfAtMost, list, map, textWhere } from '../encoding/schema.ts';
 import { MeshError } from '../errors.ts';
 
 const DOMAIN = new RegExp(`^[a-z][a-z0-9._-]{0,${DOMAIN_TEXT_MAX - 1}}$`);
@@ -33,7 +33,7 @@ export function isCapability(can: string): boolean {
 
 /** A resource: exact, or a subtree if it ends in "/". */
 export function isResource(resource: string): boolean {
-  if (resource.length === 0 || resource.length > RESOURCE_TEXT_MAX || /[\\%\p{Cc}]/u.test(resource)) return false;
+  if (resource.length === 0 || !isTextOfAtMost(resource, RESOURCE_TEXT_MAX) || /[\\%\p{Cc}]/u.test(resource)) return false;
   const segments = (resource.endsWith('/') ? resource.slice(0, -1) : resource).replace(/^[a-z][a-z0-9+.-]*:\/\//, '').replace(/^\//, '').split('/');
   return segments.every((segment) => segment !== '' && segment !== '.' && segment !== '..');
 }

@@ -222,8 +222,7 @@ export function encodeCbor(value: Cbor): Uint8Array {
 
 function writeItem(writer: Writer, value: Cbor): void {
   if (typeof value === 'string') {
-    if (!value.isWellFormed()) throw malformed('text with a lone surrogate');
-    const bytes = utf8Encoder.encode(value);
+    const bytes = utf8Of(value);
     writer.head(3, bytes.length);
     writer.raw(bytes);
   } else if (typeof value === 'number') {
@@ -251,13 +250,18 @@ function writeItem(writer: Writer, value: Cbor): void {
   }
 }
 
+function utf8Of(text: string): Uint8Array {
+  if (!text.isWellFormed()) throw malformed('text with a lone surrogate');
+  return utf8Encoder.encode(text);
+}
+
 const isArray = (value: Cbor): value is readonly Cbor[] => Array.isArray(value);
 
 function writeMap(writer: Writer, map: CborMap): void {
   const entries: [Uint8Array, Cbor][] = [];
   for (const key of Object.keys(map)) {
     const value = map[key];
-    if (value !== undefined) entries.push([utf8Encoder.encode(key), value]);
+    if (value !== undefined) entries.push([utf8Of(key), value]);
   }
   entries.sort(([a], [b]) => keyOrder(a, b));
   writer.head(5, entries.length);

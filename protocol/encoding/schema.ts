@@ -44,8 +44,12 @@ export const textWhere = (test: (text: string) => boolean, want: string): Schema
     if (typeof value !== 'string' || !test(value)) fail(field, want);
   });
 
+/** Characters are Unicode code points, which every language can count; UTF-16 units are not. */
+export const isTextOfAtMost = (value: string, charactersMax: number): boolean =>
+  value.length <= charactersMax || (value.length <= 2 * charactersMax && [...value].length <= charactersMax);
+
 export const text = (lengthMax: number): Schema<string> =>
-  textWhere((value) => value.length <= lengthMax, `text of at most ${lengthMax} characters`);
+  textWhere((value) => isTextOfAtMost(value, lengthMax), `text of at most ${lengthMax} characters`);
 
 export const oneOf = <const T extends string>(...options: readonly T[]): Schema<T> =>
   schema((value, field) => {

@@ -1,5 +1,5 @@
 /** `revocation/v1` and `heartbeat/v1` (SPEC "Revocation and freshness"). */
-import { bytes, type Checked, integer, link, literal, map, multikey, nullable, refine, textWhere } from '../encoding/schema.ts';
+import { bytes, type Checked, integer, link, literal, map, multikey, nullable, refine, text } from '../encoding/schema.ts';
 import { meshDid, seconds, signers } from '../identity/operations.ts';
 import { DID_SEQ_MAX, NONCE_BYTES, REASON_TEXT_MAX, REVOCATION_SEQ_MAX } from '../limits.ts';
 
@@ -8,7 +8,7 @@ const target = refine(map({}, { link, did: meshDid, key: multikey }), (tgt, fail
   if (tgt.key !== undefined && tgt.did === undefined) fail('tgt', 'a DID beside the key');
 });
 
-const reason = textWhere((value) => [...value].length <= REASON_TEXT_MAX, `text of at most ${REASON_TEXT_MAX} characters`);
+const reason = text(REASON_TEXT_MAX);
 
 export const revocation = refine(
   map({
