@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { LAYERS, readSource, repositoryRoot, sourcesIn, violations } from './house/architecture.ts';
+import { LAYERS, packagesOf, readSource, repositoryRoot, sourcesIn, violations } from './house/architecture.ts';
 import { type Lock, missingOptional } from './house/complete-lock.ts';
 import { FILE_BYTES_MAX, machineTraces, trackedFiles } from './house/tracked.ts';
 import { WRONG_SOURCES } from './house/wrong-sources.ts';
@@ -37,6 +37,19 @@ describe('imports and purity', () => {
       .map((entry) => entry.name);
     expect(found.length).toBeGreaterThan(0);
     expect(found.filter((name) => !known.has(name))).toEqual([]);
+  });
+
+  test('what is published imports only what is installed with it', () => {
+    const { dependencies } = JSON.parse(readSource('package.json')) as { dependencies: Record<string, string> };
+    const imported = ['protocol', 'daemon', 'sdk', 'cli']
+      .flatMap(sourcesIn)
+      .flatMap((path) => packagesOf(path, readSource(path)));
+    expect(imported.length).toBeGreaterThan(0);
+    expect(imported.filter((name) => dependencies[name] === undefined)).toEqual([]);
+    expect(packagesOf('cli/a.ts', "import '@a/b/c'; import 'd/e'; import 'node:fs'; import './f.ts'")).toEqual([
+      '@a/b',
+      'd',
+    ]);
   });
 
   test.each(WRONG_SOURCES)('would refuse %s with %j', (path, source) => {

@@ -134,6 +134,19 @@ export function violations(path: string, source: string): string[] {
   return found.map((what) => `${path}: ${what}`);
 }
 
+/** The packages that a source imports, by name and without node's own modules. */
+export function packagesOf(path: string, source: string): string[] {
+  const { program, module } = parseSync(path, source);
+  const specifiers = specifiersOf(program, module).filter((specifier) => specifier !== undefined);
+  return specifiers.filter((specifier) => !/^(?:\.|node:)/.test(specifier)).map(packageOf);
+}
+
+const packageOf = (specifier: string): string =>
+  specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/');
+
 function layerOf(path: string): Layer | undefined {
   const key = Object.keys(LAYERS)
     .filter((prefix) => path.startsWith(prefix))
