@@ -3,7 +3,7 @@
  * the same to editors; here the sources are parsed, specifiers are resolved to paths, and the lists say what is allowed
  * instead of what is not.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, posix, relative } from 'node:path';
 import { parseSync } from 'oxc-parser';
 
@@ -232,7 +232,9 @@ function walk(node: unknown, visit: (node: Node, parent: Node, field: string) =>
 
 /** The TypeScript sources under a folder, as paths from the repository's root. */
 export function sourcesIn(folder: string): string[] {
-  return readdirSync(join(repositoryRoot, folder), { recursive: true, withFileTypes: true })
+  const absolute = join(repositoryRoot, folder);
+  if (!existsSync(absolute)) return [];
+  return readdirSync(absolute, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && /\.[cm]?tsx?$/.test(entry.name))
     .map((entry) => relative(repositoryRoot, join(entry.parentPath, entry.name)).replaceAll('\\', '/'));
 }
