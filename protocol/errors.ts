@@ -69,6 +69,8 @@ export const ERRORS = {
   suspended: 'the agent is suspended on this daemon',
   key_missing: 'the private key that this needs is not held here',
   key_locked: 'the key file is encrypted and no passphrase, or a wrong one, was given',
+  key_damaged: 'a key file is not what was written: damaged, swapped, renamed or from another key ring',
+  permissions: 'a file or directory of the home belongs to, or is open to, another user of this machine',
   config_invalid: 'the configuration has an unknown key or a value out of bounds',
   store_corrupt: 'the database holds a row that it cannot have written',
   read_only: 'the daemon is stopping, or a write failed and nothing is acknowledged any more',

@@ -83,3 +83,63 @@ export const EXPIRED_KEEP_SECONDS = 3_600; // expired statements stay readable f
 
 // Trust
 export const NETWORK_SCORE_NEUTRAL = 300; // what an organisation without evidence has: a newcomer must not gain by starting anew
+
+// Home, keys and configuration
+export const SOCKET_PATH_BYTES_MAX = 103; // sockaddr_un holds 104 bytes on macOS and BSD (108 on Linux), one for the final zero
+export const DAEMON_INFO_BYTES_MAX = 4096; // pid, version, time and a path
+export const CONFIG_BYTES_MAX = 64 * 1024; // every key with its comment takes about 4 KiB
+export const CONFIG_LIST_MAX = 64; // addresses or DIDs in one list; more are learnt from peers
+export const KEY_NAME_TEXT_MAX = 200; // a DID (68), an id (59) and words; 255 bytes are left for the file's name
+export const KEY_FILE_BYTES_MAX = 4096; // about 500 bytes, with room for a long name
+export const PASSPHRASE_BYTES_MAX = 1024; // a line of text, not a file given by mistake
+export const SCRYPT_COST = 2 ** 17; // N; with r = 8 and p = 1 128 MiB and most of a second, as OWASP advises for scrypt
+export const SCRYPT_COST_MAX = 2 ** 20; // 1 GiB: what a key file may ask of the machine that opens it
+export const SPONSOR_AGENTS_DEFAULT = 10; // agents one person answers for
+export const SPONSOR_AGENTS_MAX = 1000; // fewer than the DIDs that every daemon keeps of one organisation
+export const HEARTBEAT_SECONDS_DEFAULT = 60; // the staleness that a write tolerates
+export const SYNC_SECONDS_DEFAULT = 5; // a newcomer's wait for what it missed
+export const SYNC_SECONDS_MAX = 300; // no later than the laxest staleness
+export const DEGREE_DEFAULT = 8; // gossip keeps 8 in its mesh (6 to 10)
+export const DEGREE_MAX = 64; // 100,000 daemons are four hops away with 18
+export const NAME_TEXT_MAX = 64; // a name shown to people
+
+// Store
+export const STORE_GROUP_BYTES_MAX = 1024 * 1024; // written with one sync; LevelDB's own groups are as large
+
+// Network
+export const CONNECTIONS_MAX = 300; // a mesh needs about 20; at 1.3 MB each this is 400 MB
+export const CONNECTIONS_UNBOUND_MAX = 64; // strangers in their grace; more would crowd out the known
+export const UNBOUND_GRACE_MS = 10_000; // time for one `hello` over a slow link
+export const STREAMS_A_CONNECTION_MAX = 128; // two a protocol and direction are in use; a look-up adds ten
+export const NETWORK_STREAMS_A_PROTOCOL_MAX = 32; // concurrent outbound streams of a protocol on one connection
+export const GOSSIP_MESSAGE_BYTES_MAX = 128 * 1024; // twice the largest statement
+export const GOSSIP_RPC_BYTES_MAX = 256 * 1024; // one message with control data, or 5,000 ids of 20 bytes
+export const GOSSIP_REJECTS_MAX = 3; // at weight -10, squared, the third is below the graylist's -80
+export const DENIED_MS = 300_000; // a peer that sent rejects stays away for five minutes
+export const DENIED_PEERS_MAX = 4096; // remembered offenders; oldest out
+export const KNOWN_PEERS_MAX = 1024; // remembered across restarts; at 300 bytes 300 KB
+export const PEER_ADDRESSES_MAX = 8; // newest first; what has not worked falls off the end
+export const MULTIADDR_TEXT_MAX = 512; // a DNS name (253) with ports, PeerId and transport
+export const DIALS_PARALLEL_MAX = 8; // the peer-maintenance loop's; a dial costs about 15 ms CPU
+export const DIAL_MS_MAX = 5_000; // ten round trips of 500 ms
+export const SEND_MS_MAX = 10_000; // a peer that takes no bytes for so long is gone
+export const DHT_VISITS_MAX = 8; // connections that only the DHT wants, at a time
+export const DHT_VISIT_IDLE_MS = 5_000; // a look-up's next question comes within round trips
+export const DHT_PROVIDERS_A_PEER_MAX = 1024; // one record for each DID of an organisation
+export const DHT_PROVIDERS_MAX = 65_536; // rows of about 100 bytes kept for others
+
+// Control API
+export const API_BODY_BYTES_MAX = 64 * 1024; // a rotation that retires 8 keys with 64 kept links each takes 33 KiB
+export const API_ANSWER_BYTES_MAX = 64 * 1024 * 1024; // a client's bound: ten times a bundle in base64url
+export const API_JSON_DEPTH_MAX = 16; // the deepest request nests 5 levels
+export const CONTACT_TEXT_MAX = 254; // RFC 5321: the longest path that fits a command, less its angle brackets
+export const ROOTS_MAX = 256; // organisations that one daemon trusts as roots of chains
+export const LOGIN_NONCE_BYTES = 32;
+export const LOGIN_CHALLENGE_SECONDS = 60; // one local round trip and one signature, with room for a person's debugger
+export const LOGIN_CHALLENGES_PENDING_MAX = 256; // the oldest goes first
+export const LOGIN_TOKEN_SECONDS = 900; // as long as a credential
+export const TOKENS_PER_AGENT_MAX = 16; // one a process that `run` started; the oldest goes first
+export const EVENTS_RING_MAX = 4_096; // minutes of a busy daemon, for clients that resume
+export const EVENT_BACKLOG_BYTES_MAX = 1024 * 1024; // unread by a client: then its stream is cut, and it resumes from the ring
+export const EVENT_STREAMS_MAX = 64; // open event streams of one daemon
+export const EVENT_HEARTBEAT_MS = 15_000; // below the usual 30 s and 60 s idle limits of proxies

@@ -1,0 +1,585 @@
+/**
+ * The control API as data: one row a route. The server, its OpenAPI document, the client and the tests are made from
+ * this table, so none of them can say something else.
+ */
+import Type, { type Static, type TSchema } from 'typebox';
+import type { ErrorCode } from '../errors.ts';
+import * as S from './schemas.ts';
+
+/** Raised when a route changes so that older clients would misread it; clients refuse another number. */
+export const API_VERSION = 1;
+
+/**
+ * operator: only the operator (a request without a token on the unix socket).
+ * agent: the operator, or an agent about its own business; `own` names the DID that must then be its own.
+ * anyone: also without a token over TCP; only the two steps of a login, which is how one gets a token.
+ */
+export type Who = 'operator' | 'agent' | 'anyone';
+
+/** server: answered by the control server itself. backend: a method of ControlBackend. */
+export type AnsweredBy = 'server' | 'backend';
+
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  /** OpenAPI spelling: /v1/agents/{did} */
+  readonly path: string;
+  readonly summary: string;
+  readonly params: Type.TObject;
+  readonly query: Type.TObject;
+  /** Undefined: the route takes no body. */
+  readonly body: TSchema | undefined;
+  readonly response: TSchema;
+  /** Codes beside COMMON_ERRORS. */
+  readonly errors: readonly ErrorCode[];
+  readonly who: Who;
+  readonly answeredBy: AnsweredBy;
+  /**
+   * Where an agent's request names whom it acts for: another DID than its own is `forbidden`. A member of the body or
+   * query may be left out, and then means the caller.
+   */
+  readonly own: 'params.did' | 'body.as' | 'body.parent' | 'query.to' | undefined;
+}
+
+/** What any route may answer with. */
+export const COMMON_ERRORS = [
+  'bad_request',
+  'too_large',
+  'unauthorized',
+  'forbidden',
+  'no_route',
+  'busy',
+  'timeout',
+  'cancelled',
+  'read_only',
+  'internal',
+] as const satisfies readonly ErrorCode[];
+
+/** What making or checking a chain may answer with (SPEC "Verifying a chain"). */
+export const CHAIN_ERRORS = [
+  'malformed',
+  'noncanonical',
+  'unknown_root',
+  'sponsor_missing',
+  'broken_link',
+  'key_unknown',
+  'key_retired',
+  'did_unknown',
+  'did_forked',
+  'did_deactivated',
+  'bad_signature',
+  'widened',
+  'not_yet',
+  'expired',
+  'depth',
+  'revoked',
+  'status_stale',
+  'holder_mismatch',
+  'not_covered',
+  'budget',
+] as const satisfies readonly ErrorCode[];
+
+const HANDSHAKE_ERRORS = [
+  'not_found',
+  'suspended',
+  'version',
+  'peer_not_bound',
+  'did_unknown',
+  'did_forked',
+  'did_deactivated',
+  'status_stale',
+  'sponsor_missing',
+  'sponsor_revoked',
+  'chain',
+  'caps_insufficient',
+  'score_below',
+  'policy_denied',
+  'replay',
+  'reflection',
+  'convicted',
+  'malformed',
+  'noncanonical',
+  'schema',
+  'bad_signature',
+  'unreachable',
+  'no_channel_binding',
+  'closed',
+  'key_missing',
+  'key_locked',
+] as const satisfies readonly ErrorCode[];
+
+const SIGNING_ERRORS = [
+  'key_missing',
+  'key_locked',
+  'quota',
+  'full',
+  'conflict',
+] as const satisfies readonly ErrorCode[];
+
+const none = Type.Object({}, { additionalProperties: false });
+const params = <P extends Type.TProperties>(properties: P): Type.TObject<P> =>
+  Type.Object(properties, { additionalProperties: false });
+const did = params({ did: S.Did });
+const leaf = params({ leaf: S.Id });
+const id = params({ id: S.Id });
+const sid = params({ sid: S.SessionId });
+
+type Given = Pick<Route, 'method' | 'path' | 'summary' | 'response' | 'who'> & Partial<Route>;
+type Filled<R extends Given> = R & Omit<typeof defaults, keyof R>;
+const defaults = {
+  params: none,
+  query: none,
+  body: undefined,
+  errors: [] as readonly ErrorCode[],
+  answeredBy: 'backend',
+  own: undefined,
+} as const;
+const route = <const R extends Given>(row: R): Filled<R> => ({ ...defaults, ...row });
+
+export const ROUTES = {
+  livez: route({
+    method: 'GET',
+    path: '/livez',
+    summary: 'The process runs and answers',
+    response: S.Livez,
+    who: 'agent',
+    answeredBy: 'server',
+  }),
+  readyz: route({
+    method: 'GET',
+    path: '/readyz',
+    summary: 'Everything that the daemon needs is up; status 503 with the same body while it is not',
+    response: S.Readyz,
+    who: 'agent',
+    answeredBy: 'server',
+  }),
+  openapi: route({
+    method: 'GET',
+    path: '/openapi.json',
+    summary: 'This document',
+    response: Type.Record(Type.String(), Type.Unknown()),
+    who: 'agent',
+    answeredBy: 'server',
+  }),
+  version: route({
+    method: 'GET',
+    path: '/v1/version',
+    summary: 'Version of the daemon and of this API, for clients to compare with their own',
+    response: S.Version,
+    who: 'agent',
+    answeredBy: 'server',
+  }),
+  events: route({
+    method: 'GET',
+    path: '/v1/events',
+    summary: 'Server-sent events from now on, or from the one in Last-Event-ID; a `gap` event says when some are lost',
+    query: params({
+      types: Type.Optional(
+        Type.String({
+          pattern: '^[a-z.]+(,[a-z.]+)*$',
+          maxLength: 512,
+          description: 'comma-separated; all when absent',
+        }),
+      ),
+    }),
+    response: Type.String(),
+    who: 'agent',
+    answeredBy: 'server',
+  }),
+  status: route({
+    method: 'GET',
+    path: '/v1/status',
+    summary: 'The daemon at a glance',
+    response: S.Status,
+    who: 'operator',
+  }),
+
+  peerList: route({
+    method: 'GET',
+    path: '/v1/peers',
+    summary: 'Connected peers, as they are',
+    response: S.Peers,
+    who: 'operator',
+  }),
+  peerDial: route({
+    method: 'POST',
+    path: '/v1/peers',
+    summary: 'Connect to a multiaddr and remember it',
+    body: S.DialBody,
+    response: S.PeerAnswer,
+    errors: ['unreachable', 'peer_not_bound'],
+    who: 'operator',
+  }),
+
+  agentList: route({
+    method: 'GET',
+    path: '/v1/agents',
+    summary: "This organisation's agents",
+    response: S.Agents,
+    who: 'operator',
+  }),
+  agentCreate: route({
+    method: 'POST',
+    path: '/v1/agents',
+    summary:
+      'Make an agent and its root link. With `parent` it has the sponsor of that agent and at most the capabilities of its root link. ' +
+      'With `publicKey` the caller keeps the key: the agent exists once agentComplete brings the signatures that toSign asks for',
+    body: S.AgentCreateBody,
+    response: S.AgentCreated,
+    errors: [
+      'not_found',
+      'sponsor_full',
+      'suspended',
+      'revoked',
+      'widened',
+      'did_deactivated',
+      'did_forked',
+      ...SIGNING_ERRORS,
+    ],
+    who: 'operator',
+  }),
+  agentShow: route({
+    method: 'GET',
+    path: '/v1/agents/{did}',
+    summary: 'One agent of this organisation',
+    params: did,
+    response: S.AgentAnswer,
+    errors: ['not_found'],
+    who: 'agent',
+    own: 'params.did',
+  }),
+  agentComplete: route({
+    method: 'POST',
+    path: '/v1/agents/{did}/complete',
+    summary: 'Bring the signatures of an agent that keeps its own key; publishes it if that was asked for',
+    params: did,
+    body: S.SignaturesBody,
+    response: S.AgentRegistered,
+    errors: ['not_found', 'bad_signature', 'signers', 'expired', ...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+  agentRegister: route({
+    method: 'POST',
+    path: '/v1/agents/{did}/register',
+    summary: 'Publish an agent (again without effect) and issue one more token for it',
+    params: did,
+    response: S.AgentRegistered,
+    errors: ['not_found', 'suspended', 'revoked', ...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+  agentSuspend: route({
+    method: 'POST',
+    path: '/v1/agents/{did}/suspend',
+    summary: 'Stop an agent on this daemon: its credential is revoked, its tokens and sessions end; resume makes good',
+    params: did,
+    response: S.AgentAnswer,
+    errors: ['not_found', 'revoked', ...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+  agentResume: route({
+    method: 'POST',
+    path: '/v1/agents/{did}/resume',
+    summary: 'Let a suspended agent work again; it needs a new token',
+    params: did,
+    response: S.AgentAnswer,
+    errors: ['not_found', 'revoked', ...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+  agentRevoke: route({
+    method: 'POST',
+    path: '/v1/agents/{did}/revoke',
+    summary: "Revoke an agent's DID, for ever and everywhere",
+    params: did,
+    body: Type.Object({ reason: S.Reason }, { additionalProperties: false }),
+    response: S.AgentRevoked,
+    errors: ['not_found', 'revoked', ...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+  agentToken: route({
+    method: 'POST',
+    path: '/v1/agents/{did}/token',
+    summary: 'Issue one more token for an agent; the newest 16 are good, until it is suspended or revoked',
+    params: did,
+    response: S.TokenAnswer,
+    errors: ['not_found', 'conflict', 'suspended', 'revoked'],
+    who: 'operator',
+  }),
+  credentialShow: route({
+    method: 'GET',
+    path: '/v1/agents/{did}/credential',
+    summary: "An agent's present credential, never its key",
+    params: did,
+    response: S.CredentialAnswer,
+    errors: ['not_found'],
+    who: 'agent',
+    own: 'params.did',
+  }),
+  credentialPrepare: route({
+    method: 'POST',
+    path: '/v1/agents/{did}/credential/prepare',
+    summary:
+      'A new credential for an agent that keeps its own key, to be signed by it; the daemon makes and holds the key that it names',
+    params: did,
+    response: S.CredentialPrepared,
+    errors: ['not_found', 'conflict', 'suspended', 'revoked'],
+    who: 'agent',
+    own: 'params.did',
+  }),
+  credentialComplete: route({
+    method: 'POST',
+    path: '/v1/agents/{did}/credential/complete',
+    summary: 'Bring the signature that credentialPrepare asked for',
+    params: did,
+    body: S.CredentialCompleteBody,
+    response: S.CredentialAnswer,
+    errors: ['not_found', 'bad_signature', 'signers', 'suspended', 'revoked', 'expired'],
+    who: 'agent',
+    own: 'params.did',
+  }),
+
+  sponsorList: route({
+    method: 'GET',
+    path: '/v1/sponsors',
+    summary: 'Sponsors with their contact data, which stay here',
+    response: S.Sponsors,
+    who: 'operator',
+  }),
+  sponsorCreate: route({
+    method: 'POST',
+    path: '/v1/sponsors',
+    summary: 'Make a person DID for a sponsor',
+    body: S.SponsorCreateBody,
+    response: S.SponsorAnswer,
+    errors: [...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+  sponsorShow: route({
+    method: 'GET',
+    path: '/v1/sponsors/{did}',
+    summary: 'One sponsor',
+    params: did,
+    response: S.SponsorAnswer,
+    errors: ['not_found'],
+    who: 'operator',
+  }),
+
+  didShow: route({
+    method: 'GET',
+    path: '/v1/dids/{did}',
+    summary: 'What is held here about a DID, and its DID document',
+    params: did,
+    response: S.DidView,
+    errors: ['did_unknown'],
+    who: 'agent',
+  }),
+  didResolve: route({
+    method: 'POST',
+    path: '/v1/dids/{did}/resolve',
+    summary: 'Resolve a DID: here, then from peers, then through the DHT; every answer is verified from genesis',
+    params: did,
+    response: S.DidResolved,
+    errors: ['did_unknown', 'unreachable'],
+    who: 'agent',
+  }),
+  didLog: route({
+    method: 'GET',
+    path: '/v1/dids/{did}/log',
+    summary: 'Every admitted operation of a DID as it was signed',
+    params: did,
+    response: S.DidLog,
+    errors: ['did_unknown'],
+    who: 'agent',
+  }),
+
+  organisationRotate: route({
+    method: 'POST',
+    path: '/v1/organisation/rotate',
+    summary:
+      "Replace keys of the organisation: each retired one by a new one of the same uses, the rest stay. Signed with the daemon's own rotation " +
+      'keys, or by the keys in `rotationKeys`, which are kept elsewhere: then operationComplete brings their signatures',
+    body: S.RotateBody,
+    response: S.OperationAnswer,
+    errors: ['not_found', 'did_forked', 'did_deactivated', ...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+  organisationRecover: route({
+    method: 'POST',
+    path: '/v1/organisation/recover',
+    summary:
+      'Take the organisation back with its recovery keys, which never come here: operationComplete brings their signatures',
+    body: S.RecoverBody,
+    response: S.OperationAnswer,
+    errors: ['not_found', 'did_deactivated', ...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+  organisationDeactivate: route({
+    method: 'POST',
+    path: '/v1/organisation/deactivate',
+    summary: 'End the organisation, for ever; `confirm` is its DID',
+    body: S.DeactivateBody,
+    response: S.OperationAnswer,
+    errors: ['did_forked', 'did_deactivated', ...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+  operationComplete: route({
+    method: 'POST',
+    path: '/v1/organisation/operations/{id}/complete',
+    summary: 'Bring the signatures of keys that are kept elsewhere, and publish the operation',
+    params: id,
+    body: S.SignaturesBody,
+    response: S.OperationAnswer,
+    errors: ['not_found', 'bad_signature', 'signers', 'expired', 'not_entitled', ...SIGNING_ERRORS],
+    who: 'operator',
+  }),
+
+  delegationCreate: route({
+    method: 'POST',
+    path: '/v1/delegations',
+    summary:
+      "Delegate. The operator without `from` and `as` makes a root link of the organisation; with `as`, or as an agent, without `from` the agent's own " +
+      'root link is the parent. Where the issuing agent keeps its own key, delegationComplete brings its signature',
+    body: S.DelegateBody,
+    response: S.DelegationAnswer,
+    errors: ['not_found', 'suspended', ...CHAIN_ERRORS, ...SIGNING_ERRORS],
+    who: 'agent',
+    own: 'body.as',
+  }),
+  delegationComplete: route({
+    method: 'POST',
+    path: '/v1/delegations/{id}/complete',
+    summary: 'Bring the signature of an issuer that keeps its own key, and publish the link unless it is private',
+    params: id,
+    body: S.SignaturesBody,
+    response: S.DelegationAnswer,
+    errors: ['not_found', 'signers', 'suspended', ...CHAIN_ERRORS, ...SIGNING_ERRORS],
+    who: 'agent',
+  }),
+
+  chainList: route({
+    method: 'GET',
+    path: '/v1/chains',
+    summary: 'Chains held here, by holder or root; an agent sees its own',
+    query: params({ to: Type.Optional(S.AudienceDid), root: Type.Optional(S.Did) }),
+    response: S.Chains,
+    who: 'agent',
+    own: 'query.to',
+  }),
+  chainShow: route({
+    method: 'GET',
+    path: '/v1/chains/{leaf}',
+    summary: "Each link of a chain explained; others' private links are not found for an agent",
+    params: leaf,
+    response: S.Chain,
+    errors: ['not_found'],
+    who: 'agent',
+  }),
+  chainBundle: route({
+    method: 'GET',
+    path: '/v1/chains/{leaf}/bundle',
+    summary: 'The chain with all that an offline verifier needs',
+    params: leaf,
+    response: S.BundleAnswer,
+    errors: ['not_found', ...CHAIN_ERRORS],
+    who: 'agent',
+  }),
+  chainVerify: route({
+    method: 'POST',
+    path: '/v1/chains/{leaf}/verify',
+    summary: 'Verify a chain for a request: a report of what was checked and as of when, or the one code',
+    params: leaf,
+    body: S.VerifyBody,
+    response: S.ChainReport,
+    errors: ['not_found', ...CHAIN_ERRORS],
+    who: 'agent',
+  }),
+  rootList: route({
+    method: 'GET',
+    path: '/v1/roots',
+    summary: 'Organisations that this daemon trusts as roots of chains',
+    response: S.Roots,
+    who: 'agent',
+  }),
+
+  revocationCreate: route({
+    method: 'POST',
+    path: '/v1/revocations',
+    summary: 'Revoke a link, a DID or a key of one, for ever; names the links that fall with it',
+    body: S.RevokeBody,
+    response: S.RevocationAnswer,
+    errors: ['not_found', 'not_entitled', 'revoked', 'suspended', ...SIGNING_ERRORS],
+    who: 'agent',
+    own: 'body.as',
+  }),
+  revocationList: route({
+    method: 'GET',
+    path: '/v1/revocations',
+    summary: 'Revocations held here, newest first',
+    query: params({ organisation: Type.Optional(S.Did) }),
+    response: S.Revocations,
+    who: 'agent',
+  }),
+
+  handshakeCreate: route({
+    method: 'POST',
+    path: '/v1/handshakes',
+    summary: "Handshake with an agent or organisation; the score is this side's own view",
+    body: S.HandshakeBody,
+    response: S.SessionAnswer,
+    errors: [...HANDSHAKE_ERRORS],
+    who: 'agent',
+    own: 'body.as',
+  }),
+  sessionList: route({
+    method: 'GET',
+    path: '/v1/sessions',
+    summary: "Open sessions; an agent's own",
+    response: S.Sessions,
+    who: 'agent',
+  }),
+  sessionClose: route({
+    method: 'DELETE',
+    path: '/v1/sessions/{sid}',
+    summary: 'End a session',
+    params: sid,
+    response: S.SessionClosed,
+    errors: ['not_found'],
+    who: 'agent',
+  }),
+
+  loginChallenge: route({
+    method: 'POST',
+    path: '/v1/login/challenge',
+    summary: 'A nonce for an agent that keeps its own key',
+    body: S.LoginChallengeBody,
+    response: S.LoginChallenge,
+    errors: ['not_found', 'conflict'],
+    who: 'anyone',
+  }),
+  login: route({
+    method: 'POST',
+    path: '/v1/login',
+    summary:
+      "Sign AgentMesh/login/v1, a zero byte, the daemon's DID and the nonce with a key of `auth` use: a token for 15 minutes",
+    body: S.LoginBody,
+    response: S.TokenAnswer,
+    errors: ['not_found', 'bad_signature', 'expired', 'suspended', 'revoked'],
+    who: 'anyone',
+  }),
+} as const satisfies Record<string, Route>;
+
+export type OperationId = keyof typeof ROUTES;
+type Row<K extends OperationId> = (typeof ROUTES)[K];
+export type ParamsOf<K extends OperationId> = Static<Row<K>['params']>;
+export type QueryOf<K extends OperationId> = Static<Row<K>['query']>;
+export type BodyOf<K extends OperationId> = Row<K>['body'] extends TSchema ? Static<Row<K>['body']> : undefined;
+export type ResponseOf<K extends OperationId> = Static<Row<K>['response']>;
+export interface InputOf<K extends OperationId> {
+  readonly params: ParamsOf<K>;
+  readonly query: QueryOf<K>;
+  readonly body: BodyOf<K>;
+}
+export type BackendOperationId = {
+  [K in OperationId]: Row<K>['answeredBy'] extends 'backend' ? K : never;
+}[OperationId];
+
+export const OPERATION_IDS = Object.keys(ROUTES) as OperationId[];
+export const routeOf = (operationId: OperationId): Route => ROUTES[operationId];

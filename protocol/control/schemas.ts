@@ -1,0 +1,704 @@
+/**
+ * The control API's objects as JSON Schema, and the TypeScript types that follow from them (SPEC "Control API").
+ * Every object is closed: an unknown member is refused in requests and in responses alike.
+ */
+import Type, { type Static, type TProperties, type TSchema } from 'typebox';
+import { isCapability, isResource } from '../delegation/capability.ts';
+import { digestOfCid } from '../encoding/cid.ts';
+import { isPeerId, parseMultikeyText } from '../encoding/multikey.ts';
+import { ERRORS, type ErrorCode } from '../errors.ts';
+import { isAudienceDid, isMeshDid } from '../identity/did.ts';
+import { DID_KINDS, KEY_USES } from '../identity/operations.ts';
+import {
+  AT_MAX,
+  BUNDLE_BYTES_MAX,
+  CAPABILITIES_MAX,
+  CAPABILITY_TEXT_MAX,
+  CHAIN_LINKS_MAX,
+  CONTACT_TEXT_MAX,
+  DEPTH_MAX,
+  DIDOP_BYTES_MAX,
+  DID_COMMITMENTS_MAX,
+  DID_KEYS_MAX,
+  DID_SEQ_MAX,
+  GRACE_SECONDS_MAX,
+  KEPT_IDS_MAX,
+  LINK_SECONDS_MAX,
+  LOGIN_NONCE_BYTES,
+  MULTIADDR_TEXT_MAX,
+  NAME_TEXT_MAX,
+  PURPOSES_MAX,
+  PURPOSE_TEXT_MAX,
+  RATES_MAX,
+  RATE_N_MAX,
+  RATE_SECONDS_MAX,
+  REASON_TEXT_MAX,
+  RESOURCES_MAX,
+  RESOURCE_TEXT_MAX,
+  REVOCATION_SEQ_MAX,
+  ROOTS_MAX,
+  SCORE_MAX,
+  SIGNERS_MAX,
+  STALENESS_SECONDS_MAX,
+} from '../limits.ts';
+
+const object = <P extends TProperties>(properties: P, description?: string): Type.TObject<P> =>
+  Type.Object(properties, { additionalProperties: false, ...(description === undefined ? {} : { description }) });
+const optional = Type.Optional;
+const nullable = <S extends TSchema>(schema: S): Type.TUnion<[S, Type.TNull]> => Type.Union([schema, Type.Null()]);
+const list = <S extends TSchema>(schema: S, max: number, min = 0): Type.TArray<S> =>
+  Type.Array(schema, { minItems: min, maxItems: max });
+const count = (description?: string): Type.TInteger =>
+  Type.Integer({ minimum: 0, ...(description === undefined ? {} : { description }) });
+/** A pattern for readers of the document, and the protocol's own rule, which is the stricter of the two. */
+const text = (pattern: string, isValid: (value: string) => boolean, want: string, maxLength: number): Type.TString =>
+  Type.Refine(Type.String({ pattern, maxLength, description: want }), isValid, () => `want ${want}`);
+
+/** Canonical unpadded base64url: re-encoding gives the same text, so one value has one spelling. */
+export const base64urlText = (bytesMax: number, bytesMin = 1): Type.TString => {
+  const lengthMax = Math.ceil((bytesMax * 4) / 3);
+  return Type.Refine(
+    Type.String({
+      pattern: '^[A-Za-z0-9_-]+$',
+      minLength: Math.ceil((bytesMin * 4) / 3),
+      maxLength: lengthMax,
+      description: 'base64url without padding',
+    }),
+    isCanonicalBase64url,
+    () => 'want canonical base64url without padding',
+  );
+};
+const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+function isCanonicalBase64url(value: string): boolean {
+  const rest = value.length % 4;
+  if (rest === 1) return false;
+  const last = BASE64URL.indexOf(value.charAt(value.length - 1));
+  return rest === 0 || (last & (rest === 2 ? 15 : 3)) === 0;
+}
+
+const isMultikeyText = (value: string): boolean => {
+  try {
+    parseMultikeyText(value);
+    return true;
+  } catch {
+    return false; // the parser's message is for people; here only the answer is wanted
+  }
+};
+
+// Plain values
+export const Did = text('^did:mesh:bafyrei[a-z2-7]{52}$', isMeshDid, 'a DID like "did:mesh:bafyrei…"', 68);
+export const AudienceDid = text(
+  '^did:(mesh:bafyrei[a-z2-7]{52}|key:z6Mk[1-9A-HJ-NP-Za-km-z]{44})$',
+  isAudienceDid,
+  'a did:mesh, or an Ed25519 did:key',
+  68,
+);
+export const Id = text(
+  '^bafyrei[a-z2-7]{52}$',
+  (value) => digestOfCid(value) !== undefined,
+  'the id of a statement like "bafyrei…"',
+  59,
+);
+export const Multikey = text('^z6Mk[1-9A-HJ-NP-Za-km-z]{44}$', isMultikeyText, 'an Ed25519 multikey like "z6Mk…"', 48);
+export const PeerId = text('^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$', isPeerId, 'an Ed25519 PeerId like "12D3KooW…"', 52);
+export const SessionId = Type.String({
+  pattern: '^[0-9a-f]{32}$',
+  maxLength: 32,
+  description: '16 bytes as lower-case hex',
+});
+export const Time = Type.String({
+  pattern:
+    '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{3})?Z$',
+  maxLength: 24,
+  description: 'RFC 3339 in UTC, to the second or millisecond',
+});
+export const CapabilityText = text(
+  '^[a-z][a-z0-9._-]{0,31}:([A-Za-z0-9._~@-]{1,128}/)*([A-Za-z0-9._~@-]{1,128}|\\*)$',
+  isCapability,
+  'a capability like "read:reports/q3" or "read:reports/*"',
+  CAPABILITY_TEXT_MAX,
+);
+export const ResourceText = text(
+  '^[^\\\\%]+$',
+  isResource,
+  'a resource without "..", empty segments, backslash or percent sign',
+  RESOURCE_TEXT_MAX,
+);
+/** Names are local: they never enter a statement. */
+export const Name = Type.String({
+  pattern: '^[A-Za-z0-9][A-Za-z0-9._ @-]*$',
+  minLength: 1,
+  maxLength: NAME_TEXT_MAX,
+  description: 'a local name',
+});
+/** A person's or organisation's name in any script; as local as Name. */
+export const DisplayName = text(
+  '^[^\\p{Cc}]+$',
+  (value) => value.isWellFormed() && value.trim() === value && !/\p{Cc}/u.test(value),
+  'a local name without control characters',
+  NAME_TEXT_MAX,
+);
+export const Reason = text(
+  '^[^\\p{Cc}]*$',
+  (value) => [...value].length <= REASON_TEXT_MAX && value.isWellFormed() && !/\p{Cc}/u.test(value),
+  `at most ${REASON_TEXT_MAX} characters, no personal data`,
+  REASON_TEXT_MAX,
+);
+export const Contact = Type.String({
+  pattern: '^[^\\s@\\p{Cc}]+@[^\\s@\\p{Cc}]+$',
+  maxLength: CONTACT_TEXT_MAX,
+  description: "a person's e-mail address; stays on this machine",
+});
+export const Purpose = Type.String({
+  pattern: '^[a-z0-9][a-z0-9._-]*$',
+  maxLength: PURPOSE_TEXT_MAX,
+  description: 'a purpose like "billing"',
+});
+export const Multiaddr = Type.String({
+  pattern: '^/[\\x21-\\x7e]+$',
+  maxLength: MULTIADDR_TEXT_MAX,
+  description: 'a multiaddr like "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…"',
+});
+export const Signature = base64urlText(64, 64);
+export const Score = Type.Integer({ minimum: 0, maximum: SCORE_MAX });
+export const ErrorCodeText = Type.Enum(Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]], {
+  description: "the protocol's closed list of codes",
+});
+const path = Type.String({ maxLength: 4096, description: "a path on the daemon's machine" });
+const sentence = Type.String({ maxLength: 4096 });
+const seconds = Type.Number({ minimum: 0, description: 'seconds' });
+
+export const Capability = object(
+  { can: CapabilityText, res: optional(list(ResourceText, RESOURCES_MAX, 1)) },
+  'What may be done, and to which resources; without resources to all of them',
+);
+export const Capabilities = list(Capability, CAPABILITIES_MAX, 1);
+export const Rate = object(
+  {
+    can: CapabilityText,
+    n: Type.Integer({ minimum: 1, maximum: RATE_N_MAX }),
+    perSeconds: Type.Integer({ minimum: 1, maximum: RATE_SECONDS_MAX }),
+  },
+  'At most n uses in any perSeconds',
+);
+
+// Signing elsewhere
+export const ToSign = object(
+  {
+    purpose: Type.Enum(['genesis', 'credential', 'delegation', 'rotate', 'recover', 'deactivate']),
+    key: Multikey,
+    payload: base64urlText(DIDOP_BYTES_MAX),
+  },
+  'A statement payload that the named key is asked to sign. Decode it and check that it says what was asked before signing; ' +
+    'the signature covers "AgentMesh/", the payload\'s t, a zero byte and the payload',
+);
+export const SignaturesBody = object(
+  { signatures: list(Signature, SIGNERS_MAX, 1) },
+  'Signatures in the order of toSign',
+);
+
+// Errors
+export const Problem = object(
+  {
+    type: Type.String({ pattern: '^urn:agentmesh:error:[a-z_]+$' }),
+    title: sentence,
+    status: Type.Integer({ minimum: 400, maximum: 599 }),
+    code: ErrorCodeText,
+    detail: Type.String({ maxLength: 16_384 }),
+    data: Type.Record(Type.String(), Type.Unknown()),
+  },
+  'RFC 9457 problem details',
+);
+
+// The daemon
+export const Livez = object({ status: Type.Literal('ok') });
+export const Readyz = object({
+  ready: Type.Boolean(),
+  checks: list(object({ name: Type.String({ maxLength: 64 }), ok: Type.Boolean(), detail: optional(sentence) }), 32),
+});
+export const Version = object({
+  version: Type.String({ maxLength: 64, description: 'of the daemon, as in package.json' }),
+  api: Type.Integer({ minimum: 1, description: 'raised when a route changes so that older clients would misread it' }),
+});
+export const DidStatusText = Type.Enum(['active', 'frozen', 'deactivated']);
+export const Warning = object({
+  code: Type.String({ pattern: '^[a-z][a-z0-9_]*$', maxLength: 64 }),
+  message: sentence,
+});
+export const Status = object({
+  version: Type.String({ maxLength: 64 }),
+  network: Type.String({ maxLength: 32 }),
+  organisation: object({ did: Did, name: nullable(DisplayName), status: DidStatusText }),
+  peerId: PeerId,
+  addresses: list(Multiaddr, 64),
+  listening: Type.Enum(['none', 'loopback', 'private', 'public'], {
+    description: 'widest reach of the addresses listened on',
+  }),
+  socket: path,
+  home: path,
+  startedAt: Time,
+  uptimeSeconds: seconds,
+  statements: object({
+    count: count(),
+    bytes: count(),
+    setRoot: Type.String({ pattern: '^[0-9a-f]{64}$', description: 'equal on daemons that hold the same set' }),
+  }),
+  peers: object({ connected: count(), bound: count('of these, bound to an organisation') }),
+  agents: count(),
+  sponsors: count(),
+  sessions: count(),
+  keysEncrypted: Type.Boolean(),
+  warnings: list(Warning, 64),
+});
+
+export const Peer = object({
+  did: nullable(Did),
+  peerId: PeerId,
+  addresses: list(Multiaddr, 64),
+  direction: Type.Enum(['inbound', 'outbound']),
+  bound: Type.Boolean(),
+  latencyMs: nullable(Type.Number({ minimum: 0 })),
+  protocols: list(Type.String({ maxLength: 256 }), 256),
+  lastHeartbeatAt: nullable(Time),
+  lastHeartbeatAgeSeconds: nullable(seconds),
+  agents: count('agents of its organisation that are known here'),
+  connectedSince: Time,
+});
+
+// Agents
+export const AgentStatusText = Type.Enum(['active', 'suspended', 'revoked', 'unregistered']);
+export const CredentialSummary = object({ id: Id, expiresAt: Time });
+export const Agent = object({
+  did: Did,
+  name: Name,
+  sponsor: object({ did: Did, name: optional(DisplayName) }),
+  parent: nullable(Did),
+  status: AgentStatusText,
+  capabilities: Capabilities,
+  rootLink: nullable(Id),
+  keyHeldBy: Type.Enum(['daemon', 'agent']),
+  credential: nullable(CredentialSummary),
+  createdAt: Time,
+});
+export const Token = Type.String({
+  pattern: '^[A-Za-z0-9_-]{43}$',
+  maxLength: 43,
+  description: '32 random bytes; acts as one agent; shown once',
+});
+export const AgentCreateBody = object({
+  name: Name,
+  sponsor: optional(
+    Type.Union([Contact, Did], {
+      description: 'e-mail (created if unknown) or DID of the sponsor; not together with parent',
+    }),
+  ),
+  parent: optional(Did),
+  capabilities: Capabilities,
+  publicKey: optional(Multikey),
+  publish: optional(Type.Boolean({ description: 'register it at once; default true' })),
+});
+export const AgentCreated = object({
+  agent: Agent,
+  token: nullable(Token),
+  toSign: list(ToSign, 4),
+});
+export const AgentAnswer = object({ agent: Agent });
+export const AgentRegistered = object({ agent: Agent, token: nullable(Token) });
+export const TokenAnswer = object({ did: Did, token: Token, expiresAt: nullable(Time) });
+export const Credential = object({
+  id: Id,
+  did: Did,
+  parent: Id,
+  capabilities: Capabilities,
+  holderKey: Multikey,
+  issuedAt: Time,
+  expiresAt: Time,
+});
+export const CredentialAnswer = object({ credential: nullable(Credential) });
+export const CredentialPrepared = object({ id: Id, holderKey: Multikey, toSign: list(ToSign, 1, 1) });
+export const CredentialCompleteBody = object({ id: Id, signatures: list(Signature, 1, 1) });
+
+// Sponsors
+export const Sponsor = object({
+  did: Did,
+  contact: Contact,
+  name: nullable(DisplayName),
+  status: DidStatusText,
+  agents: count(),
+  agentsMax: count(),
+  createdAt: Time,
+});
+export const SponsorCreateBody = object({ contact: Contact, name: optional(DisplayName) });
+
+// DIDs
+export const DidDocument = Type.Object(
+  {
+    '@context': Type.Array(Type.String()),
+    id: AudienceDid,
+    controller: Type.Optional(AudienceDid),
+    alsoKnownAs: Type.Optional(Type.Array(Type.String())),
+    verificationMethod: Type.Array(
+      Type.Object({
+        id: Type.String(),
+        type: Type.String(),
+        controller: Type.String(),
+        publicKeyMultibase: Type.String(),
+      }),
+    ),
+    authentication: Type.Array(Type.String()),
+    assertionMethod: Type.Array(Type.String()),
+    capabilityDelegation: Type.Array(Type.String()),
+    service: Type.Optional(
+      Type.Array(Type.Object({ id: Type.String(), type: Type.String(), serviceEndpoint: Type.String() })),
+    ),
+  },
+  { description: 'A DID 1.1 document; further members are those of the DID vocabulary' },
+);
+export const DidView = object({
+  did: Did,
+  kind: Type.Enum([...DID_KINDS]),
+  organisation: Did,
+  status: DidStatusText,
+  revoked: nullable(object({ by: Did, at: Time, reason: Type.String() })),
+  seq: Type.Integer({ minimum: 0, maximum: DID_SEQ_MAX }),
+  head: Id,
+  contested: Type.Boolean({ description: 'updates competed and the lowest id was followed' }),
+  keys: list(
+    object({
+      key: Multikey,
+      uses: list(Type.Enum([...KEY_USES]), KEY_USES.length),
+      standing: Type.Enum(['current', 'grace', 'dead']),
+      until: nullable(Time),
+    }),
+    DID_KEYS_MAX * (DID_SEQ_MAX + 1),
+  ),
+  peers: list(PeerId, 8),
+  services: list(object({ type: Type.String(), endpoint: Type.String() }), 8),
+  rotation: object({ threshold: count(), commitments: count() }),
+  recovery: object({ threshold: count(), commitments: count() }),
+  createdAt: Time,
+  updatedAt: Time,
+  freshness: object(
+    {
+      heartbeatAt: nullable(Time),
+      ageSeconds: nullable(seconds),
+      revocations: count("highest number of its organisation's revocation log that is held"),
+    },
+    'As of when its organisation is known to stand by this; null: no heartbeat is held',
+  ),
+  document: DidDocument,
+  documentMetadata: object({ versionId: Type.String(), deactivated: Type.Boolean(), created: Time, updated: Time }),
+});
+export const DidResolved = object({
+  resolved: DidView,
+  source: Type.Enum(['local', 'peer', 'dht']),
+  from: nullable(PeerId),
+});
+export const DidLog = object({
+  did: Did,
+  operations: Type.Array(object({ id: Id, envelope: base64urlText(DIDOP_BYTES_MAX) })),
+});
+
+// The organisation's own DID
+export const Commitments = object(
+  {
+    commitments: list(base64urlText(32, 32), DID_COMMITMENTS_MAX, 1),
+    threshold: Type.Integer({ minimum: 1, maximum: DID_COMMITMENTS_MAX }),
+  },
+  'SHA-256 of the multikey bytes of each key, and how many of them must sign',
+);
+export const RetireEntry = object(
+  {
+    key: Multikey,
+    graceSeconds: nullable(
+      Type.Integer({
+        minimum: 0,
+        maximum: GRACE_SECONDS_MAX,
+        description: 'what it signed counts for so long; null: dead at once',
+      }),
+    ),
+    keep: optional(list(Id, KEPT_IDS_MAX)),
+  },
+  'A key to replace by a new one of the same uses; `keep` names the links of a dead key that still count',
+);
+export const RotateBody = object({
+  reason: optional(Reason),
+  retire: list(RetireEntry, DID_KEYS_MAX),
+  rotationKeys: optional(list(Multikey, DID_COMMITMENTS_MAX, 1)),
+  next: optional(Commitments),
+});
+export const RecoverBody = object({
+  reason: optional(Reason),
+  recoveryKeys: list(Multikey, DID_COMMITMENTS_MAX, 1),
+  retire: list(RetireEntry, DID_KEYS_MAX),
+  next: optional(Commitments),
+  recovery: Commitments,
+});
+export const DeactivateBody = object({
+  confirm: Did,
+  reason: optional(Reason),
+  keys: optional(list(Multikey, DID_COMMITMENTS_MAX, 1)),
+});
+export const OperationAnswer = object({
+  id: Id,
+  did: Did,
+  operation: Type.Enum(['rotate', 'recover', 'deactivate']),
+  seq: Type.Integer({ minimum: 1, maximum: DID_SEQ_MAX }),
+  applied: Type.Boolean(),
+  toSign: list(ToSign, DID_COMMITMENTS_MAX),
+  keys: list(object({ key: Multikey, uses: list(Type.Enum([...KEY_USES]), KEY_USES.length) }), DID_KEYS_MAX),
+  files: list(path, 32),
+});
+
+// Delegation
+export const DelegateBody = object({
+  to: AudienceDid,
+  capabilities: Capabilities,
+  from: optional(Id),
+  as: optional(Did),
+  sponsor: optional(Did),
+  ttlSeconds: optional(Type.Integer({ minimum: 1, maximum: LINK_SECONDS_MAX })),
+  depth: optional(Type.Integer({ minimum: 0, maximum: DEPTH_MAX })),
+  stalenessSeconds: optional(Type.Integer({ minimum: 0, maximum: STALENESS_SECONDS_MAX })),
+  rates: optional(list(Rate, RATES_MAX, 1)),
+  purposes: optional(list(Purpose, PURPOSES_MAX, 1)),
+  at: optional(list(AudienceDid, AT_MAX, 1)),
+  minScore: optional(Score),
+  private: optional(Type.Boolean()),
+});
+export const Link = object({
+  id: Id,
+  parent: nullable(Id),
+  issuer: Did,
+  audience: AudienceDid,
+  organisation: Did,
+  sponsor: Did,
+  capabilities: Capabilities,
+  issuedAt: Time,
+  notBefore: Time,
+  expiresAt: Time,
+  depth: nullable(Type.Integer({ minimum: 0, maximum: DEPTH_MAX })),
+  rates: list(Rate, RATES_MAX),
+  purposes: list(Purpose, PURPOSES_MAX),
+  at: list(AudienceDid, AT_MAX),
+  minScore: nullable(Score),
+  stalenessSeconds: nullable(Type.Integer({ minimum: 0, maximum: STALENESS_SECONDS_MAX })),
+  private: Type.Boolean(),
+  holderKey: nullable(Multikey),
+  signedBy: list(Multikey, 2, 1),
+});
+export const DelegationAnswer = object({ link: Link, published: Type.Boolean(), toSign: list(ToSign, 1) });
+
+// Chains
+export const Verdict = object(
+  {
+    ok: Type.Boolean(),
+    code: nullable(ErrorCodeText),
+    message: nullable(Type.String({ maxLength: 16_384 })),
+    data: Type.Record(Type.String(), Type.Unknown()),
+  },
+  'ok with code null, or the one code and its data',
+);
+export const ChainSummary = object({
+  leaf: Id,
+  organisation: Did,
+  sponsor: Did,
+  audience: AudienceDid,
+  links: Type.Integer({ minimum: 1, maximum: CHAIN_LINKS_MAX }),
+  capabilities: Capabilities,
+  expiresAt: Time,
+  verdict: Verdict,
+});
+export const ExplainedLink = object({
+  index: Type.Integer({ minimum: 0, maximum: CHAIN_LINKS_MAX - 1, description: 'root = 0' }),
+  link: Link,
+  verdict: Verdict,
+  explanation: sentence,
+});
+export const CheckedThrough = object(
+  {
+    organisation: Did,
+    revocations: Type.Integer({ minimum: 0, maximum: REVOCATION_SEQ_MAX }),
+    ageSeconds: nullable(seconds),
+    staleAfterSeconds: seconds,
+  },
+  "Up to which revocation, and as of how long ago, an organisation's status is known",
+);
+export const Chain = object({
+  leaf: Id,
+  complete: Type.Boolean({ description: 'every link up to a root is held' }),
+  links: list(ExplainedLink, CHAIN_LINKS_MAX),
+  verdict: Verdict,
+  checkedThrough: Type.Array(CheckedThrough),
+  asOf: Time,
+});
+export const BundleAnswer = object({ leaf: Id, bundle: base64urlText(BUNDLE_BYTES_MAX), bytes: count() });
+export const VerifyBody = object({
+  roots: optional(list(Did, ROOTS_MAX, 1)),
+  can: optional(CapabilityText),
+  res: optional(ResourceText),
+  purpose: optional(Purpose),
+  holder: optional(AudienceDid),
+  time: optional(Time),
+});
+export const ChainReport = object({
+  leaf: Id,
+  root: Did,
+  sponsor: Did,
+  links: list(Id, CHAIN_LINKS_MAX, 1),
+  holder: AudienceDid,
+  capabilities: Type.Array(Capability),
+  checked: list(Type.String({ maxLength: 64 }), 32),
+  checkedThrough: Type.Array(CheckedThrough),
+  asOf: Time,
+  expiresAt: Time,
+});
+export const Roots = object({ roots: list(object({ did: Did, own: Type.Boolean() }), ROOTS_MAX) });
+
+// Revocation
+export const RevocationTargetBody = Type.Union(
+  [object({ link: Id }), object({ did: Did }), object({ did: Did, key: Multikey })],
+  {
+    description: 'a link, a DID, or one key of a DID',
+  },
+);
+export const RevokeBody = object({ target: RevocationTargetBody, reason: Reason, as: optional(Did) });
+export const Revocation = object({
+  id: Id,
+  number: Type.Integer({
+    minimum: 1,
+    maximum: REVOCATION_SEQ_MAX,
+    description: "in the organisation's revocation log",
+  }),
+  organisation: Did,
+  issuer: Did,
+  target: RevocationTargetBody,
+  reason: Type.String(),
+  at: Time,
+});
+export const RevocationListed = object({
+  revocation: Revocation,
+  applies: nullable(
+    Type.Boolean({ description: 'whether its issuer is entitled; null: the target is not held, so it is not known' }),
+  ),
+});
+export const RevocationAnswer = object({
+  revocation: Revocation,
+  cascade: Type.Array(Id, { description: 'links that are invalid because of it, the target first where it is a link' }),
+  sessionsEnded: count(),
+});
+export const AgentRevoked = object({
+  agent: Agent,
+  revocation: Revocation,
+  cascade: Type.Array(Id),
+  sessionsEnded: count(),
+});
+
+// Handshakes
+export const HandshakeBody = object({
+  did: Did,
+  as: optional(Did),
+  minScore: optional(Score),
+  capabilities: optional(Capabilities),
+  purpose: optional(Purpose),
+  grant: optional(Id),
+});
+export const Session = object({
+  sid: SessionId,
+  as: Did,
+  did: Did,
+  organisation: Did,
+  peerId: PeerId,
+  direction: Type.Enum(['inbound', 'outbound']),
+  granted: Type.Array(Capability, {
+    description: 'what the other side may do here, or this side there: the meet of its chain',
+  }),
+  rates: Type.Array(Rate),
+  sponsor: nullable(Did),
+  score: Score,
+  scoreBasis: sentence,
+  minScore: Score,
+  checked: list(Type.String({ maxLength: 64 }), 32),
+  links: list(Id, 2 * CHAIN_LINKS_MAX),
+  openedAt: Time,
+  expiresAt: Time,
+  durationMs: nullable(Type.Number({ minimum: 0, description: 'of the handshake, where this side began it' })),
+});
+export const SessionClosed = object({ sid: SessionId, code: ErrorCodeText });
+
+// Login
+export const LoginChallengeBody = object({ did: Did });
+export const LoginChallenge = object({
+  daemon: Did,
+  nonce: base64urlText(LOGIN_NONCE_BYTES, LOGIN_NONCE_BYTES),
+  expiresAt: Time,
+});
+export const LoginBody = object({
+  did: Did,
+  nonce: base64urlText(LOGIN_NONCE_BYTES, LOGIN_NONCE_BYTES),
+  signature: Signature,
+});
+
+// Lists
+export const Peers = object({ peers: Type.Array(Peer) });
+export const PeerAnswer = object({ peer: Peer });
+export const DialBody = object({ address: Multiaddr });
+export const Agents = object({ agents: Type.Array(Agent) });
+export const Sponsors = object({ sponsors: Type.Array(Sponsor) });
+export const SponsorAnswer = object({ sponsor: Sponsor });
+export const Chains = object({ chains: Type.Array(ChainSummary) });
+export const Revocations = object({ revocations: Type.Array(RevocationListed) });
+export const Sessions = object({ sessions: Type.Array(Session) });
+export const SessionAnswer = object({ session: Session });
+
+export type Problem = Static<typeof Problem>;
+export type Livez = Static<typeof Livez>;
+export type Readyz = Static<typeof Readyz>;
+export type Version = Static<typeof Version>;
+export type Status = Static<typeof Status>;
+export type Warning = Static<typeof Warning>;
+export type Peer = Static<typeof Peer>;
+export type Agent = Static<typeof Agent>;
+export type AgentStatus = Agent['status'];
+export type AgentCreateBody = Static<typeof AgentCreateBody>;
+export type AgentCreated = Static<typeof AgentCreated>;
+export type AgentRegistered = Static<typeof AgentRegistered>;
+export type AgentRevoked = Static<typeof AgentRevoked>;
+export type TokenAnswer = Static<typeof TokenAnswer>;
+export type Credential = Static<typeof Credential>;
+export type CredentialPrepared = Static<typeof CredentialPrepared>;
+export type Sponsor = Static<typeof Sponsor>;
+export type DidDocumentJson = Static<typeof DidDocument>;
+export type DidView = Static<typeof DidView>;
+export type DidResolved = Static<typeof DidResolved>;
+export type DidLog = Static<typeof DidLog>;
+export type CommitmentsBody = Static<typeof Commitments>;
+export type RetireEntry = Static<typeof RetireEntry>;
+export type RotateBody = Static<typeof RotateBody>;
+export type RecoverBody = Static<typeof RecoverBody>;
+export type DeactivateBody = Static<typeof DeactivateBody>;
+export type OperationAnswer = Static<typeof OperationAnswer>;
+export type ToSign = Static<typeof ToSign>;
+export type DelegateBody = Static<typeof DelegateBody>;
+export type LinkView = Static<typeof Link>;
+export type RateView = Static<typeof Rate>;
+export type DelegationAnswer = Static<typeof DelegationAnswer>;
+export type Verdict = Static<typeof Verdict>;
+export type ChainSummary = Static<typeof ChainSummary>;
+export type ExplainedLink = Static<typeof ExplainedLink>;
+export type CheckedThrough = Static<typeof CheckedThrough>;
+export type ChainView = Static<typeof Chain>;
+export type BundleAnswer = Static<typeof BundleAnswer>;
+export type VerifyBody = Static<typeof VerifyBody>;
+export type ChainReportView = Static<typeof ChainReport>;
+export type RootsView = Static<typeof Roots>;
+export type RevokeBody = Static<typeof RevokeBody>;
+export type RevocationTargetJson = Static<typeof RevocationTargetBody>;
+export type RevocationView = Static<typeof Revocation>;
+export type RevocationListed = Static<typeof RevocationListed>;
+export type RevocationAnswer = Static<typeof RevocationAnswer>;
+export type HandshakeBody = Static<typeof HandshakeBody>;
+export type SessionView = Static<typeof Session>;
+export type SessionClosed = Static<typeof SessionClosed>;
+export type LoginChallenge = Static<typeof LoginChallenge>;
+export type LoginBody = Static<typeof LoginBody>;
