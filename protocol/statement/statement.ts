@@ -101,8 +101,11 @@ export interface StatementSigner {
   sign(message: Uint8Array): Uint8Array;
 }
 
+/** Each variant of a payload, without its signers. */
+type Unsigned<P> = P extends unknown ? Omit<P, 'by'> : never;
+
 /** Fills `by` from the signers, signs, and parses the result as any receiver would. Errors: schema, malformed. */
-export function signStatement<K extends KindName>(payload: Omit<PayloadOf<K>, 'by'> & { readonly t: K }, signers: readonly StatementSigner[]): Statement<K> {
+export function signStatement<K extends KindName>(payload: Unsigned<PayloadOf<K>> & { readonly t: K }, signers: readonly StatementSigner[]): Statement<K> {
   const complete = { ...payload, by: signers.map(({ publicKey }) => publicKey) } as unknown as PayloadOf<K>;
   const payloadBytes = encodePayload<K>(complete);
   const input = signingInput(payload.t, payloadBytes);
