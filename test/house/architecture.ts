@@ -82,8 +82,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   'test/': { paths: inside(''), packages: inside('') },
 };
 
-/** Doors list what they export by name, so that what is public is decided and not inherited. */
-const DOORS = ['protocol/index.ts', 'protocol/control/index.ts', 'sdk/index.ts'];
+/** A top-level folder's door lists what it exports by name, so that what is public is decided and not inherited. */
+const DOORS = ['protocol/index.ts', 'sdk/index.ts'];
 
 /** Globals by which a file reaches clock, randomness, timers, the process or the network. */
 const WORLD = [
