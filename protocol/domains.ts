@@ -30,6 +30,10 @@ export function signedBytes(context: SigningContext, message: Uint8Array): Uint8
 /** Prefix of the hash over the three Noise frames that binds a handshake to its connection (SPEC "Channel binding"). */
 export const CHANNEL_BINDING_PREFIX: Uint8Array = ascii.encode('AgentMesh/cb/v1\0');
 
+/** What AES-256-GCM authenticates beside a sealed private key, and for the check of a key ring's passphrase. */
+export const SEALED_KEY_PREFIX: Uint8Array = ascii.encode('AgentMesh/sealed-key/v1\0');
+export const KEY_RING_PREFIX: Uint8Array = ascii.encode('AgentMesh/key-ring/v1\0');
+
 export const DEFAULT_NETWORK = 'agentmesh';
 
 /** A network's name is part of protocol ids and topics, so that networks never mix by accident. */
