@@ -17,7 +17,7 @@ export const STATEMENT_BYTES_MAX = 64 * 1024; // the largest kind known
 // DIDs
 export const DID_KEYS_MAX = 8; // one per use and its successor, with room
 export const DID_PEERS_MAX = 8; // one daemon writes for an organisation; room for its move
-export const DID_SERVICES_MAX = 8;
+export const DID_SERVICES_MAX = 8; // one per address family and transport, with room
 export const DID_COMMITMENTS_MAX = 8; // next or recovery keys committed to; 2-of-3 is the default
 export const DID_SEQ_MAX = 255; // a rotation a day for eight months, or weekly for five years
 export const DID_OPS_A_SEQ_MAX = 4; // siblings kept per operation kind and sequence number; two already show a fork
@@ -29,12 +29,14 @@ export const SERVICE_TEXT_MAX = 256; // a multiaddr or URL
 // Delegation
 export const CAPABILITIES_MAX = 32; // entries a link
 export const RESOURCES_MAX = 32; // resources an entry
-export const RESOURCE_TEXT_MAX = 256;
+export const RESOURCE_TEXT_MAX = 256; // as a service: a URL or path that people still read
 export const DOMAIN_TEXT_MAX = 32; // letters of a capability's domain
 export const SEGMENT_TEXT_MAX = 128; // letters of a capability's path segment
 export const CAPABILITY_TEXT_MAX = 512; // domain, colon and path
 export const CHAIN_LINKS_MAX = 8; // a verifier's budget: longer chains cost more than they prove
 export const CHAIN_BYTES_MAX = 64 * 1024; // 8 links of 8 KiB
+export const CHAIN_COMPARISONS_MAX = 200_000; // of capabilities and resources: a few milliseconds; usual chains need dozens
+export const CHAIN_CACHE_MAX = 4_096; // chains whose links are remembered as verified; about 4 KiB each
 export const DEPTH_MAX = 7; // further hops: 8 links less the root
 export const DEPTH_DEFAULT = 4; // of a root that names none
 export const LINK_SECONDS_MAX = 30 * 86_400; // authority is re-issued at least monthly
@@ -43,20 +45,20 @@ export const RATES_MAX = 32; // one per capability
 export const RATE_N_MAX = 1_000_000_000; // keeps cross-multiplied rates below 2^53
 export const RATE_SECONDS_MAX = 86_400 * 30; // the longest life of a link
 export const AT_MAX = 32; // DIDs where a link may be used
-export const PURPOSES_MAX = 16;
-export const PURPOSE_TEXT_MAX = 64;
-export const SCORE_MAX = 1000;
+export const PURPOSES_MAX = 16; // more than anyone tells apart
+export const PURPOSE_TEXT_MAX = 64; // a word or two, joined
+export const SCORE_MAX = 1000; // the scale of all trust scores
 export const STALENESS_SECONDS_MAX = 300; // the laxest class (read); a link may only tighten
 export const LINKS_PER_ORGANISATION_MAX = 4096; // published links; private ones are outside the set
-export const NONCE_BYTES = 16;
+export const NONCE_BYTES = 16; // no two alike among 2^64
 export const BUNDLE_BYTES_MAX = 4 * 1024 * 1024; // a year of revocations of eight organisations
 
 // Revocation and freshness
 export const REASON_TEXT_MAX = 140; // characters; no personal data
 export const REVOCATION_SEQ_MAX = 65_535; // 361 B each: 24 MiB for one organisation, read whole by a newcomer
 export const REVOCATIONS_A_SEQ_MAX = 4; // a fifth freezes the organisation
-export const STALENESS_READ_SECONDS = 300;
-export const STALENESS_WRITE_SECONDS = 60;
+export const STALENESS_READ_SECONDS = 300; // of the class `read`: STALENESS_SECONDS_MAX
+export const STALENESS_WRITE_SECONDS = 60; // of all others: one heartbeat
 
 // Reconciliation
 export const SYNC_FRAME_BYTES_MAX = 256 * 1024; // four of the largest statements, or 240 KiB of ranges
@@ -66,19 +68,19 @@ export const RANGE_IDS_MAX = 32; // fewer ids than this are listed instead of sp
 export const RANGE_MESSAGE_BYTES_MIN = 4 * 1024; // four times the largest answer to one range: every message gets on
 export const RANGE_ITEMS_MAX = 2 ** 21; // limb sums of this many 32-bit words stay below 2^53; twice what a store keeps
 export const RANGE_ROUNDS_MAX = 24; // more than log16(10^6) rounds; the rest is left to the next time
-export const GET_IDS_MAX = 512;
-export const BEATS_MAX = 64;
+export const GET_IDS_MAX = 512; // 18 KiB of ids; their statements fill an answer
+export const BEATS_MAX = 64; // of 274 bytes each; a daemon relies on fewer organisations at a time
 
 // Handshake
 export const IATP_FRAME_BYTES_MAX = 64 * 1024; // a chain of 8 links with its statements
-export const HANDSHAKE_STEP_MS = 5_000;
-export const HANDSHAKE_TOTAL_MS = 10_000;
+export const HANDSHAKE_STEP_MS = 5_000; // a look-up over a slow link
+export const HANDSHAKE_TOTAL_MS = 10_000; // two slow steps; a pending handshake holds memory on both sides
 export const HANDSHAKES_PENDING_MAX = 64; // at ~2 ms each a full queue is worked off in a fraction of a step
 export const SESSION_SECONDS_MAX = 900; // as long as the credentials inside
 
 // Storage
 export const STORE_STATEMENTS_MAX = 1_000_000; // memory for ids and derived state: about 1 GiB
-export const STORE_BYTES_MAX = 1024 ** 3;
+export const STORE_BYTES_MAX = 1024 ** 3; // a thousand bytes a statement
 export const EXPIRED_KEEP_SECONDS = 3_600; // expired statements stay readable for an hour, outside fingerprints
 
 // Trust
@@ -134,11 +136,18 @@ export const API_ANSWER_BYTES_MAX = 64 * 1024 * 1024; // a client's bound: ten t
 export const API_JSON_DEPTH_MAX = 16; // the deepest request nests 5 levels
 export const CONTACT_TEXT_MAX = 254; // RFC 5321: the longest path that fits a command, less its angle brackets
 export const ROOTS_MAX = 256; // organisations that one daemon trusts as roots of chains
-export const LOGIN_NONCE_BYTES = 32;
+export const LOGIN_NONCE_BYTES = 32; // as the handshake's: never drawn twice
 export const LOGIN_CHALLENGE_SECONDS = 60; // one local round trip and one signature, with room for a person's debugger
 export const LOGIN_CHALLENGES_PENDING_MAX = 256; // the oldest goes first
 export const LOGIN_TOKEN_SECONDS = 900; // as long as a credential
 export const TOKENS_PER_AGENT_MAX = 16; // one a process that `run` started; the oldest goes first
+export const API_CONNECTIONS_MAX = 256; // open at once on one listener: agents, their streams, a person's commands
+export const API_HEADER_BYTES_MAX = 8 * 1024; // a token and what HTTP clients add
+export const API_HEADERS_MS = 10_000; // local clients send them in one packet
+export const API_REQUEST_MS = 30_000; // for the 64 KiB of a body
+export const API_IDLE_MS = 60_000; // four event heartbeats: a reader that takes nothing is gone
+export const API_STOP_MS = 2_000; // that requests under way have to end when the daemon stops
+export const EVENT_LINKS_MAX = 64; // ids in one event, which is held in the ring: 4 KB of 250
 export const EVENTS_RING_MAX = 4_096; // minutes of a busy daemon, for clients that resume
 export const EVENT_BACKLOG_BYTES_MAX = 1024 * 1024; // unread by a client: then its stream is cut, and it resumes from the ring
 export const EVENT_STREAMS_MAX = 64; // open event streams of one daemon

@@ -17,8 +17,8 @@ import {
   rawKeyOf,
 } from '../../../protocol/encoding/multikey.ts';
 import { didKeyOf, keyOfDidKey } from '../../../protocol/identity/did.ts';
+import { SecretKey } from '../../../protocol/sodium.ts';
 import { describeWithShared } from '../../shared.ts';
-import { keyPair } from '../keys.ts';
 
 const P256_DID_KEY = 'did:key:zDnaerx9CtbPJ1q36T5Ln5wYt3MQYeGRG5ehnPAmxcf5mDZpv';
 const RSA_PEER_ID = 'QmcgpsyWgH8Y8ajJz1Cu72KnS5uo2Aa2LpzU7kinSupNKC';
@@ -37,7 +37,7 @@ describeWithShared('vectors/identity/did-key', 'the PeerId map', (folder) => {
 
   test.each(rows)('$peerId', ({ seed, publicKey, didKey, peerId }) => {
     const key = multikeyOf(fromHex(publicKey) as Uint8Array);
-    expect(toHex(keyPair(fromHex(seed) as Uint8Array).publicKey)).toBe(toHex(key));
+    expect(toHex(new SecretKey(fromHex(seed) as Uint8Array).publicKey)).toBe(toHex(key));
     expect(didKeyOf(multikeyText(key))).toBe(didKey);
     expect(toHex(keyOfDidKey(didKey) ?? new Uint8Array())).toBe(toHex(key));
     expect(peerIdOfKey(key)).toBe(peerId);
@@ -49,7 +49,7 @@ describe('a key', () => {
   test('has the same PeerId here and in libp2p', () => {
     fc.assert(
       fc.property(raw, (seed) => {
-        const { publicKey } = keyPair(seed);
+        const { publicKey } = new SecretKey(seed);
         const theirs = peerIdFromPrivateKey(privateKeyFromRaw(Uint8Array.from([...seed, ...rawKeyOf(publicKey)])));
         expect(peerIdOfKey(publicKey)).toBe(theirs.toString());
         expect(toHex(peerIdBytes(theirs.toString()))).toBe(toHex(theirs.toMultihash().bytes));
