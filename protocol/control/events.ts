@@ -3,6 +3,7 @@
  * (facts that are public on the mesh), only the agent in the named field, or nobody.
  */
 import Type, { type Static, type TProperties } from 'typebox';
+import { EVENT_LINKS_MAX } from '../limits.ts';
 import { KINDS, type KindName } from '../statement/kinds.ts';
 import {
   AgentStatusText,
@@ -42,7 +43,13 @@ export const EVENTS = {
   'link.revoked': {
     summary: 'A revocation took effect on links, named with all that fall with them',
     seenBy: 'agents',
-    data: data({ revocation: Id, issuer: Did, target: RevocationTargetBody, links: Type.Array(Id) }),
+    data: data({
+      revocation: Id,
+      issuer: Did,
+      target: RevocationTargetBody,
+      links: Type.Array(Id, { maxItems: EVENT_LINKS_MAX }),
+      total: Type.Integer({ minimum: 0, description: 'of links that fall, also of those not named' }),
+    }),
   },
   'session.opened': {
     summary: 'A handshake succeeded',

@@ -2,7 +2,10 @@
 export * as schemas from './schemas.ts';
 export type * from './schemas.ts';
 export * from './backend.ts';
+export { checkJson } from './check.ts';
 export * from './events.ts';
 export * from './http-status.ts';
+export { parseJsonStrict } from './json.ts';
 export * from './login.ts';
+export { createOpenApiDocument } from './openapi.ts';
 export * from './routes.ts';

@@ -34,10 +34,10 @@ export interface Route {
   readonly who: Who;
   readonly answeredBy: AnsweredBy;
   /**
-   * Where an agent's request names whom it acts for: another DID than its own is `forbidden`. A member of the body or
-   * query may be left out, and then means the caller.
+   * Where an agent's request names whom it acts for: another DID than its own is `forbidden`. Where a member of the
+   * body or query is left out, the server fills in the caller.
    */
-  readonly own: 'params.did' | 'body.as' | 'body.parent' | 'query.to' | undefined;
+  readonly own: 'params.did' | 'body.as' | 'query.to' | undefined;
 }
 
 /** What any route may answer with. */

@@ -162,7 +162,9 @@ export const Multiaddr = Type.String({
 export const Signature = base64urlText(64, 64);
 export const Score = Type.Integer({ minimum: 0, maximum: SCORE_MAX });
 export const ErrorCodeText = Type.Enum(Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]], {
-  description: "the protocol's closed list of codes",
+  description: Object.entries(ERRORS)
+    .map(([code, when]) => `${code}: ${when}`)
+    .join('; '),
 });
 const path = Type.String({ maxLength: 4096, description: "a path on the daemon's machine" });
 const sentence = Type.String({ maxLength: 4096 });
