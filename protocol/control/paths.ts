@@ -99,17 +99,19 @@ export function verifyPrivate(found: FileFacts, want: 'directory' | 'file', uid:
   if ((found.mode & 0o077) !== 0) refuseMode(found, want === 'directory' ? '700' : '600', 'closed to group and others');
 }
 
-/** Nobody but us (and root) can have put it there or changed what is in it; reading is allowed. Errors: permissions. */
+/**
+ * Nobody but us and root can have put it there or changed what is in it; it may be root's (a mounted volume), and
+ * reading is allowed. Errors: permissions.
+ */
 export function verifyUnwritable(found: FileFacts, want: 'directory' | 'file', uid: number): void {
-  verifyOwn(found, want, uid);
+  verifyOwn(found, want, found.uid === 0 ? 0 : uid);
   if ((found.mode & 0o022) !== 0) refuseMode(found, 'go-w', 'not writable by group and others');
 }
 
 /** Nobody but us (and root) can have put it there. Errors: permissions. */
 export function verifyOwn(found: FileFacts, want: 'directory' | 'file' | 'socket', uid: number): void {
   const { path, type } = found;
-  if (type !== want)
-    throw new MeshError('permissions', `Cannot trust "${path}": it is not a ${want} of its own`, { path, want });
+  if (type !== want) throw new MeshError('permissions', `Cannot trust "${path}": it is not a ${want}`, { path, want });
   if (found.uid !== uid) {
     throw new MeshError('permissions', `Cannot trust "${path}": its owner is uid ${found.uid}, want ${uid}`, {
       path,

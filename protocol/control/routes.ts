@@ -4,6 +4,7 @@
  */
 import Type, { type Static, type TSchema } from 'typebox';
 import type { ErrorCode } from '../errors.ts';
+import { CHAIN_CODES } from '../delegation/verify.ts';
 import * as S from './schemas.ts';
 
 /** Raised when a route changes so that older clients would misread it; clients refuse another number. */
@@ -52,30 +53,6 @@ export const COMMON_ERRORS = [
   'cancelled',
   'read_only',
   'internal',
-] as const satisfies readonly ErrorCode[];
-
-/** What making or checking a chain may answer with (SPEC "Verifying a chain"). */
-export const CHAIN_ERRORS = [
-  'malformed',
-  'noncanonical',
-  'unknown_root',
-  'sponsor_missing',
-  'broken_link',
-  'key_unknown',
-  'key_retired',
-  'did_unknown',
-  'did_forked',
-  'did_deactivated',
-  'bad_signature',
-  'widened',
-  'not_yet',
-  'expired',
-  'depth',
-  'revoked',
-  'status_stale',
-  'holder_mismatch',
-  'not_covered',
-  'budget',
 ] as const satisfies readonly ErrorCode[];
 
 const HANDSHAKE_ERRORS = [
@@ -439,7 +416,7 @@ export const ROUTES = {
       'root link is the parent. Where the issuing agent keeps its own key, delegationComplete brings its signature',
     body: S.DelegateBody,
     response: S.DelegationAnswer,
-    errors: ['not_found', 'suspended', ...CHAIN_ERRORS, ...SIGNING_ERRORS],
+    errors: ['not_found', 'suspended', ...CHAIN_CODES, ...SIGNING_ERRORS],
     who: 'agent',
     own: 'body.as',
   }),
@@ -450,7 +427,7 @@ export const ROUTES = {
     params: id,
     body: S.SignaturesBody,
     response: S.DelegationAnswer,
-    errors: ['not_found', 'signers', 'suspended', ...CHAIN_ERRORS, ...SIGNING_ERRORS],
+    errors: ['not_found', 'signers', 'suspended', ...CHAIN_CODES, ...SIGNING_ERRORS],
     who: 'agent',
   }),
 
@@ -466,7 +443,8 @@ export const ROUTES = {
   chainShow: route({
     method: 'GET',
     path: '/v1/chains/{leaf}',
-    summary: "Each link of a chain explained; others' private links are not found for an agent",
+    summary:
+      "A chain with what each link says and what a check of it, asking for nothing, reports; others' private links are not found for an agent",
     params: leaf,
     response: S.Chain,
     errors: ['not_found'],
@@ -478,7 +456,7 @@ export const ROUTES = {
     summary: 'The chain with all that an offline verifier needs',
     params: leaf,
     response: S.BundleAnswer,
-    errors: ['not_found', ...CHAIN_ERRORS],
+    errors: ['not_found', ...CHAIN_CODES],
     who: 'agent',
   }),
   chainVerify: route({
@@ -488,7 +466,7 @@ export const ROUTES = {
     params: leaf,
     body: S.VerifyBody,
     response: S.ChainReport,
-    errors: ['not_found', ...CHAIN_ERRORS],
+    errors: ['not_found', ...CHAIN_CODES],
     who: 'agent',
   }),
   rootList: route({

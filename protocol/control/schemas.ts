@@ -4,6 +4,7 @@
  */
 import Type, { type Static, type TProperties, type TSchema } from 'typebox';
 import { isCapability, isResource } from '../delegation/capability.ts';
+import { CHECKS } from '../delegation/report.ts';
 import { digestOfCid } from '../encoding/cid.ts';
 import { isPeerId, parseMultikeyText } from '../encoding/multikey.ts';
 import { ERRORS, type ErrorCode } from '../errors.ts';
@@ -179,9 +180,9 @@ export const Rate = object(
   {
     can: CapabilityText,
     n: Type.Integer({ minimum: 1, maximum: RATE_N_MAX }),
-    perSeconds: Type.Integer({ minimum: 1, maximum: RATE_SECONDS_MAX }),
+    per: Type.Integer({ minimum: 1, maximum: RATE_SECONDS_MAX, description: 'seconds' }),
   },
-  'At most n uses in any perSeconds',
+  'At most n uses in any `per` seconds; the names are those of the link itself',
 );
 
 // Signing elsewhere
@@ -511,49 +512,99 @@ export const ChainSummary = object({
   expiresAt: Time,
   verdict: Verdict,
 });
-export const ExplainedLink = object({
-  index: Type.Integer({ minimum: 0, maximum: CHAIN_LINKS_MAX - 1, description: 'root = 0' }),
-  link: Link,
-  verdict: Verdict,
-  explanation: sentence,
-});
+export const CheckText = Type.Enum([...CHECKS]);
 export const CheckedThrough = object(
   {
-    organisation: Did,
-    revocations: Type.Integer({ minimum: 0, maximum: REVOCATION_SEQ_MAX }),
-    ageSeconds: nullable(seconds),
-    staleAfterSeconds: seconds,
+    did: Did,
+    rseq: nullable(
+      Type.Integer({
+        minimum: 0,
+        maximum: REVOCATION_SEQ_MAX,
+        description: 'last revocation that is held, with all before it',
+      }),
+    ),
+    ageSeconds: nullable(Type.Number({ minimum: 0 })),
+    asOf: nullable(Time),
+    answered: Type.Boolean({ description: "by an answer to the verifier's own nonce" }),
   },
-  "Up to which revocation, and as of how long ago, an organisation's status is known",
+  "As of when an organisation's revocations are known",
 );
+export const LinkReport = object({
+  id: Id,
+  issuer: Did,
+  audience: AudienceDid,
+  sponsor: Did,
+  credential: Type.Boolean({ description: 'binds an ephemeral key to an agent: not a hop of authority' }),
+  boundKey: nullable(Multikey),
+  capabilities: Capabilities,
+  notBeforeSeconds: count('unix time'),
+  expiresSeconds: count('unix time'),
+  depth: nullable(count()),
+  rates: list(Rate, RATES_MAX),
+  at: nullable(list(AudienceDid, AT_MAX)),
+  purposes: nullable(list(Purpose, PURPOSES_MAX)),
+  minScore: nullable(Score),
+  stalenessSeconds: nullable(count()),
+  private: Type.Boolean(),
+  signers: list(
+    object({
+      did: Did,
+      key: Multikey,
+      standing: Type.Enum(['current', 'grace', 'kept', 'bound']),
+      untilSeconds: optional(count('unix time')),
+    }),
+    2,
+  ),
+  status: Type.Enum(['ok', 'failed', 'unchecked']),
+});
+export const Authority = object(
+  {
+    capabilities: Type.Array(Capability),
+    notBeforeSeconds: count('unix time'),
+    expiresSeconds: count('unix time'),
+    depth: count(),
+    rates: Type.Array(
+      object({ link: Id, can: CapabilityText, n: Type.Integer({ minimum: 1 }), per: Type.Integer({ minimum: 1 }) }),
+    ),
+    at: nullable(Type.Array(AudienceDid)),
+    purposes: nullable(Type.Array(Purpose)),
+    minScore: nullable(Score),
+    stalenessSeconds: nullable(count()),
+    private: Type.Boolean(),
+  },
+  'The meet of all links: what holds at use',
+);
+/** The same report that verifyChain gives in a process of one's own; in a refusal it is in data.report. */
+export const ChainReport = object({
+  ids: list(Id, CHAIN_LINKS_MAX),
+  leaf: nullable(Id),
+  root: nullable(Did),
+  sponsor: nullable(Did),
+  audience: nullable(AudienceDid),
+  checkedAt: Time,
+  checked: list(CheckText, CHECKS.length),
+  notChecked: list(object({ check: CheckText, why: sentence }), CHECKS.length),
+  checkedThrough: list(CheckedThrough, 2 * CHAIN_LINKS_MAX),
+  staleAfterSeconds: nullable(count()),
+  validUntilSeconds: nullable(count('unix time')),
+  effective: nullable(Authority),
+  links: list(LinkReport, CHAIN_LINKS_MAX),
+});
 export const Chain = object({
   leaf: Id,
-  complete: Type.Boolean({ description: 'every link up to a root is held' }),
-  links: list(ExplainedLink, CHAIN_LINKS_MAX),
+  links: list(Link, CHAIN_LINKS_MAX, 1),
   verdict: Verdict,
-  checkedThrough: Type.Array(CheckedThrough),
-  asOf: Time,
+  report: ChainReport,
 });
 export const BundleAnswer = object({ leaf: Id, bundle: base64urlText(BUNDLE_BYTES_MAX), bytes: count() });
 export const VerifyBody = object({
   roots: optional(list(Did, ROOTS_MAX, 1)),
-  can: optional(CapabilityText),
-  res: optional(ResourceText),
+  capabilities: optional(Capabilities),
+  at: optional(list(AudienceDid, AT_MAX, 1)),
   purpose: optional(Purpose),
+  score: optional(Score),
   holder: optional(AudienceDid),
   time: optional(Time),
-});
-export const ChainReport = object({
-  leaf: Id,
-  root: Did,
-  sponsor: Did,
-  links: list(Id, CHAIN_LINKS_MAX, 1),
-  holder: AudienceDid,
-  capabilities: Type.Array(Capability),
-  checked: list(Type.String({ maxLength: 64 }), 32),
-  checkedThrough: Type.Array(CheckedThrough),
-  asOf: Time,
-  expiresAt: Time,
 });
 export const Roots = object({ roots: list(object({ did: Did, own: Type.Boolean() }), ROOTS_MAX) });
 
@@ -687,7 +738,6 @@ export type RateView = Static<typeof Rate>;
 export type DelegationAnswer = Static<typeof DelegationAnswer>;
 export type Verdict = Static<typeof Verdict>;
 export type ChainSummary = Static<typeof ChainSummary>;
-export type ExplainedLink = Static<typeof ExplainedLink>;
 export type CheckedThrough = Static<typeof CheckedThrough>;
 export type ChainView = Static<typeof Chain>;
 export type BundleAnswer = Static<typeof BundleAnswer>;
