@@ -17,8 +17,10 @@ export function decodeBase128(bytes: Uint8Array, at: number): { readonly value: 
   let value = 0;
   for (let i = 0; i < BASE128_BYTES_MAX; i++) {
     const byte = bytes[at + i];
-    if (byte === undefined) throw new MeshError('malformed', 'Cannot read number in range message: the bytes end inside it');
-    if (i === 0 && byte === 0x80) throw new MeshError('malformed', 'Cannot read number in range message: not in its shortest form');
+    if (byte === undefined)
+      throw new MeshError('malformed', 'Cannot read number in range message: the bytes end inside it');
+    if (i === 0 && byte === 0x80)
+      throw new MeshError('malformed', 'Cannot read number in range message: not in its shortest form');
     value = value * 0x80 + (byte & 0x7f);
     if (byte < 0x80) return { value, end: at + i + 1 };
   }

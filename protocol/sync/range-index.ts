@@ -24,6 +24,7 @@ const BLOCK_ITEMS = 256;
 const LIMBS = 8;
 const LIMB_BYTES = 4;
 const LIMB = 2 ** 32;
+const BLOCK_BYTES = BLOCK_ITEMS * (RANGE_ID_BYTES + 4) + 2 * LIMBS * 8;
 
 export interface RangeItem {
   /** Whole minutes since 1970 (iat div 60), 0..2^32 - 1. */
@@ -97,7 +98,10 @@ class Block {
     const count = source.count - offset;
     source.addTo(this.sum, offset, source.count, 1);
     source.addTo(source.sum, offset, source.count, -1);
-    this.ids.set(source.ids.subarray(offset * RANGE_ID_BYTES, source.count * RANGE_ID_BYTES), this.count * RANGE_ID_BYTES);
+    this.ids.set(
+      source.ids.subarray(offset * RANGE_ID_BYTES, source.count * RANGE_ID_BYTES),
+      this.count * RANGE_ID_BYTES,
+    );
     this.epochs.set(source.epochs.subarray(offset, source.count), this.count);
     this.count += count;
     source.count = offset;
@@ -131,6 +135,11 @@ export class RangeIndex {
     return this.#size;
   }
 
+  /** Bytes of memory that the packed items and their sums take. */
+  get bytes(): number {
+    return this.#blocks.length * BLOCK_BYTES;
+  }
+
   has(item: RangeItem): boolean {
     return this.#find(item) !== undefined;
   }
@@ -138,25 +147,14 @@ export class RangeIndex {
   /** False if it is there already. Errors: full. */
   insert(item: RangeItem): boolean {
     checkItem(item);
-    const place = { epoch: item.epoch, prefix: item.id };
-    let at = this.#blockFor(place);
-    if (at === this.#blocks.length) at = this.#lastWithRoom();
-    let block = this.#block(at);
-    let offset = block.lowerBound(place);
-    if (offset < block.count && block.compareAt(offset, place) === 0) return false;
+    if (this.#find(item) !== undefined) return false;
     if (this.#size >= RANGE_ITEMS_MAX) {
       throw new MeshError('full', `Cannot index statement: ${this.#size} are held, want < ${RANGE_ITEMS_MAX}`);
     }
-    if (block.count === BLOCK_ITEMS) {
-      const right = new Block();
-      right.takeFrom(block, BLOCK_ITEMS / 2);
-      this.#blocks.splice(at + 1, 0, right);
-      if (offset > block.count) {
-        offset -= block.count;
-        block = right;
-      }
-    }
-    block.insert(offset, item);
+    const place = { epoch: item.epoch, prefix: item.id };
+    const at = this.#blockWithRoom(place);
+    const block = this.#block(at);
+    block.insert(block.lowerBound(place), item);
     this.#size += 1;
     this.#changed(at);
     return true;
@@ -170,7 +168,7 @@ export class RangeIndex {
     block.remove(found.offset);
     this.#size -= 1;
     this.#changed(found.at);
-    if (block.count === 0) this.#blocks.splice(found.at, 1);
+    if (block.count === 0) this.#removeBlock(found.at);
     else this.#mergeAt(found.at);
     return true;
   }
@@ -184,7 +182,7 @@ export class RangeIndex {
   }
 
   at(rank: number): RangeItem {
-    const block = this.#blockAtRank(rank);
+    const block = this.#block(this.#blockOfRank(rank));
     return block.itemAt(rank - block.rank);
   }
 
@@ -192,9 +190,10 @@ export class RangeIndex {
   *items(lower = 0, upper = this.#size): Generator<RangeItem, void, undefined> {
     if (lower >= upper) return;
     let rank = lower;
-    for (let at = this.#blocks.indexOf(this.#blockAtRank(lower)); rank < upper; at++) {
+    for (let at = this.#blockOfRank(lower); rank < upper; at++) {
       const block = this.#block(at);
-      for (let offset = rank - block.rank; offset < block.count && rank < upper; offset++, rank++) yield block.itemAt(offset);
+      for (let offset = rank - block.rank; offset < block.count && rank < upper; offset++, rank++)
+        yield block.itemAt(offset);
     }
   }
 
@@ -220,7 +219,7 @@ export class RangeIndex {
   /** The sum of all ids of lower rank, into `sum`, which is zero. */
   #sumBefore(rank: number, sum: Float64Array): void {
     if (rank === 0) return;
-    const block = this.#blockAtRank(rank - 1);
+    const block = this.#block(this.#blockOfRank(rank - 1));
     const offset = rank - block.rank;
     addLimbs(sum, block.sumBefore);
     if (offset <= block.count / 2) {
@@ -248,31 +247,49 @@ export class RangeIndex {
     });
   }
 
-  #blockAtRank(rank: number): Block {
+  #blockOfRank(rank: number): number {
     this.#settle();
-    return this.#block(firstWhere(this.#blocks.length, (at) => this.#block(at).rank > rank) - 1);
+    return firstWhere(this.#blocks.length, (at) => this.#block(at).rank > rank) - 1;
   }
 
-  /** New statements come at the end: a full last block gets a successor instead of being split, and stays full. */
-  #lastWithRoom(): number {
+  /**
+   * Where to insert. New statements come at or near the end: a full last block keeps all that lies before the place, so
+   * that blocks stay nearly full; any other full block is split in half.
+   */
+  #blockWithRoom(place: RangeBound): number {
     const last = this.#blocks.at(-1);
-    if (last === undefined || last.count === BLOCK_ITEMS) this.#blocks.push(new Block());
-    return this.#blocks.length - 1;
+    const at = this.#blockFor(place);
+    if (at === this.#blocks.length) {
+      if (last === undefined || last.count === BLOCK_ITEMS) this.#blocks.push(new Block());
+      return this.#blocks.length - 1;
+    }
+    const block = this.#block(at);
+    if (block.count < BLOCK_ITEMS) return at;
+    const right = new Block();
+    right.takeFrom(block, block === last ? Math.max(block.lowerBound(place), BLOCK_ITEMS / 2) : BLOCK_ITEMS / 2);
+    this.#blocks.splice(at + 1, 0, right);
+    this.#changed(at);
+    return block.compareAt(block.count - 1, place) >= 0 ? at : at + 1;
   }
 
-  /** Keeps two neighbours above half a block together, so that deletions cannot leave a crowd of near-empty blocks. */
+  /** Joins neighbours that fill half a block together, so that deletions cannot leave a crowd of near-empty blocks. */
   #mergeAt(at: number): void {
     for (const left of [at - 1, at]) {
       const block = this.#blocks[left];
       const next = this.#blocks[left + 1];
       if (block === undefined || next === undefined || block.count + next.count > BLOCK_ITEMS / 2) continue;
       block.takeFrom(next, 0);
-      this.#blocks.splice(left + 1, 1);
-      this.#changed(left);
+      this.#removeBlock(left + 1);
       return;
     }
   }
 
+  #removeBlock(at: number): void {
+    this.#blocks.splice(at, 1);
+    this.#changed(at - 1);
+  }
+
+  /** What lies before the blocks after `at` is no longer what they say. */
   #changed(at: number): void {
     this.#settled = Math.min(this.#settled, at + 1);
   }
@@ -292,7 +309,8 @@ export class RangeIndex {
 
   #block(at: number): Block {
     const block = this.#blocks[at];
-    if (block === undefined) throw new MeshError('internal', `Cannot read range index: block is ${at}, want < ${this.#blocks.length}`);
+    if (block === undefined)
+      throw new MeshError('internal', `Cannot read range index: block is ${at}, want < ${this.#blocks.length}`);
     return block;
   }
 }
