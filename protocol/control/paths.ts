@@ -72,7 +72,7 @@ export function socketPathOf({ home, runtimeDir, uid }: HomePlace): string {
   const plain = withoutSlash(home);
   const inside = `${plain}/agentmeshd.sock`;
   if (byteLength(inside) <= SOCKET_PATH_BYTES_MAX) return inside;
-  const hash = toHex(digestOf(new TextEncoder().encode(plain))).slice(0, 32);
+  const hash = toHex(digestOf(new TextEncoder().encode(plain))).slice(0, 16);
   const short = `${withoutSlash(runtimeDir)}/agentmesh-${uid}/${hash}.sock`;
   if (byteLength(short) <= SOCKET_PATH_BYTES_MAX) return short;
   throw new MeshError(

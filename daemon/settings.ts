@@ -1,0 +1,271 @@
+/** Every setting of the daemon: what it accepts, its default, and what agentmesh.yaml says about it. */
+import { isIPv4, isIPv6 } from 'node:net';
+import {
+  DEFAULT_NETWORK,
+  isCapability,
+  isMeshDid,
+  isNetworkName,
+  isPeerId,
+  isSocketPathShort,
+  limits,
+} from '../protocol/index.ts';
+
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface Config {
+  /** Shown to people; null: none. */
+  readonly organisation: string | null;
+  readonly network: string;
+  /** multiaddrs. At its default (origin `default`) the daemon takes a free port where this one is taken. */
+  readonly listen: readonly string[];
+  /** multiaddrs with /p2p/<PeerId>. */
+  readonly bootstrap: readonly string[];
+  /** multiaddrs with /p2p/<PeerId>. */
+  readonly anchors: readonly string[];
+  /** Absolute path of a swarm key file; null: the network is open. */
+  readonly psk: string | null;
+  readonly localNetwork: boolean;
+  /** DIDs, beside the own organisation's. */
+  readonly roots: readonly string[];
+  readonly criticalDomains: readonly string[];
+  readonly stalenessReadSeconds: number;
+  readonly stalenessWriteSeconds: number;
+  readonly sponsorAgentsMax: number;
+  readonly heartbeatSeconds: number;
+  readonly credentialSeconds: number;
+  readonly syncSeconds: number;
+  readonly targetDegree: number;
+  readonly logLevel: LogLevel;
+  /** Absolute path of the control socket; null: the home's own. */
+  readonly socket: string | null;
+}
+export type SettingName = keyof Config;
+
+/** What a setting accepts. */
+export interface Kind<T> {
+  readonly want: string;
+  isValid(value: unknown): value is T;
+  /** From a flag or variable, to what YAML would have given. */
+  fromText(text: string): unknown;
+  /** Values of a list are checked and reported one by one. */
+  readonly item?: Kind<string>;
+  /** Relative paths belong to the folder of their file, or to the working directory. */
+  readonly isPath?: true;
+}
+
+export interface Setting<T> {
+  readonly kind: Kind<T>;
+  readonly preset: T;
+  /** Lines of the comment in agentmesh.yaml. */
+  readonly about: readonly string[];
+}
+
+const kind = <T>(
+  want: string,
+  test: (value: unknown) => boolean,
+  fromText: (text: string) => unknown = (text) => text,
+): Kind<T> => ({
+  want,
+  isValid: (value): value is T => test(value),
+  fromText,
+});
+const text = (want: string, test: (value: string) => boolean): Kind<string> =>
+  kind(want, (value) => typeof value === 'string' && test(value));
+const oneOf = <const T extends string>(values: readonly T[]): Kind<T> =>
+  kind(`one of ${values.join(', ')}`, (value) => values.some((known) => known === value));
+const optional = (inner: Kind<string>): Kind<string | null> => ({
+  ...kind(`${inner.want}, or null`, (value) => value === null || inner.isValid(value)),
+  ...(inner.isPath === true ? { isPath: true } : {}),
+});
+const integer = (min: number, max: number): Kind<number> =>
+  kind(
+    `an integer from ${min} to ${max}`,
+    (value) => typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max,
+    (value) => (/^\d{1,9}$/.test(value) ? Number(value) : value),
+  );
+const boolean: Kind<boolean> = kind(
+  'true or false',
+  (value) => typeof value === 'boolean',
+  (value) => (value === 'true' ? true : value === 'false' ? false : value),
+);
+const list = (item: Kind<string>, itemsMax: number = limits.CONFIG_LIST_MAX): Kind<readonly string[]> => ({
+  ...kind(
+    `a list of at most ${itemsMax}, each ${item.want}, none twice`,
+    (value) =>
+      Array.isArray(value) &&
+      value.length <= itemsMax &&
+      new Set(value).size === value.length &&
+      value.every((each) => item.isValid(each)),
+    (value) =>
+      value
+        .split(',')
+        .map((each) => each.trim())
+        .filter((each) => each !== ''),
+  ),
+  item,
+});
+const path: Kind<string> = { ...text('a path', (value) => value !== '' && !value.includes('\0')), isPath: true };
+
+const listenAddress = text(
+  'a multiaddr like "/ip4/0.0.0.0/tcp/4801" or "/ip6/::/tcp/4801"',
+  (value) => /^\/ip[46]\//.test(value) && isTcpAddress(value, 'without PeerId'),
+);
+const peerAddress = text('a multiaddr like "/dns4/mesh.example.org/tcp/4801/p2p/12D3KooW…"', (value) =>
+  isTcpAddress(value, 'with PeerId'),
+);
+
+/** Of all multiaddrs those that this daemon can listen on or dial: TCP over IP or DNS. */
+function isTcpAddress(value: string, peer: 'with PeerId' | 'without PeerId'): boolean {
+  if (value.length > limits.MULTIADDR_TEXT_MAX) return false;
+  const [empty, protocol, host = '', tcp, port = '', ...rest] = value.split('/');
+  const isHost =
+    protocol === 'ip4'
+      ? isIPv4(host)
+      : protocol === 'ip6'
+        ? isIPv6(host) && !host.includes('%')
+        : /^dns[46]?$/.test(protocol ?? '') && isDnsName(host);
+  const isPort = /^(?:0|[1-9]\d{0,4})$/.test(port) && Number(port) <= 65_535;
+  const isPeer =
+    peer === 'with PeerId'
+      ? rest.length === 2 && rest[0] === 'p2p' && isPeerId(rest[1] ?? '') && port !== '0'
+      : rest.length === 0;
+  return empty === '' && isHost && tcp === 'tcp' && isPort && isPeer;
+}
+
+const isDnsName = (name: string): boolean =>
+  name.length <= 253 &&
+  /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.?$/i.test(name);
+
+/** Every setting, in the order of agentmesh.yaml. */
+export const SETTINGS: { readonly [Name in SettingName]: Setting<Config[Name]> } = {
+  organisation: {
+    kind: optional(
+      text(
+        `1 to ${limits.NAME_TEXT_MAX} printable characters`,
+        (value) =>
+          value.length >= 1 &&
+          value.length <= limits.NAME_TEXT_MAX &&
+          !/[\p{Cc}\p{Zl}\p{Zp}]/u.test(value) &&
+          value.trim() === value,
+      ),
+    ),
+    preset: null,
+    about: ['Name of the organisation, for people. Others know it by its DID.'],
+  },
+  network: {
+    kind: text('1 to 32 of a-z, 0-9 and "-", not beginning with "-"', isNetworkName),
+    preset: DEFAULT_NETWORK,
+    about: ['Daemons meet only within the network of this name.'],
+  },
+  listen: {
+    kind: list(listenAddress),
+    preset: ['/ip4/0.0.0.0/tcp/4801'],
+    about: [
+      'Where other daemons reach this one. As long as this is not set, a free port is taken where 4801 is taken',
+      '(a second daemon on one machine); an address that is set must be free. Strangers get no further than',
+      'identity, sync and handshake. 127.0.0.1 keeps the daemon to this machine; an empty list only dials out.',
+    ],
+  },
+  bootstrap: {
+    kind: list(peerAddress),
+    preset: [],
+    about: ['Daemons to contact first; more are learnt from them. Without any, others have to contact this one.'],
+  },
+  anchors: {
+    kind: list(peerAddress),
+    preset: [],
+    about: ['Daemons to stay connected to whatever happens: those of partners who would not lie to you together.'],
+  },
+  psk: {
+    kind: optional(path),
+    preset: null,
+    about: [
+      'File with the swarm key of a private network (/key/swarm/psk/1.0.0/). Without that key nobody can connect.',
+    ],
+  },
+  localNetwork: {
+    kind: boolean,
+    preset: false,
+    about: [
+      'Many daemons of this network share one IP address (one machine, one NAT): do not count that against them.',
+      'Elsewhere it helps whoever runs many daemons to crowd out others.',
+    ],
+  },
+  roots: {
+    kind: list(text('a DID like "did:mesh:bafyrei…"', isMeshDid), limits.ROOTS_MAX),
+    preset: [],
+    about: ['Organisations whose delegations are honoured here. The own one always is.'],
+  },
+  criticalDomains: {
+    kind: list(
+      text('the domain of a capability, like "pay" in "pay:invoices/*"', (value) => isCapability(`${value}:*`)),
+    ),
+    preset: ['admin', 'pay', 'secrets'],
+    about: ['For capabilities of these domains the issuer is asked anew at every decision.'],
+  },
+  stalenessReadSeconds: {
+    kind: integer(0, limits.STALENESS_SECONDS_MAX),
+    preset: limits.STALENESS_READ_SECONDS,
+    about: ['How old the knowledge about revocations may be when a capability of the domain "read" is used.'],
+  },
+  stalenessWriteSeconds: {
+    kind: integer(0, limits.STALENESS_SECONDS_MAX),
+    preset: limits.STALENESS_WRITE_SECONDS,
+    about: ['The same for all other capabilities but the critical ones.'],
+  },
+  sponsorAgentsMax: {
+    kind: integer(1, limits.SPONSOR_AGENTS_MAX),
+    preset: limits.SPONSOR_AGENTS_DEFAULT,
+    about: ['Agents that one person may sponsor.'],
+  },
+  heartbeatSeconds: {
+    kind: integer(1, limits.STALENESS_SECONDS_MAX),
+    preset: limits.HEARTBEAT_SECONDS_DEFAULT,
+    about: ['How often this organisation states where its DID log and its revocations end.'],
+  },
+  credentialSeconds: {
+    kind: integer(2, limits.CREDENTIAL_SECONDS_MAX),
+    preset: limits.CREDENTIAL_SECONDS_MAX,
+    about: ['Life of the credentials of agents; new ones are issued at half of it.'],
+  },
+  syncSeconds: {
+    kind: integer(1, limits.SYNC_SECONDS_MAX),
+    preset: limits.SYNC_SECONDS_DEFAULT,
+    about: ['How often the statements held here are compared with those of a random neighbour.'],
+  },
+  targetDegree: {
+    kind: integer(1, limits.DEGREE_MAX),
+    preset: limits.DEGREE_DEFAULT,
+    about: ['How many neighbours to stay connected to.'],
+  },
+  logLevel: {
+    kind: oneOf(LOG_LEVELS),
+    preset: 'info',
+    about: [`What to log: ${LOG_LEVELS.join(', ')}.`],
+  },
+  socket: {
+    kind: optional({
+      ...text(
+        `a path of at most ${limits.SOCKET_PATH_BYTES_MAX} bytes`,
+        (value) => path.isValid(value) && isSocketPathShort(value),
+      ),
+      isPath: true,
+    }),
+    preset: null,
+    about: ['Control socket; null: in the home directory. Whoever can open it owns the daemon.'],
+  },
+};
+
+export const SETTING_NAMES = Object.keys(SETTINGS) as readonly SettingName[];
+export const DEFAULT_CONFIG: Config = configOf((name) => SETTINGS[name].preset);
+
+const snakeOf = (name: SettingName): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+export const keyOf: (name: SettingName) => string = snakeOf;
+export const variableOf = (name: SettingName): string => `AGENTMESH_${snakeOf(name).toUpperCase()}`;
+export const flagOf = (name: SettingName): string => `--${snakeOf(name).replaceAll('_', '-')}`;
+
+export function configOf(valueOf: (name: SettingName) => unknown): Config {
+  // Every value has passed its setting's kind, which the table ties to the type.
+  return Object.fromEntries(SETTING_NAMES.map((name) => [name, valueOf(name)])) as unknown as Config;
+}
