@@ -11,7 +11,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { concatBytes, equalBytes, KEY_RING_PREFIX, limits, MeshError } from '../../protocol/index.ts';
 import { SecretKey } from '../../protocol/sodium.ts';
-import type { Logger, Random, Signer } from '../ports.ts';
+import type { Keys, Logger, Random, Signer } from '../ports.ts';
 import {
   isLeftover,
   makePrivateDirectory,
@@ -49,7 +49,7 @@ const PLAIN = '.key';
 const SEALED = '.sealed';
 const FILE_NAME_BYTES_MAX = 255 - '..0123456789abcdef.tmp'.length; // of the temporary file that it is written to first
 
-export interface KeyRing extends AsyncDisposable {
+export interface KeyRing extends Keys, AsyncDisposable {
   readonly directory: string;
   readonly isEncrypted: boolean;
   /** A new key, on disk when the promise resolves. Errors: conflict, malformed (the name). */

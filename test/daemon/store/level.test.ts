@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openLevelStore } from '../../../daemon/store/level.ts';
 import { equalBytes } from '../../../protocol/index.ts';
+import { seededRandom, suiteSeed } from '../../fuzz/random.ts';
 import { bytes, describeStore, put, rowsOf } from './compliance.ts';
 import { keyOf, ROWS_A_BATCH, valueOf } from './crash-rows.ts';
 
@@ -63,15 +64,15 @@ describe('openLevelStore()', () => {
 
 describe('kill -9 while writing', () => {
   it('loses no acknowledged batch and tears none, in 5 rounds', async () => {
-    const seed = Number(process.env['AGENTMESH_TEST_SEED'] ?? Date.now() % 2 ** 32);
-    const random = mulberry32(seed);
+    const seed = suiteSeed(20261122);
+    const random = seededRandom(seed);
     const acknowledged = new Set<number>();
     let first = 0;
     for (let round = 0; round < 5; round++) {
       const writer = startWriter(first);
       writer.acknowledged.on('line', (line) => acknowledged.add(Number(line)));
       await once(writer.acknowledged, 'line');
-      await new Promise((resolve) => setTimeout(resolve, random() * 250));
+      await new Promise((resolve) => setTimeout(resolve, random.fraction() * 250));
       await kill(writer.child);
       first = 1 + (await verifyBatches(acknowledged, `seed ${seed}, round ${round}`));
     }
@@ -127,14 +128,4 @@ async function verifyBatches(acknowledged: ReadonlySet<number>, when: string): P
     `torn batches, ${when}`,
   ).toEqual([]);
   return highest;
-}
-
-function mulberry32(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
