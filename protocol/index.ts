@@ -27,3 +27,20 @@ export type { Heartbeat, Revocation, RevocationTarget } from './revocation/revoc
 export * from './statement/kinds.ts';
 export * from './statement/statement.ts';
 export * from './state/view.ts';
+export {
+  type DaemonInfo,
+  type Environment,
+  type FileFacts,
+  formatDaemonInfo,
+  type HomePaths,
+  type HomePlace,
+  homeOf,
+  isSocketPathShort,
+  parseDaemonInfo,
+  pathsOf,
+  runtimeDirOf,
+  socketPathOf,
+  verifyOwn,
+  verifyPrivate,
+  verifyUnwritable,
+} from './control/paths.ts';
