@@ -21,12 +21,45 @@ export type {
   Update,
 } from './identity/operations.ts';
 export { DID_KINDS, KEY_USES } from './identity/operations.ts';
+export {
+  type DidDocument,
+  didDocument,
+  didDocumentMetadata,
+  type DidDocumentMetadata,
+  didNotFound,
+  type DidResolution,
+  didResolution,
+  type DidService,
+  type VerificationMethod,
+} from './identity/document.ts';
+export { parsePrivateJwk, parsePublicJwk, type PrivateJwk, privateJwk, type PublicJwk, publicJwk } from './identity/jwk.ts';
 export { type Capability, domainOf, isCapability, isCapabilityWithin, isCovered, isResource, isResourceWithin, parseCapability } from './delegation/capability.ts';
 export type { Delegation, Rate } from './delegation/link.ts';
+export {
+  createChildLink,
+  createCredential,
+  createRootLink,
+  type CredentialTerms,
+  type IssueContext,
+  type LinkTerms,
+  type RootSigners,
+} from './delegation/create.ts';
 export type { Heartbeat, Revocation, RevocationTarget } from './revocation/revocation.ts';
 export * from './statement/kinds.ts';
 export * from './statement/statement.ts';
 export * from './state/view.ts';
+export { admitAll, type Admission, type AdmitOptions, compareStatements, MeshState, type StateLimits, viewOfStatements } from './state/mesh-state.ts';
+export type { Operation } from './identity/did-state.ts';
+export { type RangeBound, RangeIndex, type RangeItem } from './sync/range-index.ts';
+export { createReconciler, type Reconciler, type Reconciliation } from './sync/negentropy.ts';
+export {
+  type Answer,
+  encodeAnswer,
+  encodeQuestion,
+  parseAnswer,
+  parseQuestion,
+  type Question,
+} from './sync/frames.ts';
 export {
   type DaemonInfo,
   type Environment,

@@ -352,7 +352,18 @@ export const DidDocument = Type.Object(
     assertionMethod: Type.Array(Type.String()),
     capabilityDelegation: Type.Array(Type.String()),
     service: Type.Optional(
-      Type.Array(Type.Object({ id: Type.String(), type: Type.String(), serviceEndpoint: Type.String() })),
+      Type.Array(
+        Type.Object({
+          id: Type.String(),
+          type: Type.String(),
+          serviceEndpoint: Type.Union(
+            [Type.String(), Type.Object({ multiaddr: Type.String() }), Type.Object({ value: Type.String() })],
+            {
+              description: 'a URI, or a map where the endpoint is none',
+            },
+          ),
+        }),
+      ),
     ),
   },
   { description: 'A DID 1.1 document; further members are those of the DID vocabulary' },
@@ -390,7 +401,13 @@ export const DidView = object({
     'As of when its organisation is known to stand by this; null: no heartbeat is held',
   ),
   document: DidDocument,
-  documentMetadata: object({ versionId: Type.String(), deactivated: Type.Boolean(), created: Time, updated: Time }),
+  documentMetadata: object({
+    versionId: Type.String(),
+    deactivated: Type.Boolean(),
+    frozen: Type.Optional(Type.Literal(true)),
+    created: Time,
+    updated: Time,
+  }),
 });
 export const DidResolved = object({
   resolved: DidView,
