@@ -37,6 +37,17 @@ export interface Signer {
   sign(message: Uint8Array): Uint8Array;
 }
 
+/** The private keys of this home, by name. daemon/keys implements it. */
+export interface Keys {
+  names(): readonly string[];
+  has(name: string): boolean;
+  /** Errors: key_missing. */
+  signer(name: string): Signer;
+  /** On disk when it resolves. Errors: conflict. */
+  create(name: string): Promise<Signer>;
+  remove(name: string): Promise<void>;
+}
+
 export type StoreWrite =
   | { readonly type: 'put'; readonly key: Uint8Array; readonly value: Uint8Array }
   | { readonly type: 'del'; readonly key: Uint8Array };
@@ -109,7 +120,11 @@ export interface Network {
   /** Round trip, milliseconds. Errors: unreachable, timeout. */
   ping(peer: string, options?: { readonly signal?: AbortSignal }): Promise<number>;
 
-  handle(name: ProtocolName, options: StreamHandlerOptions, handler: (stream: FrameStream) => Promise<void>): Promise<void>;
+  handle(
+    name: ProtocolName,
+    options: StreamHandlerOptions,
+    handler: (stream: FrameStream) => Promise<void>,
+  ): Promise<void>;
   /** On this connection, or on any to this peer; never dials. Errors: unreachable, timeout, no_route. */
   openStream(
     to: PeerConnection | string,
@@ -120,7 +135,10 @@ export interface Network {
   /** Floods a message on a topic; resolves with the number of peers it was handed to (0 when alone). */
   publish(topic: Topic, message: Uint8Array): Promise<number>;
   /** The one validator of a topic; must answer within 100 ms or peers are mis-scored. Unbound senders never reach it. */
-  validate(topic: Topic, validator: (message: Uint8Array, from: string) => Promise<GossipVerdict> | GossipVerdict): void;
+  validate(
+    topic: Topic,
+    validator: (message: Uint8Array, from: string) => Promise<GossipVerdict> | GossipVerdict,
+  ): void;
 
   /**
    * A bound peer may use gossip, kad-dht and all streams; an unbound one only what is marked `unbound`, and its
@@ -138,7 +156,10 @@ export interface Network {
   /** Announces in the DHT that this node can answer for the CID (base32 text). Errors: timeout, cancelled. */
   provide(cid: string, options: { readonly signal: AbortSignal }): Promise<void>;
   /** Peers that say so, as they are found; ends when the search is exhausted or the signal fires. */
-  providers(cid: string, options: { readonly signal: AbortSignal }): AsyncIterable<{ peer: string; addresses: string[] }>;
+  providers(
+    cid: string,
+    options: { readonly signal: AbortSignal },
+  ): AsyncIterable<{ peer: string; addresses: string[] }>;
 
   close(): Promise<void>;
 }

@@ -32,8 +32,24 @@ export {
   type DidService,
   type VerificationMethod,
 } from './identity/document.ts';
-export { parsePrivateJwk, parsePublicJwk, type PrivateJwk, privateJwk, type PublicJwk, publicJwk } from './identity/jwk.ts';
-export { type Capability, domainOf, isCapability, isCapabilityWithin, isCovered, isResource, isResourceWithin, parseCapability } from './delegation/capability.ts';
+export {
+  parsePrivateJwk,
+  parsePublicJwk,
+  type PrivateJwk,
+  privateJwk,
+  type PublicJwk,
+  publicJwk,
+} from './identity/jwk.ts';
+export {
+  type Capability,
+  domainOf,
+  isCapability,
+  isCapabilityWithin,
+  isCovered,
+  isResource,
+  isResourceWithin,
+  parseCapability,
+} from './delegation/capability.ts';
 export type { Delegation, Rate } from './delegation/link.ts';
 export {
   createChildLink,
@@ -48,7 +64,15 @@ export type { Heartbeat, Revocation, RevocationTarget } from './revocation/revoc
 export * from './statement/kinds.ts';
 export * from './statement/statement.ts';
 export * from './state/view.ts';
-export { admitAll, type Admission, type AdmitOptions, compareStatements, MeshState, type StateLimits, viewOfStatements } from './state/mesh-state.ts';
+export {
+  admitAll,
+  type Admission,
+  type AdmitOptions,
+  compareStatements,
+  MeshState,
+  type StateLimits,
+  viewOfStatements,
+} from './state/mesh-state.ts';
 export type { Operation } from './identity/did-state.ts';
 export { type RangeBound, RangeIndex, type RangeItem } from './sync/range-index.ts';
 export { createReconciler, type Reconciler, type Reconciliation } from './sync/negentropy.ts';

@@ -45,3 +45,35 @@ export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
 export function u32be(value: number): Uint8Array {
   return Uint8Array.of(value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);
 }
+
+const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+
+/** RFC 4648 section 5, without padding. */
+export function toBase64url(bytes: Uint8Array): string {
+  let out = '';
+  for (let i = 0; i < bytes.length; i += 3) {
+    const group = ((bytes[i] as number) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
+    const letters = Math.min(4, bytes.length - i + 1);
+    for (let k = 0; k < letters; k++) out += BASE64URL.charAt((group >> (18 - 6 * k)) & 63);
+  }
+  return out;
+}
+
+/** Undefined unless the text is the one unpadded spelling of its bytes. */
+export function fromBase64url(text: string): Uint8Array | undefined {
+  const out = new Uint8Array(Math.floor((text.length * 3) / 4));
+  let buffer = 0;
+  let bits = 0;
+  let at = 0;
+  for (const letter of text) {
+    const value = BASE64URL.indexOf(letter);
+    if (value < 0) return undefined;
+    buffer = ((buffer << 6) | value) & 0xffff;
+    bits += 6;
+    if (bits >= 8) {
+      bits -= 8;
+      out[at++] = (buffer >> bits) & 255;
+    }
+  }
+  return text.length % 4 === 1 || (buffer & ((1 << bits) - 1)) !== 0 ? undefined : out;
+}

@@ -48,7 +48,8 @@ const refuse = (why: string, facts: object = {}): never => {
 export function genesisPath(operation: Operation): PathState {
   const op = operation.payload as Genesis;
   const [first, ...rest] = op.by;
-  if (!op.keys.some(([key, uses]) => uses.includes('sign') && equalBytes(key, first as Uint8Array))) refuse('the first signer is no listed "sign" key');
+  if (!op.keys.some(([key, uses]) => uses.includes('sign') && equalBytes(key, first as Uint8Array)))
+    refuse('the first signer is no listed "sign" key');
   verifyPeerSigners(op.ctl === undefined ? rest : rest.slice(1), op.peer);
   return {
     did: didOfGenesis(operation.id),
@@ -84,7 +85,8 @@ export function successorPath(operation: Operation, prv: PathState): PathState {
       return { ...base, keys: op.keys, nxt: op.nxt, nthr: op.nthr };
     case 'update':
       verifyPeersAllowed(prv.kind, op.peer);
-      if (!prv.keys.some(([key, uses]) => uses.includes('sign') && equalBytes(key, op.by[0] as Uint8Array))) refuse('the first signer is no current "sign" key');
+      if (!prv.keys.some(([key, uses]) => uses.includes('sign') && equalBytes(key, op.by[0] as Uint8Array)))
+        refuse('the first signer is no current "sign" key');
       verifyPeerSigners(op.by.slice(1), op.peer);
       return { ...base, peers: op.peer, services: op.svc };
     case 'recover': {
@@ -92,7 +94,16 @@ export function successorPath(operation: Operation, prv: PathState): PathState {
       const count = op.by.length - op.peer.length;
       verifyRevealed(op.by.slice(0, Math.max(0, count)), prv.rec, prv.rthr, 'recovery');
       verifyPeerSigners(op.by.slice(count), op.peer);
-      return { ...base, keys: op.keys, nxt: op.nxt, nthr: op.nthr, rec: op.rec, rthr: op.rthr, peers: op.peer, services: op.svc };
+      return {
+        ...base,
+        keys: op.keys,
+        nxt: op.nxt,
+        nthr: op.nthr,
+        rec: op.rec,
+        rthr: op.rthr,
+        peers: op.peer,
+        services: op.svc,
+      };
     }
     case 'deactivate':
       if (!isRevealed(op.by, prv.nxt, prv.nthr)) verifyRevealed(op.by, prv.rec, prv.rthr, 'rotation or recovery');
@@ -102,11 +113,21 @@ export function successorPath(operation: Operation, prv: PathState): PathState {
 
 /** Each signer hashes to one of the commitments, and there are enough of them. */
 function isRevealed(by: readonly Uint8Array[], commitments: readonly Uint8Array[], threshold: number): boolean {
-  return commitments.length > 0 && by.length >= threshold && by.every((key) => commitments.some((committed) => equalBytes(committed, digestOf(key))));
+  return (
+    commitments.length > 0 &&
+    by.length >= threshold &&
+    by.every((key) => commitments.some((committed) => equalBytes(committed, digestOf(key))))
+  );
 }
 
-function verifyRevealed(by: readonly Uint8Array[], commitments: readonly Uint8Array[], threshold: number, which: string): void {
-  if (!isRevealed(by, commitments, threshold)) refuse(`want ${threshold} ${which} keys that were committed to`, { want: threshold });
+function verifyRevealed(
+  by: readonly Uint8Array[],
+  commitments: readonly Uint8Array[],
+  threshold: number,
+  which: string,
+): void {
+  if (!isRevealed(by, commitments, threshold))
+    refuse(`want ${threshold} ${which} keys that were committed to`, { want: threshold });
 }
 
 /** Each listed PeerId's key signs, in order, so that neither side can claim the other. */
@@ -128,17 +149,37 @@ const isRetirement = (op: DidOperation): op is Retirement => op.op === 'rotate' 
 export class DidLog {
   readonly did: string;
   readonly #operations = new Map<string, { readonly operation: Operation; readonly path: PathState }>();
+  readonly genesis: Operation;
   readonly #children = new Map<string, Operation[]>();
+  /** Operations that compete for a place, by `${seq} ${type}`. */
+  readonly #siblings = new Map<string, Operation[]>();
+  readonly #listedUses = new Map<string, Set<KeyUse>>();
   #state: DidState | undefined;
-  #listedUses: Map<string, Set<KeyUse>> | undefined;
 
   constructor(genesis: Operation, path: PathState) {
     this.did = path.did;
+    this.genesis = genesis;
     this.#operations.set(genesis.id, { operation: genesis, path });
+    this.#list(genesis.payload);
   }
 
-  get genesis(): Operation {
-    return (this.#operations.values().next().value as { operation: Operation }).operation;
+  /** Whether operations not held may list keys: without commitments to next or recovery keys none ever will. */
+  get isKeyChangePossible(): boolean {
+    const { nxt, rec } = this.genesis.payload as Genesis;
+    return nxt.length > 0 || rec.length > 0;
+  }
+
+  get kind(): DidKind {
+    return (this.genesis.payload as Genesis).kind;
+  }
+
+  get ctl(): string | undefined {
+    return (this.genesis.payload as Genesis).ctl;
+  }
+
+  /** Itself for an organisation, else ctl. */
+  get organisation(): string {
+    return this.ctl ?? this.did;
   }
 
   get size(): number {
@@ -155,8 +196,10 @@ export class DidLog {
 
   /** In order of (seq, id bytes). */
   operations(): Operation[] {
-    const seqOf = (operation: Operation): number => (this.#operations.get(operation.id)?.path.seq ?? 0);
-    return [...this.#operations.values()].map(({ operation }) => operation).sort((a, b) => seqOf(a) - seqOf(b) || compareBytes(a.digest, b.digest));
+    const seqOf = (operation: Operation): number => this.#operations.get(operation.id)?.path.seq ?? 0;
+    return [...this.#operations.values()]
+      .map(({ operation }) => operation)
+      .sort((a, b) => seqOf(a) - seqOf(b) || compareBytes(a.digest, b.digest));
   }
 
   childrenOf(id: string): readonly Operation[] {
@@ -164,43 +207,47 @@ export class DidLog {
   }
 
   /** Operations of one type at one seq: those that compete for a place. */
-  siblings(seq: number, type: DidOperation['op']): Operation[] {
-    return [...this.#operations.values()].filter(({ operation, path }) => path.seq === seq && operation.payload.op === type).map(({ operation }) => operation);
+  siblings(seq: number, type: DidOperation['op']): readonly Operation[] {
+    return this.#siblings.get(`${seq} ${type}`) ?? [];
+  }
+
+  /** Siblings that are more than `count`, the highest seq first. */
+  crowds(count: number): (readonly Operation[])[] {
+    const seqOf = (group: readonly Operation[]): number => ((group[0] as Operation).payload as SuccessorOperation).seq;
+    return [...this.#siblings.values()].filter(({ length }) => length > count).sort((a, b) => seqOf(b) - seqOf(a));
   }
 
   add(operation: Operation, path: PathState): void {
-    const prv = (operation.payload as SuccessorOperation).prv.text;
+    const op = operation.payload as SuccessorOperation;
     this.#operations.set(operation.id, { operation, path });
-    const children = this.#children.get(prv);
-    if (children === undefined) this.#children.set(prv, [operation]);
-    else children.push(operation);
-    this.#state = this.#listedUses = undefined;
+    this.#children.set(op.prv.text, [...this.childrenOf(op.prv.text), operation]);
+    this.#siblings.set(`${op.seq} ${op.op}`, [...this.siblings(op.seq, op.op), operation]);
+    this.#list(op);
+    this.#state = undefined;
   }
 
   remove(operation: Operation): void {
-    const prv = (operation.payload as SuccessorOperation).prv.text;
+    const op = operation.payload as SuccessorOperation;
+    const isOther = ({ id }: Operation): boolean => id !== operation.id;
     this.#operations.delete(operation.id);
-    this.#children.set(prv, this.childrenOf(prv).filter(({ id }) => id !== operation.id));
-    this.#state = this.#listedUses = undefined;
+    this.#children.set(op.prv.text, this.childrenOf(op.prv.text).filter(isOther));
+    this.#siblings.set(`${op.seq} ${op.op}`, this.siblings(op.seq, op.op).filter(isOther));
+    this.#listedUses.clear();
+    for (const { operation: held } of this.#operations.values()) this.#list(held.payload);
+    this.#state = undefined;
   }
 
   /** Whether an admitted operation ever listed the key for this use. */
   isListed(multikey: Uint8Array, use: KeyUse): boolean {
-    return this.#uses().get(toHex(multikey))?.has(use) ?? false;
+    return this.#listedUses.get(toHex(multikey))?.has(use) ?? false;
   }
 
-  #uses(): Map<string, Set<KeyUse>> {
-    if (this.#listedUses === undefined) {
-      this.#listedUses = new Map();
-      for (const { operation } of this.#operations.values()) {
-        if (!('keys' in operation.payload)) continue;
-        for (const [key, uses] of operation.payload.keys) {
-          const id = toHex(key);
-          this.#listedUses.set(id, new Set([...(this.#listedUses.get(id) ?? []), ...uses]));
-        }
-      }
+  #list(op: DidOperation): void {
+    if (!('keys' in op)) return;
+    for (const [key, uses] of op.keys) {
+      const id = toHex(key);
+      this.#listedUses.set(id, new Set([...(this.#listedUses.get(id) ?? []), ...uses]));
     }
-    return this.#listedUses;
   }
 
   get state(): DidState {
@@ -233,14 +280,25 @@ export class DidLog {
   }
 
   #follow(): { status: DidStatus; head: Operation; contested: boolean } {
-    const deactivates = [...this.#operations.values()].filter(({ path }) => path.deactivated).map(({ operation }) => operation);
+    const deactivates = [...this.#operations.values()]
+      .filter(({ path }) => path.deactivated)
+      .map(({ operation }) => operation);
     let start = this.genesis;
-    if (deactivates.length > 0) return { status: 'deactivated', head: lowest(deactivates), contested: deactivates.length > 1 };
-    for (let recovers = this.#first(start, 'recover', true); recovers.length > 0; recovers = this.#first(start, 'recover', true)) {
+    if (deactivates.length > 0)
+      return { status: 'deactivated', head: lowest(deactivates), contested: deactivates.length > 1 };
+    for (
+      let recovers = this.#first(start, 'recover', true);
+      recovers.length > 0;
+      recovers = this.#first(start, 'recover', true)
+    ) {
       if (recovers.length > 1) return { status: 'deactivated', head: start, contested: true };
       start = recovers[0] as Operation;
     }
-    for (let rotates = this.#first(start, 'rotate', false); rotates.length > 0; rotates = this.#first(start, 'rotate', false)) {
+    for (
+      let rotates = this.#first(start, 'rotate', false);
+      rotates.length > 0;
+      rotates = this.#first(start, 'rotate', false)
+    ) {
       if (rotates.length > 1) return { status: 'frozen', head: start, contested: true };
       start = rotates[0] as Operation;
     }
@@ -275,7 +333,6 @@ export class DidLog {
 
   /** What became of every key ever listed: along the history that counts, then those listed only beside it. */
   #standings(history: readonly Operation[], active: boolean): Map<string, KeyStanding> {
-    const all = this.#uses();
     const out = new Map<string, KeyStanding>();
     let stand: Retirement | undefined;
     let listed: readonly ListedKey[] = [];
@@ -289,7 +346,7 @@ export class DidLog {
       for (const [key, uses] of payload.keys) out.set(toHex(key), { standing: 'current', uses });
       listed = payload.keys;
     }
-    for (const [id, uses] of [...all].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    for (const [id, uses] of [...this.#listedUses].sort(([a], [b]) => (a < b ? -1 : 1))) {
       const known = out.get(id);
       if (known === undefined || (!active && known.standing === 'current')) out.set(id, dead(uses, stand));
     }
@@ -299,7 +356,7 @@ export class DidLog {
   /** A key neither kept nor named is dead; a re-listed one becomes current again right after. */
   #retire(out: Map<string, KeyStanding>, key: Uint8Array, op: Retirement): void {
     const id = toHex(key);
-    const uses = this.#uses().get(id);
+    const uses = this.#listedUses.get(id);
     if (uses === undefined) return; // retiring a key that was never listed changes nothing
     const named = op.ret.find(([retired]) => equalBytes(retired, key));
     if (named !== undefined && named[1] !== null) {

@@ -8,9 +8,22 @@
 import { compareBytes, toHex } from '../encoding/bytes.ts';
 import { type ErrorCode, isMeshError } from '../errors.ts';
 import { didOfGenesis } from '../identity/did.ts';
-import { controllerKeyOf, DidLog, genesisPath, type Operation, type PathState, successorPath } from '../identity/did-state.ts';
-import type { Genesis, SuccessorOperation } from '../identity/operations.ts';
-import { DID_OPS_A_SEQ_MAX, DIDS_PER_ORGANISATION_MAX, LINKS_PER_ORGANISATION_MAX, REVOCATIONS_A_SEQ_MAX, SKEW_SECONDS } from '../limits.ts';
+import {
+  controllerKeyOf,
+  DidLog,
+  genesisPath,
+  type Operation,
+  type PathState,
+  successorPath,
+} from '../identity/did-state.ts';
+import type { Genesis } from '../identity/operations.ts';
+import {
+  DID_OPS_A_SEQ_MAX,
+  DIDS_PER_ORGANISATION_MAX,
+  LINKS_PER_ORGANISATION_MAX,
+  REVOCATIONS_A_SEQ_MAX,
+  SKEW_SECONDS,
+} from '../limits.ts';
 import type { IsSignatureValid } from '../signature.ts';
 import { kindRow } from '../statement/kinds.ts';
 import { isOfKind, parseStatement, type Statement, verifySignatures } from '../statement/statement.ts';
@@ -30,6 +43,11 @@ export type Admission =
 const ignore = (code: ErrorCode): Admission => ({ verdict: 'ignore', code });
 const pending = (waitsFor: string): Admission => ({ verdict: 'pending', waitsFor });
 const reject = (message: string): Admission => ({ verdict: 'reject', code: 'not_entitled', message });
+/** A key that the log does not list for the use: operations not held may, unless its genesis rules that out. */
+const unlisted = (log: DidLog): Admission =>
+  log.isKeyChangePossible
+    ? pending(log.did)
+    : reject(`Cannot admit a statement: "${log.did}" never listed the signing key for this use`);
 
 export interface StateLimits {
   readonly didsPerOrganisation: number;
@@ -45,7 +63,8 @@ const LIMITS: StateLimits = {
 };
 
 /** (epoch, id): the order of reconciliation, in which the lowest stays where places are few. */
-export const compareStatements = (a: Statement, b: Statement): number => a.epoch - b.epoch || compareBytes(a.digest, b.digest);
+export const compareStatements = (a: Statement, b: Statement): number =>
+  a.epoch - b.epoch || compareBytes(a.digest, b.digest);
 
 const targetKey = (target: RevocationTargetKey): string =>
   'link' in target ? target.link : 'key' in target ? `${target.did} ${toHex(target.key)}` : target.did;
@@ -56,15 +75,28 @@ const targetOf = ({ payload: { tgt } }: Revocation): RevocationTargetKey => {
   return tgt.key === undefined ? { did } : { did, key: tgt.key };
 };
 
+/** The revocations that an operation stands by, from `rhead` down as far as they are held. */
+interface Ancestry {
+  /** Ids, each with the number that it has to stay below. */
+  readonly below: Map<string, number>;
+  /** The last one named, which may not be held yet; null after number 1. */
+  next: string | null;
+}
+
 interface Organisation {
   /** DIDs that it controls, itself included. */
   readonly dids: Set<string>;
-  readonly links: Set<Link>;
+  /** By who signed them: toHex(multikey). */
+  readonly links: Map<Link, string>;
   readonly revocations: Map<number, Revocation[]>;
+  /** By rseq and rhead. */
+  readonly ancestries: Map<string, Ancestry>;
   /** Numbers that more revocations claim than may stand. */
   readonly crowded: Set<number>;
   /** Ids whose chain of prv reaches number 1. */
   readonly complete: Set<string>;
+  /** Whether it is frozen by its crowded numbers, as of this state of its own log; undefined after a change. */
+  forked: { readonly as: DidState; readonly is: boolean } | undefined;
   stapled: HeldHeartbeat | undefined;
   answered: HeldHeartbeat | undefined;
 }
@@ -89,7 +121,10 @@ export class MeshState implements MeshView {
   readonly #needing = new Map<string, Set<Statement>>();
   /** Live statements by the minute in which they end. */
   readonly #ending = new Map<number, Set<Statement>>();
-  readonly #merged = new Map<string, { readonly from: DidState; readonly forked: boolean; readonly merged: DidState }>();
+  readonly #merged = new Map<
+    string,
+    { readonly from: DidState; readonly forked: boolean; readonly merged: DidState }
+  >();
 
   constructor(limits: Partial<StateLimits> = {}) {
     this.#limits = { ...LIMITS, ...limits };
@@ -104,6 +139,11 @@ export class MeshState implements MeshView {
 
   get(id: string): Statement | undefined {
     return this.#held.get(id) ?? this.#private.get(id);
+  }
+
+  /** A statement of the reconciled set: never a private link or a heartbeat. */
+  inSet(id: string): Statement | undefined {
+    return this.#held.get(id);
   }
 
   /** Every live statement of the set, in no order. */
@@ -129,7 +169,7 @@ export class MeshState implements MeshView {
     const log = this.#logs.get(did);
     if (log === undefined) return undefined;
     const { state } = log;
-    const forked = state.kind === 'org' && state.status === 'active' && this.#isRevocationForked(did);
+    const forked = state.kind === 'org' && state.status === 'active' && this.#isRevocationForked(did, state);
     const known = this.#merged.get(did);
     if (known !== undefined && known.from === state && known.forked === forked) return known.merged;
     const merged: DidState = forked ? { ...state, status: 'frozen' } : state;
@@ -152,7 +192,9 @@ export class MeshState implements MeshView {
   statementsOf(organisation: string): Statement[] {
     const own = this.#organisations.get(organisation);
     if (own === undefined) return [];
-    return [...own.dids].flatMap<Statement>((did) => this.operationsOf(did)).concat([...own.links], this.revocationsBy(organisation));
+    return [...own.dids]
+      .flatMap<Statement>((did) => this.operationsOf(did))
+      .concat([...own.links.keys()], this.revocationsBy(organisation));
   }
 
   link(id: string): Link | undefined {
@@ -167,13 +209,9 @@ export class MeshState implements MeshView {
   heartbeatsOf(organisation: string, nowMs: number): readonly HeldHeartbeat[] {
     const own = this.#organisations.get(organisation);
     if (own === undefined) return [];
-    const state = this.didState(organisation);
-    return [own.answered, own.stapled].filter((held) => {
-      const key = held?.statement.payload.by[0];
-      const standing = key === undefined ? undefined : state?.listed.get(toHex(key));
-      if (standing === undefined || !standing.uses.includes('sign')) return false;
-      return standing.standing === 'current' || (standing.standing === 'grace' && nowMs <= standing.untilSeconds * 1000);
-    }) as HeldHeartbeat[];
+    return [own.answered, own.stapled].filter(
+      (held) => held !== undefined && this.#isVouching(held.statement, nowMs),
+    ) as HeldHeartbeat[];
   }
 
   holdsOperation(did: string, seq: number, id: string): boolean {
@@ -184,7 +222,11 @@ export class MeshState implements MeshView {
     if (head === null) return seq === 0;
     const revocation = this.#held.get(head);
     if (revocation === undefined || !isOfKind(revocation, 'revocation/v1')) return false;
-    return revocation.payload.org === organisation && revocation.payload.seq === seq && this.#organisation(organisation).complete.has(head);
+    return (
+      revocation.payload.org === organisation &&
+      revocation.payload.seq === seq &&
+      this.#organisation(organisation).complete.has(head)
+    );
   }
 
   // The door
@@ -206,7 +248,7 @@ export class MeshState implements MeshView {
       if (isOfKind(statement, 'didop/v1')) return this.#admitOperation(statement, options);
       if (isOfKind(statement, 'delegation/v1')) return this.#admitLink(statement);
       if (isOfKind(statement, 'revocation/v1')) return this.#admitRevocation(statement);
-      return this.#admitHeartbeat(statement as Statement<'heartbeat/v1'>, options.askedMs);
+      return this.#admitHeartbeat(statement as Statement<'heartbeat/v1'>, nowMs, options.askedMs);
     } catch (error) {
       if (isMeshError(error)) return { verdict: 'reject', code: error.code, message: error.message };
       throw error;
@@ -219,7 +261,11 @@ export class MeshState implements MeshView {
     const log = this.#logs.get(payload.iss);
     if (log === undefined) return pending(payload.iss);
     const prv = log.path(payload.prv.text);
-    if (prv === undefined) return pending(payload.prv.text);
+    if (prv === undefined) {
+      if (this.#held.has(payload.prv.text))
+        return reject(`Cannot admit a DID operation: its prv is no operation of "${payload.iss}"`);
+      return pending(payload.prv.text);
+    }
     const path = successorPath(operation, prv);
     if (isAwaited?.(operation.id) !== true && !this.#hasPlace(log, operation, path)) return ignore('quota');
     log.add(operation, path);
@@ -232,13 +278,15 @@ export class MeshState implements MeshView {
     if (op.ctl !== undefined) {
       const controller = this.#logs.get(op.ctl);
       if (controller === undefined) return pending(op.ctl);
-      if (controller.state.kind !== 'org') return reject(`Cannot admit a DID: "${op.ctl}" is not an organisation`);
-      if (!controller.isListed(controllerKeyOf(op), 'sign')) return pending(op.ctl);
+      if (controller.kind !== 'org') return reject(`Cannot admit a DID: "${op.ctl}" is not an organisation`);
+      if (!controller.isListed(controllerKeyOf(op), 'sign')) return unlisted(controller);
     }
     const own = this.#organisation(op.ctl ?? path.did);
     const evicted: Statement[] = [];
     if (own.dids.size >= this.#limits.didsPerOrganisation) {
-      const candidates = [...own.dids].filter((did) => did !== op.ctl).map((did) => (this.#logs.get(did) as DidLog).genesis);
+      const candidates = [...own.dids]
+        .filter((did) => did !== op.ctl)
+        .map((did) => (this.#logs.get(did) as DidLog).genesis);
       const loser = this.#yielding([...candidates, operation], (genesis) => this.#isControllerDead(genesis));
       if (loser === operation) return ignore('quota');
       evicted.push(...this.#removeDid(didOfGenesis(loser.id)));
@@ -251,7 +299,9 @@ export class MeshState implements MeshView {
 
   /** Among siblings of its type the four lowest have a place, and those that others build on. */
   #hasPlace(log: DidLog, operation: Operation, path: PathState): boolean {
-    const lower = log.siblings(path.seq, operation.payload.op).filter((sibling) => compareStatements(sibling, operation) < 0);
+    const lower = log
+      .siblings(path.seq, operation.payload.op)
+      .filter((sibling) => compareStatements(sibling, operation) < 0);
     return lower.length < this.#limits.operationsASeq;
   }
 
@@ -259,20 +309,10 @@ export class MeshState implements MeshView {
   settle(did: string, isAwaited: (id: string) => boolean = () => false): Statement[] {
     const log = this.#logs.get(did);
     const gone: Statement[] = [];
-    if (log === undefined || log.size <= this.#limits.operationsASeq) return gone;
-    const groups = new Map<string, Operation[]>();
-    for (const operation of log.operations().reverse()) {
-      if (operation.payload.op === 'genesis') continue;
-      const key = `${operation.payload.seq} ${operation.payload.op}`;
-      const group = groups.get(key);
-      if (group === undefined) groups.set(key, [operation]);
-      else group.push(operation);
-    }
+    if (log === undefined) return gone;
     // From the highest seq down, so that an operation whose only child goes now is seen without it.
-    for (const group of groups.values()) {
-      if (group.length <= this.#limits.operationsASeq) continue;
-      group.sort(compareStatements);
-      for (const operation of group.slice(this.#limits.operationsASeq)) {
+    for (const siblings of log.crowds(this.#limits.operationsASeq)) {
+      for (const operation of siblings.toSorted(compareStatements).slice(this.#limits.operationsASeq)) {
         if (log.childrenOf(operation.id).length > 0 || isAwaited(operation.id)) continue;
         log.remove(operation);
         this.#release(operation);
@@ -295,10 +335,12 @@ export class MeshState implements MeshView {
       const genesis = this.#logs.get(other)?.genesis.payload as Genesis;
       return other !== did && !log.isListed(controllerKeyOf(genesis), 'sign');
     });
-    const revocations = this.revocationsBy(did).filter(({ payload }) => payload.by[1] !== undefined && !log.isListed(payload.by[1], 'sign'));
-    return [...statements, ...revocations].flatMap((statement) => (this.#held.has(statement.id) ? this.#removeStatement(statement) : [])).concat(
-      controlled.flatMap((other) => this.#removeDid(other)),
+    const revocations = this.revocationsBy(did).filter(
+      ({ payload }) => payload.by[1] !== undefined && !log.isListed(payload.by[1], 'sign'),
     );
+    return [...statements, ...revocations]
+      .flatMap((statement) => (this.#held.has(statement.id) ? this.#removeStatement(statement) : []))
+      .concat(controlled.flatMap((other) => this.#removeDid(other)));
   }
 
   #admitLink(link: Link): Admission {
@@ -307,17 +349,18 @@ export class MeshState implements MeshView {
     if (issuer === undefined) return pending(payload.iss);
     const sponsor = this.#logs.get(payload.spo);
     if (sponsor === undefined) return pending(payload.spo);
-    if (sponsor.state.kind !== 'person' || sponsor.state.ctl !== payload.sub) {
+    if (sponsor.kind !== 'person' || sponsor.ctl !== payload.sub) {
       return reject(`Cannot admit a link: its sponsor is no person of "${payload.sub}"`);
     }
-    if (payload.prf === null && issuer.state.kind !== 'org') return reject(`Cannot admit a root link: "${payload.iss}" is not an organisation`);
+    if (payload.prf === null && issuer.kind !== 'org')
+      return reject(`Cannot admit a root link: "${payload.iss}" is not an organisation`);
     // A private link may be signed by its parent's cnf key, and parents are judged at use.
     if (payload.pri !== true || payload.prf === null) {
       const [first, second] = payload.by as [Uint8Array, Uint8Array?];
-      if (!issuer.isListed(first, 'delegate')) return pending(payload.iss);
-      if (second !== undefined && !sponsor.isListed(second, 'delegate')) return pending(payload.spo);
+      if (!issuer.isListed(first, 'delegate')) return unlisted(issuer);
+      if (second !== undefined && !sponsor.isListed(second, 'delegate')) return unlisted(sponsor);
     }
-    return payload.pri === true ? this.#holdPrivate(link) : this.#placeLink(link, issuer.state.organisation);
+    return payload.pri === true ? this.#holdPrivate(link) : this.#placeLink(link, issuer.organisation);
   }
 
   #holdPrivate(link: Link): Admission {
@@ -331,11 +374,14 @@ export class MeshState implements MeshView {
     const own = this.#organisation(organisation);
     const evicted: Statement[] = [];
     if (own.links.size >= this.#limits.linksPerOrganisation) {
-      const loser = this.#yielding([...own.links, link], (other) => this.#isDead((other as Link).payload.iss, (other as Link).payload.by[0] as Uint8Array));
+      const signer = toHex(link.payload.by[0] as Uint8Array);
+      const loser = this.#yielding([...own.links.keys(), link], (other) =>
+        this.#isDead(other.payload.iss, own.links.get(other) ?? signer),
+      );
       if (loser === link) return ignore('quota');
       evicted.push(...this.#removeStatement(loser));
     }
-    own.links.add(link);
+    own.links.set(link, toHex(link.payload.by[0] as Uint8Array));
     this.#links.set(link.id, link);
     this.#needs(link, [link.payload.iss, link.payload.spo]);
     this.#hold(link);
@@ -346,11 +392,12 @@ export class MeshState implements MeshView {
     const { iss, org, by, seq } = revocation.payload;
     const issuer = this.#logs.get(iss);
     if (issuer === undefined) return pending(iss);
-    if (issuer.state.organisation !== org) return reject(`Cannot admit a revocation: "${org}" is not the organisation of "${iss}"`);
+    if (issuer.organisation !== org)
+      return reject(`Cannot admit a revocation: "${org}" is not the organisation of "${iss}"`);
     const organisation = this.#logs.get(org);
     if (organisation === undefined) return pending(org);
-    if (!issuer.isListed(by[0] as Uint8Array, 'sign')) return pending(iss);
-    if (by[1] !== undefined && !organisation.isListed(by[1], 'sign')) return pending(org);
+    if (!issuer.isListed(by[0] as Uint8Array, 'sign')) return unlisted(issuer);
+    if (by[1] !== undefined && !organisation.isListed(by[1], 'sign')) return unlisted(organisation);
     const own = this.#organisation(org);
     const rivals = own.revocations.get(seq) ?? [];
     const evicted: Statement[] = [];
@@ -363,6 +410,7 @@ export class MeshState implements MeshView {
     const numbered = [...(own.revocations.get(seq) ?? []), revocation];
     own.revocations.set(seq, numbered);
     if (numbered.length > this.#limits.revocationsASeq) own.crowded.add(seq);
+    own.forked = undefined;
     const key = targetKey(targetOf(revocation));
     this.#revocationsByTarget.set(key, [...(this.#revocationsByTarget.get(key) ?? []), revocation]);
     this.#needs(revocation, [iss]);
@@ -371,20 +419,28 @@ export class MeshState implements MeshView {
     return { verdict: 'accept', evicted };
   }
 
-  #admitHeartbeat(statement: Statement<'heartbeat/v1'>, askedMs: number | undefined): Admission {
-    const { iss, by, iat } = statement.payload;
+  #admitHeartbeat(statement: Statement<'heartbeat/v1'>, nowMs: number, askedMs: number | undefined): Admission {
+    const { iss, by } = statement.payload;
     const issuer = this.#logs.get(iss);
     if (issuer === undefined) return pending(iss);
-    if (issuer.state.kind !== 'org') return reject(`Cannot admit a heartbeat: "${iss}" is not an organisation`);
-    if (!issuer.isListed(by[0] as Uint8Array, 'sign')) return pending(iss);
+    if (issuer.kind !== 'org') return reject(`Cannot admit a heartbeat: "${iss}" is not an organisation`);
+    if (!issuer.isListed(by[0] as Uint8Array, 'sign')) return unlisted(issuer);
+    // Else a thief with a retired key could keep the genuine ones out by dating his own later.
+    if (!this.#isVouching(statement, nowMs)) return ignore('superseded');
     const own = this.#organisation(iss);
+    const isNewer = (held: HeldHeartbeat | undefined): boolean =>
+      held === undefined || !this.#isVouching(held.statement, nowMs) || isLater(statement, held.statement);
     let news = false;
-    const current = own.stapled?.statement;
-    if (current === undefined || iat > current.payload.iat || (iat === current.payload.iat && compareBytes(statement.digest, current.digest) < 0)) {
+    if (isNewer(own.stapled)) {
       own.stapled = { statement, askedMs: undefined };
       news = true;
     }
-    if (askedMs !== undefined && (own.answered?.askedMs ?? -1) < askedMs) {
+    if (
+      askedMs !== undefined &&
+      (own.answered === undefined ||
+        askedMs > (own.answered.askedMs as number) ||
+        !this.#isVouching(own.answered.statement, nowMs))
+    ) {
       own.answered = { statement, askedMs };
       news = true;
     }
@@ -393,19 +449,28 @@ export class MeshState implements MeshView {
     return { verdict: 'accept', evicted: [] };
   }
 
+  /** Whether the heartbeat's key counts: current, or in its grace. */
+  #isVouching({ payload: { iss, by } }: Statement<'heartbeat/v1'>, nowMs: number): boolean {
+    const standing = this.#logs.get(iss)?.state.listed.get(toHex(by[0] as Uint8Array));
+    if (standing === undefined || !standing.uses.includes('sign')) return false;
+    return standing.standing === 'current' || (standing.standing === 'grace' && nowMs <= standing.untilSeconds * 1000);
+  }
+
   /** Who yields where places are few: what a key now dead signed, then the highest (epoch, id). */
   #yielding<S extends Statement>(candidates: readonly S[], isDead: (statement: S) => boolean): S {
     const dead = candidates.filter(isDead);
-    return (dead.length > 0 ? dead : candidates).reduce((worst, statement) => (compareStatements(statement, worst) > 0 ? statement : worst));
+    return (dead.length > 0 ? dead : candidates).reduce((worst, statement) =>
+      compareStatements(statement, worst) > 0 ? statement : worst,
+    );
   }
 
-  #isDead(did: string, multikey: Uint8Array): boolean {
-    return this.#logs.get(did)?.state.listed.get(toHex(multikey))?.standing === 'dead';
+  #isDead(did: string, keyHex: string): boolean {
+    return this.#logs.get(did)?.state.listed.get(keyHex)?.standing === 'dead';
   }
 
   #isControllerDead(genesis: Operation): boolean {
     const { ctl, by } = genesis.payload as Genesis;
-    return ctl !== undefined && by[1] !== undefined && this.#isDead(ctl, by[1]);
+    return ctl !== undefined && by[1] !== undefined && this.#isDead(ctl, toHex(by[1]));
   }
 
   // Leaving
@@ -428,7 +493,7 @@ export class MeshState implements MeshView {
     if (isOfKind(statement, 'delegation/v1')) {
       this.#links.delete(statement.id);
       this.#private.delete(statement.id);
-      this.#organisations.get(this.#logs.get(statement.payload.iss)?.state.organisation ?? '')?.links.delete(statement);
+      this.#organisations.get(this.#logs.get(statement.payload.iss)?.organisation ?? '')?.links.delete(statement);
       this.#noLongerNeeds(statement, [statement.payload.iss, statement.payload.spo]);
     } else if (isOfKind(statement, 'revocation/v1')) {
       this.#removeRevocation(statement);
@@ -443,8 +508,13 @@ export class MeshState implements MeshView {
     const numbered = (own.revocations.get(seq) ?? []).filter((other) => other !== revocation);
     own.revocations.set(seq, numbered);
     if (numbered.length <= this.#limits.revocationsASeq) own.crowded.delete(seq);
+    own.forked = undefined;
+    own.ancestries.clear();
     const key = targetKey(targetOf(revocation));
-    this.#revocationsByTarget.set(key, (this.#revocationsByTarget.get(key) ?? []).filter((other) => other !== revocation));
+    this.#revocationsByTarget.set(
+      key,
+      (this.#revocationsByTarget.get(key) ?? []).filter((other) => other !== revocation),
+    );
     this.#noLongerNeeds(revocation, [iss]);
     own.complete.clear();
     for (const first of own.revocations.get(1) ?? []) this.#complete(own, first);
@@ -453,12 +523,15 @@ export class MeshState implements MeshView {
   /** A DID leaves with its log and with all that could not have come without it. */
   #removeDid(did: string): Statement[] {
     const log = this.#logs.get(did) as DidLog;
-    const gone: Statement[] = [...(this.#needing.get(did) ?? [])].flatMap((statement) => this.#removeStatement(statement));
+    const gone: Statement[] = [...(this.#needing.get(did) ?? [])].flatMap((statement) =>
+      this.#removeStatement(statement),
+    );
     for (const operation of log.operations()) {
       this.#release(operation);
       gone.push(operation);
     }
-    this.#organisations.get(log.state.organisation)?.dids.delete(did);
+    this.#organisations.get(log.organisation)?.dids.delete(did);
+    this.#needing.delete(did);
     this.#logs.delete(did);
     this.#merged.delete(did);
     return gone;
@@ -469,7 +542,17 @@ export class MeshState implements MeshView {
   #organisation(did: string): Organisation {
     let own = this.#organisations.get(did);
     if (own === undefined) {
-      own = { dids: new Set(), links: new Set(), revocations: new Map(), crowded: new Set(), complete: new Set(), stapled: undefined, answered: undefined };
+      own = {
+        dids: new Set(),
+        links: new Map(),
+        revocations: new Map(),
+        ancestries: new Map(),
+        crowded: new Set(),
+        complete: new Set(),
+        forked: undefined,
+        stapled: undefined,
+        answered: undefined,
+      };
       this.#organisations.set(did, own);
     }
     return own;
@@ -533,26 +616,46 @@ export class MeshState implements MeshView {
     if (state === undefined || state.status !== 'active') return true; // fails closed: it grants nothing, and what it revoked stays so
     const standing = state.listed.get(toHex(by.at(-1) as Uint8Array));
     if (standing?.standing !== 'dead') return true;
-    return seq <= standing.rseq && this.#isAncestor(revocation, standing.rhead);
+    return seq < (this.#ancestry(org, standing.rseq, standing.rhead).below.get(revocation.id) ?? 0);
   }
 
-  #isAncestor(revocation: Revocation, head: string | null): boolean {
-    for (let at = head; at !== null; ) {
-      if (at === revocation.id) return true;
-      const held = this.#held.get(at);
-      if (held === undefined || !isOfKind(held, 'revocation/v1') || held.payload.seq <= revocation.payload.seq) return false;
-      at = held.payload.prv?.text ?? null;
+  /** Numbers have to fall along the way, so that whether one counts follows from higher numbers alone. */
+  #ancestry(organisation: string, rseq: number, rhead: string | null): Ancestry {
+    const own = this.#organisation(organisation);
+    const key = `${rseq} ${rhead}`;
+    const known = own.ancestries.get(key);
+    const ancestry: Ancestry = known ?? { below: new Map(), next: rhead };
+    if (known === undefined) {
+      own.ancestries.set(key, ancestry);
+      if (rhead !== null) ancestry.below.set(rhead, rseq + 1);
     }
-    return false;
+    while (ancestry.next !== null) {
+      const held = this.#held.get(ancestry.next);
+      if (held === undefined || !isOfKind(held, 'revocation/v1')) break;
+      const { org, seq, prv } = held.payload;
+      ancestry.next =
+        org === organisation && seq < (ancestry.below.get(held.id) as number) ? (prv?.text ?? null) : null;
+      if (ancestry.next !== null) ancestry.below.set(ancestry.next, seq);
+    }
+    return ancestry;
   }
 
   /** More revocations for one number than may stand: two histories of what was revoked. */
-  #isRevocationForked(organisation: string): boolean {
+  #isRevocationForked(organisation: string, as: DidState): boolean {
     const own = this.#organisations.get(organisation);
-    if (own === undefined) return false;
-    return [...own.crowded].some((seq) => (own.revocations.get(seq) ?? []).filter((rival) => this.#counts(rival)).length > this.#limits.revocationsASeq);
+    if (own === undefined || own.crowded.size === 0) return false;
+    if (own.forked?.as !== as) {
+      const isCrowd = (rivals: readonly Revocation[] = []): boolean =>
+        rivals.filter((rival) => this.#counts(rival)).length > this.#limits.revocationsASeq;
+      own.forked = { as, is: [...own.crowded].some((seq) => isCrowd(own.revocations.get(seq))) };
+    }
+    return own.forked.is;
   }
 }
+
+/** The newest counts; of one second the lowest id, so that all keep the same. */
+const isLater = (a: Statement, b: Statement): boolean =>
+  a.payload.iat > b.payload.iat || (a.payload.iat === b.payload.iat && compareBytes(a.digest, b.digest) < 0);
 
 function endMinute(statement: Statement): number | undefined {
   const until = kindRow(statement.t).until(statement.payload);
@@ -580,6 +683,9 @@ export function admitAll(state: MeshState, statements: readonly Statement[], now
   for (let before = -1; open.length !== before; ) {
     before = open.length;
     const awaited = new Set(open.map(({ payload }) => ('prv' in payload ? payload.prv?.text : undefined)));
-    open = open.filter((statement) => state.admit(statement, nowMs, { isAwaited: (id) => awaited.has(id) }).verdict === 'pending');
+    open = open.filter(
+      (statement) => state.admit(statement, nowMs, { isAwaited: (id) => awaited.has(id) }).verdict === 'pending',
+    );
   }
+  for (const did of state.dids()) state.settle(did);
 }

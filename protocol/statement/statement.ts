@@ -101,13 +101,13 @@ export interface StatementSigner {
   sign(message: Uint8Array): Uint8Array;
 }
 
-/** Each variant of a payload, without its signers. */
-type Unsigned<P> = P extends unknown ? Omit<P, 'by'> : never;
+/** A payload before its signers are known. */
+export type Unsigned<P> = P extends unknown ? Omit<P, 'by'> : never;
 
 /** Fills `by` from the signers, signs, and parses the result as any receiver would. Errors: schema, malformed. */
 export function signStatement<K extends KindName>(payload: Unsigned<PayloadOf<K>> & { readonly t: K }, signers: readonly StatementSigner[]): Statement<K> {
   const complete = { ...payload, by: signers.map(({ publicKey }) => publicKey) } as unknown as PayloadOf<K>;
   const payloadBytes = encodePayload<K>(complete);
-  const input = signingInput(payload.t, payloadBytes);
+  const input = signingInput((complete as Payload).t as KindName, payloadBytes);
   return assembleStatement(payloadBytes, signers.map((signer) => signer.sign(input))) as Statement<K>;
 }

@@ -1,0 +1,93 @@
+import type { Statement } from '../../protocol/index.ts';
+import type { Clock } from '../ports.ts';
+import type { Source } from './pipeline.ts';
+
+const COUNT_MAX = 4_096; // statements
+const BYTES_MAX = 16 * 1024 * 1024; // together
+const A_PEER_MAX = 256; // so that one peer cannot push out what others sent
+const KEEP_MS = 10 * 60_000; // by then reconciliation has offered it again
+
+type RemoteSource = Exclude<Source, { via: 'local' }>;
+interface Entry {
+  readonly statement: Statement;
+  readonly source: RemoteSource;
+  readonly waitsFor: string;
+  readonly untilMs: number;
+}
+
+/**
+ * Statements whose signatures hold but which build on something not held. No place in the set: not stored, forwarded,
+ * acknowledged or fingerprinted; bounded, oldest out.
+ */
+export class PendingStatements {
+  readonly #clock: Clock;
+  readonly #entries = new Map<string, Entry>();
+  readonly #waiting = new Map<string, Set<string>>();
+  readonly #byPeer = new Map<string, number>();
+  #bytes = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** True if it waits now and did not before. */
+  add(statement: Statement, waitsFor: string, source: RemoteSource): boolean {
+    const known = this.#entries.get(statement.id);
+    if (known !== undefined && known.waitsFor === waitsFor) return false;
+    if (known !== undefined) this.#remove(known);
+    if ((this.#byPeer.get(source.peer) ?? 0) >= A_PEER_MAX)
+      this.#removeOldest((entry) => entry.source.peer === source.peer);
+    const entry = { statement, source, waitsFor, untilMs: this.#clock.monotonicMs() + KEEP_MS };
+    this.#entries.set(statement.id, entry);
+    this.#bytes += statement.envelope.length;
+    this.#byPeer.set(source.peer, (this.#byPeer.get(source.peer) ?? 0) + 1);
+    const ids = this.#waiting.get(waitsFor);
+    if (ids === undefined) this.#waiting.set(waitsFor, new Set([statement.id]));
+    else ids.add(statement.id);
+    while (this.#entries.size > COUNT_MAX || this.#bytes > BYTES_MAX) this.#removeOldest(() => true);
+    return true;
+  }
+
+  /** Whether something here waits for this DID or operation. */
+  isAwaited(id: string): boolean {
+    return this.#waiting.has(id);
+  }
+
+  /** Takes out what waited for this DID or operation, oldest first. */
+  take(waitsFor: string): Entry[] {
+    const entries = [...(this.#waiting.get(waitsFor) ?? [])].map((id) => this.#entries.get(id) as Entry);
+    for (const entry of entries) this.#remove(entry);
+    return entries;
+  }
+
+  expire(): void {
+    const nowMs = this.#clock.monotonicMs();
+    for (const entry of this.#entries.values()) {
+      if (entry.untilMs > nowMs) return; // in order of arrival
+      this.#remove(entry);
+    }
+  }
+
+  #removeOldest(which: (entry: Entry) => boolean): void {
+    for (const entry of this.#entries.values()) {
+      if (!which(entry)) continue;
+      this.#remove(entry);
+      return;
+    }
+  }
+
+  #remove(entry: Entry): void {
+    this.#entries.delete(entry.statement.id);
+    this.#bytes -= entry.statement.envelope.length;
+    const left = (this.#byPeer.get(entry.source.peer) ?? 1) - 1;
+    if (left === 0) this.#byPeer.delete(entry.source.peer);
+    else this.#byPeer.set(entry.source.peer, left);
+    const ids = this.#waiting.get(entry.waitsFor);
+    ids?.delete(entry.statement.id);
+    if (ids?.size === 0) this.#waiting.delete(entry.waitsFor);
+  }
+}

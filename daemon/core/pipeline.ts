@@ -1,0 +1,449 @@
+/**
+ * The one way by which a statement becomes held, wherever it comes from: gossip, sync, a handshake or this daemon
+ * itself (SPEC "The door"). Accepted ones are stored, indexed for reconciliation, and announced to listeners.
+ */
+import {
+  didOfGenesis,
+  equalBytes,
+  type ErrorCode,
+  type IsSignatureValid,
+  isMeshError,
+  isOfKind,
+  kindRow,
+  limits,
+  MeshError,
+  MeshState,
+  parseStatement,
+  RangeIndex,
+  type Statement,
+  type Topic,
+  toHex,
+  verifySignatures,
+} from '../../protocol/index.ts';
+import type { Clock, Logger, Store, StoreWrite } from '../ports.ts';
+import { PendingStatements } from './pending.ts';
+import { TokenBuckets } from './token-buckets.ts';
+
+/** Where statements came from. Own and pulled ones cost no budget: they were asked for. */
+export type Source =
+  | { readonly via: 'local' }
+  | { readonly via: 'gossip'; readonly peer: string; readonly topic: Topic }
+  | { readonly via: 'put' | 'pulled' | 'presented'; readonly peer: string };
+
+export type Outcome =
+  | { readonly verdict: 'accept'; readonly statement: Statement }
+  | {
+      readonly verdict: 'ignore' | 'reject' | 'pending';
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly statement?: Statement;
+      readonly waitsFor?: string;
+    };
+
+/** Verifies many signatures at once, for bulk: the daemon spreads them over its cores. One entry a statement: valid or not. */
+export type CheckSignatures = (statements: readonly Statement[]) => Promise<readonly boolean[]>;
+
+export interface PipelineComponents {
+  readonly state: MeshState;
+  readonly index: RangeIndex;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly isSignatureValid: IsSignatureValid;
+  /** Absent: one after the other by isSignatureValid. */
+  readonly checkSignatures?: CheckSignatures;
+}
+
+export interface PipelineOptions {
+  /** Unasked statements a second from one peer, and how many at once. Default 200 and 5,000. */
+  readonly unaskedPerSecond?: number;
+  readonly unaskedBurst?: number;
+  /** Marks above which only organisations in use are admitted. */
+  readonly statementsMax?: number;
+  readonly bytesMax?: number;
+}
+
+export interface PipelineListener {
+  /** After it is held and, for local ones, on disk. */
+  accepted?(statement: Statement, source: Source): void;
+  /** Left the set: expired, or yielded its place. */
+  removed?(statement: Statement): void;
+  refused?(outcome: Outcome & { verdict: 'reject' }, source: Source): void;
+  /** Something waits for this DID; `peer` sent it and may hold the log. */
+  awaiting?(did: string, peer: string): void;
+}
+
+const BULK = 16; // below this, handing signatures to other threads costs more than it saves
+const TURN = 64; // statements admitted before other work gets a turn
+const GROUP_MS = 50; // remote statements may be lost with at most this much of a crash; neighbours hold them
+
+/** Rows: `s` epoch32 id → envelope; `v` id → private link; `b` org32 → heartbeat. */
+const SET = 0x73;
+const PRIVATE = 0x76;
+
+export class Pipeline {
+  readonly #components: PipelineComponents;
+  readonly #pending: PendingStatements;
+  readonly #unasked: TokenBuckets;
+  readonly #statementsMax: number;
+  readonly #bytesMax: number;
+  readonly #listeners: PipelineListener[] = [];
+  readonly #inUse = new Set<string>();
+  #bytes = 0;
+  #unwritten: StoreWrite[] = [];
+  #flush: Promise<void> | undefined;
+  #failed: Error | undefined;
+
+  constructor(components: PipelineComponents, options: PipelineOptions = {}) {
+    this.#components = components;
+    this.#pending = new PendingStatements(components.clock);
+    this.#unasked = new TokenBuckets(components.clock, {
+      perSecond: options.unaskedPerSecond ?? 200,
+      burst: options.unaskedBurst ?? 5_000,
+    });
+    this.#statementsMax = options.statementsMax ?? limits.STORE_STATEMENTS_MAX;
+    this.#bytesMax = options.bytesMax ?? limits.STORE_BYTES_MAX;
+  }
+
+  get state(): MeshState {
+    return this.#components.state;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  listen(listener: PipelineListener): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Organisations whose statements are admitted above the marks too: one's own, and those relied on. */
+  setInUse(organisation: string, inUse: boolean): void {
+    if (inUse) this.#inUse.add(organisation);
+    else this.#inUse.delete(organisation);
+  }
+
+  /** Reads the store into memory. Errors: store_corrupt, naming the row. */
+  async open(): Promise<{ readonly statements: number; readonly unplaced: number }> {
+    const { store, state, clock } = this.#components;
+    const statements: Statement[] = [];
+    for (const prefix of [SET, PRIVATE]) {
+      for await (const [key, value] of store.range(Uint8Array.of(prefix), Uint8Array.of(prefix + 1)))
+        statements.push(readRow(key, value));
+    }
+    const dead: Statement[] = [];
+    let open: Statement[] = statements;
+    for (let before = -1; open.length !== before; ) {
+      before = open.length;
+      const awaited = new Set(open.map(({ payload }) => ('prv' in payload ? payload.prv?.text : undefined)));
+      open = open.filter((statement) => {
+        const admission = state.admit(statement, clock.nowMs(), { isAwaited: (id) => awaited.has(id) });
+        if (admission.verdict === 'accept') this.#enter(statement);
+        else if (admission.verdict === 'ignore' && admission.code === 'expired') dead.push(statement);
+        return admission.verdict === 'pending';
+      });
+    }
+    if (dead.length > 0)
+      await store.batch(
+        dead.map((statement) => ({ type: 'del', key: rowKey(statement) })),
+        { sync: false },
+      );
+    return { statements: state.size, unplaced: open.length };
+  }
+
+  /**
+   * Statements that this daemon makes: all are held and on disk when the promise resolves, or an error says why not and
+   * whatever was not admitted is not held. Errors: the door's codes, read_only.
+   */
+  async submit(statements: readonly Statement[]): Promise<void> {
+    for (const statement of statements) {
+      verifySignatures(statement, this.#components.isSignatureValid);
+      const outcome = this.#admit(statement, { via: 'local' });
+      if (outcome.verdict === 'accept' || outcome.code === 'duplicate') continue;
+      await this.flush();
+      throw new MeshError(outcome.code, `Cannot keep an own statement: ${outcome.message}`, { id: statement.id });
+    }
+    await this.flush();
+    for (const statement of statements) this.#announce(statement, { via: 'local' });
+  }
+
+  /** One envelope from a peer, with its verdict. Never throws for what the bytes say. */
+  receive(envelope: Uint8Array, source: Source): Outcome {
+    const parsed = this.#open(envelope, source);
+    if ('verdict' in parsed) return this.#refuse(parsed, source);
+    try {
+      verifySignatures(parsed, this.#components.isSignatureValid);
+    } catch (error) {
+      return this.#refuse(outcomeOf(error, parsed), source);
+    }
+    return this.#enterRemote(parsed, source);
+  }
+
+  /** Many envelopes from a peer; signatures are checked together. Outcomes in the same order. */
+  async receiveMany(envelopes: readonly Uint8Array[], source: Source): Promise<Outcome[]> {
+    const { checkSignatures } = this.#components;
+    if (checkSignatures === undefined || envelopes.length < BULK)
+      return envelopes.map((envelope) => this.receive(envelope, source));
+    const opened = envelopes.map((envelope) => this.#open(envelope, source));
+    const statements = opened.filter((entry): entry is Statement => !('verdict' in entry));
+    const valid = await checkSignatures(statements);
+    const isValid = new Map(statements.map((statement, i) => [statement, valid[i] === true]));
+    const outcomes: Outcome[] = [];
+    for (const entry of opened) {
+      if (outcomes.length > 0 && outcomes.length % TURN === 0)
+        await new Promise<void>((resolve) => this.#components.clock.after(0, resolve));
+      if ('verdict' in entry) outcomes.push(this.#refuse(entry, source));
+      else if (isValid.get(entry) === true) outcomes.push(this.#enterRemote(entry, source));
+      else
+        outcomes.push(
+          this.#refuse(
+            { verdict: 'reject', code: 'bad_signature', message: 'a signature does not verify', statement: entry },
+            source,
+          ),
+        );
+    }
+    return outcomes;
+  }
+
+  /** A heartbeat that answers an own nonce asked at `askedMs`. Errors: the door's codes, replay (another nonce). */
+  receiveAnswer(envelope: Uint8Array, nonce: Uint8Array, askedMs: number): Statement<'heartbeat/v1'> {
+    const statement = parseStatement(envelope);
+    if (!isOfKind(statement, 'heartbeat/v1'))
+      throw new MeshError('schema', `Cannot accept a "${statement.t}" as an answer: want a heartbeat`);
+    const { non } = statement.payload;
+    if (non === undefined || !equalBytes(non, nonce))
+      throw new MeshError('replay', 'Cannot accept a heartbeat as an answer: it answers another nonce');
+    verifySignatures(statement, this.#components.isSignatureValid);
+    const admission = this.state.admit(statement, this.#components.clock.nowMs(), { askedMs });
+    if (admission.verdict === 'accept') {
+      this.#keep(statement);
+      this.#announce(statement, { via: 'local' });
+    } else if (admission.verdict !== 'ignore') {
+      const code = admission.verdict === 'pending' ? 'pending' : admission.code;
+      throw new MeshError(code, "Cannot accept the heartbeat: its organisation's log does not list the key");
+    }
+    return statement;
+  }
+
+  /** Takes out what has expired, and what waited too long. */
+  sweep(): void {
+    const { clock } = this.#components;
+    for (const statement of this.state.expire(clock.nowMs())) this.#leave(statement);
+    this.#pending.expire();
+    this.#unasked.forgetIdle();
+    this.#soon();
+  }
+
+  /** Whatever was admitted before the call is on disk when it resolves. Errors: read_only. */
+  async flush(): Promise<void> {
+    while (this.#unwritten.length > 0 || this.#flush !== undefined) {
+      if (this.#flush !== undefined) await this.#flush;
+      else await this.#write();
+    }
+    this.#throwIfFailed();
+  }
+
+  async close(): Promise<void> {
+    await this.flush();
+  }
+
+  #open(envelope: Uint8Array, source: Source): Statement | (Outcome & { verdict: 'ignore' | 'reject' | 'pending' }) {
+    let statement: Statement;
+    try {
+      statement = parseStatement(envelope);
+    } catch (error) {
+      return outcomeOf(error);
+    }
+    const { topic } = kindRow(statement.t);
+    if (source.via === 'gossip' && topic !== source.topic) {
+      return {
+        verdict: 'reject',
+        code: 'topic',
+        message: `a "${statement.t}" does not belong on topic "${source.topic}"`,
+        statement,
+      };
+    }
+    const early = this.state.precheck(statement, this.#components.clock.nowMs());
+    if (early?.verdict === 'ignore') return { verdict: 'ignore', code: early.code, message: early.code, statement };
+    if ((source.via === 'gossip' || source.via === 'put') && !this.#unasked.take(source.peer)) {
+      return { verdict: 'ignore', code: 'busy', message: 'too many unasked statements', statement };
+    }
+    if (
+      source.via !== 'local' &&
+      source.via !== 'presented' &&
+      isOfKind(statement, 'delegation/v1') &&
+      statement.payload.pri === true
+    ) {
+      return { verdict: 'reject', code: 'private', message: 'a private link outside a handshake', statement };
+    }
+    return statement;
+  }
+
+  #enterRemote(statement: Statement, source: Source): Outcome {
+    const outcome = this.#admit(statement, source);
+    if (outcome.verdict === 'accept') {
+      this.#soon();
+      this.#announce(statement, source);
+    } else if (outcome.verdict === 'pending') {
+      this.#wait(statement, outcome.waitsFor as string, source);
+    } else {
+      this.#refuse(outcome, source);
+    }
+    return outcome;
+  }
+
+  #admit(statement: Statement, source: Source): Outcome {
+    if (this.#isFull(statement))
+      return { verdict: 'ignore', code: 'full', message: 'the store is at its mark', statement };
+    const admission = this.state.admit(statement, this.#components.clock.nowMs(), {
+      isAwaited: (id) => this.#pending.isAwaited(id),
+    });
+    switch (admission.verdict) {
+      case 'accept':
+        this.#keep(statement);
+        for (const evicted of admission.evicted) this.#leave(evicted);
+        this.#retry(statement);
+        return { verdict: 'accept', statement };
+      case 'pending':
+        return {
+          verdict: 'pending',
+          code: 'pending',
+          message: `waits for "${admission.waitsFor}"`,
+          waitsFor: admission.waitsFor,
+          statement,
+        };
+      case 'ignore':
+        return { verdict: 'ignore', code: admission.code, message: admission.code, statement };
+      case 'reject':
+        return { verdict: 'reject', code: admission.code, message: admission.message, statement };
+    }
+  }
+
+  #wait(statement: Statement, waitsFor: string, source: Source): void {
+    if (source.via === 'local') return;
+    const did = waitsFor.startsWith('did:') ? waitsFor : 'iss' in statement.payload ? statement.payload.iss : undefined;
+    const isNew = this.#pending.add(statement, waitsFor, source);
+    if (isNew && did !== undefined) for (const listener of this.#listeners) listener.awaiting?.(did, source.peer);
+  }
+
+  /** Runs the door again for what waited for this statement's DID or id. */
+  #retry(arrived: Statement): void {
+    if (!isOfKind(arrived, 'didop/v1')) return;
+    const did = didOfOperation(arrived);
+    const waiting = [...this.#pending.take(arrived.id), ...this.#pending.take(did)];
+    for (const { statement, source } of waiting) this.#enterRemote(statement, source);
+    if (waiting.length > 0)
+      for (const gone of this.state.settle(did, (id) => this.#pending.isAwaited(id))) this.#leave(gone);
+  }
+
+  #isFull(statement: Statement): boolean {
+    if (this.state.size < this.#statementsMax && this.#bytes < this.#bytesMax) return false;
+    const iss = 'iss' in statement.payload ? statement.payload.iss : undefined;
+    const organisation = iss === undefined ? undefined : (this.state.didState(iss)?.organisation ?? iss);
+    return organisation === undefined || !this.#inUse.has(organisation);
+  }
+
+  #enter(statement: Statement): void {
+    this.#bytes += statement.envelope.length;
+    if (isInSet(statement)) this.#components.index.insert(itemOf(statement));
+  }
+
+  #keep(statement: Statement): void {
+    this.#throwIfFailed();
+    if (!isOfKind(statement, 'heartbeat/v1')) this.#enter(statement);
+    else return; // heartbeats are pulled again after a restart: only the newest counts, and age starts anew
+    this.#unwritten.push({ type: 'put', key: rowKey(statement), value: statement.envelope });
+  }
+
+  #leave(statement: Statement): void {
+    this.#bytes -= statement.envelope.length;
+    if (isInSet(statement)) this.#components.index.delete(itemOf(statement));
+    this.#unwritten.push({ type: 'del', key: rowKey(statement) });
+    for (const listener of this.#listeners) listener.removed?.(statement);
+  }
+
+  #announce(statement: Statement, source: Source): void {
+    for (const listener of this.#listeners) listener.accepted?.(statement, source);
+  }
+
+  #refuse<O extends Outcome & { verdict: 'ignore' | 'reject' | 'pending' }>(outcome: O, source: Source): O {
+    if (outcome.verdict === 'reject') {
+      for (const listener of this.#listeners) listener.refused?.(outcome as Outcome & { verdict: 'reject' }, source);
+    }
+    return outcome;
+  }
+
+  #soon(): void {
+    if (this.#unwritten.length === 0 || this.#flush !== undefined) return;
+    this.#components.clock.after(GROUP_MS, () => {
+      this.flush().catch((error: unknown) => this.#components.log.error({ error }, 'statements cannot be written'));
+    });
+  }
+
+  async #write(): Promise<void> {
+    const writes = this.#unwritten;
+    this.#unwritten = [];
+    this.#flush = this.#components.store.batch(writes, { sync: true });
+    try {
+      await this.#flush;
+    } catch (cause) {
+      this.#failed = new MeshError(
+        'read_only',
+        'Cannot acknowledge statements: a write failed, restart the daemon',
+        {},
+        { cause },
+      );
+    } finally {
+      this.#flush = undefined;
+    }
+  }
+
+  #throwIfFailed(): void {
+    if (this.#failed !== undefined) throw this.#failed;
+  }
+}
+
+const didOfOperation = ({ id, payload }: Statement<'didop/v1'>): string =>
+  payload.op === 'genesis' ? didOfGenesis(id) : payload.iss;
+
+const isInSet = (statement: Statement): boolean =>
+  kindRow(statement.t).topic !== undefined && !(isOfKind(statement, 'delegation/v1') && statement.payload.pri === true);
+
+const itemOf = ({ epoch, digest }: Statement): { epoch: number; id: Uint8Array } => ({ epoch, id: digest });
+
+function rowKey(statement: Statement): Uint8Array {
+  if (!isInSet(statement)) return Uint8Array.of(PRIVATE, ...statement.digest);
+  const key = new Uint8Array(1 + 4 + 32);
+  key[0] = SET;
+  new DataView(key.buffer).setUint32(1, statement.epoch);
+  key.set(statement.digest, 5);
+  return key;
+}
+
+function readRow(key: Uint8Array, value: Uint8Array): Statement {
+  const row = toHex(key);
+  try {
+    const statement = parseStatement(value);
+    if (equalBytes(rowKey(statement), key)) return statement;
+  } catch (cause) {
+    throw new MeshError(
+      'store_corrupt',
+      `Cannot read row "${row}" of the statement store: it holds no statement`,
+      { id: row },
+      { cause },
+    );
+  }
+  throw new MeshError('store_corrupt', `Cannot read row "${row}" of the statement store: it holds another statement`, {
+    id: row,
+  });
+}
+
+function outcomeOf(error: unknown, statement?: Statement): Outcome & { verdict: 'ignore' | 'reject' } {
+  if (!isMeshError(error)) throw error;
+  const verdict = error.code === 'unknown_kind' ? 'ignore' : 'reject';
+  return { verdict, code: error.code, message: error.message, ...(statement === undefined ? {} : { statement }) };
+}
