@@ -1,0 +1,29 @@
+/** The ports that Node itself implements. */
+import { randomBytes } from 'node:crypto';
+import type { Clock, Random, Timer } from './ports.ts';
+
+const TIMEOUT_MS_MAX = 2 ** 31 - 1; // Node fires a longer one at once
+
+export function createSystemClock(): Clock {
+  return {
+    nowMs: () => Date.now(),
+    monotonicMs: () => performance.now(),
+    after: (delayMs, call) => {
+      let handle: NodeJS.Timeout;
+      const arm = (restMs: number): void => {
+        const stepMs = Math.min(Math.max(restMs, 0), TIMEOUT_MS_MAX);
+        handle = setTimeout(() => (restMs > stepMs ? arm(restMs - stepMs) : call()), stepMs);
+        handle.unref();
+      };
+      arm(delayMs);
+      return { cancel: () => clearTimeout(handle) } satisfies Timer;
+    },
+  };
+}
+
+export function createSystemRandom(): Random {
+  return {
+    bytes: (count) => new Uint8Array(randomBytes(count)),
+    fraction: () => Math.random(),
+  };
+}
