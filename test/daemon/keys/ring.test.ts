@@ -386,6 +386,30 @@ describe('an unencrypted key ring', () => {
     await (await openQuick({ directory, passphrase: right })).close();
   });
 
+  it('stays as it was when encrypting it fails before its last write, wherever', async () => {
+    const { ring, seeds } = await filled(undefined, ['node', 'organisation']);
+    await ring.close();
+    const draws = 4; // salt, a nonce for each key, the nonce of ring.json: each just before something is written
+    for (let failing = 1; failing <= draws + 1; failing++) {
+      let drawn = 0;
+      const random = testRandom(failing);
+      const bytes = (count: number) => {
+        if (++drawn === failing) throw new Error('stopped');
+        return random.bytes(count);
+      };
+      const opening = openQuick({ directory, passphrase: right, random: { ...random, bytes } });
+      if (failing > draws) {
+        await (await opening).close();
+        await expect(openQuick({ directory })).rejects.toMatchObject({ code: 'key_locked' });
+      } else {
+        await expect(opening).rejects.toThrow('stopped');
+        const still = await openQuick({ directory });
+        for (const [name, seed] of seeds) expect(still.exportSeed(name), `draw ${failing}`).toStrictEqual(seed);
+        await still.close();
+      }
+    }
+  });
+
   it('keeps every key when encrypting it is stopped at any write', async () => {
     const { ring, seeds } = await filled(undefined, ['node', 'organisation']);
     await ring.close();
