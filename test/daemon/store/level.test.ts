@@ -4,6 +4,7 @@ import { mkdtemp, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openLevelStore } from '../../../daemon/store/level.ts';
 import { equalBytes } from '../../../protocol/index.ts';
@@ -11,7 +12,7 @@ import { seededRandom, suiteSeed } from '../../fuzz/random.ts';
 import { bytes, describeStore, put, rowsOf } from './compliance.ts';
 import { keyOf, ROWS_A_BATCH, valueOf } from './crash-rows.ts';
 
-const WRITER = join(import.meta.dirname, 'crash-writer.ts');
+const WRITER = fileURLToPath(new URL('./crash-writer.ts', import.meta.url));
 
 let directory: string;
 let made = 0;

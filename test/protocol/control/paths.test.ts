@@ -29,9 +29,9 @@ const codeOf = (call: () => unknown): string => {
 describe('homeOf()', () => {
   it("goes by flag, then AGENTMESH_HOME, then the user's home; empty ones do not count", () => {
     const env = { AGENTMESH_HOME: '/env' };
-    expect(homeOf('/flag', env, '/home/user')).toBe('/flag');
-    expect(homeOf(undefined, env, '/home/user')).toBe('/env');
-    expect(homeOf('', { AGENTMESH_HOME: '' }, '/home/user/')).toBe('/home/user/.agentmesh');
+    expect(homeOf('/flag', env, '/u')).toBe('/flag');
+    expect(homeOf(undefined, env, '/u')).toBe('/env');
+    expect(homeOf('', { AGENTMESH_HOME: '' }, '/u/')).toBe('/u/.agentmesh');
   });
 });
 
