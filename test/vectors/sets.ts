@@ -1,0 +1,5 @@
+import { statementVectors } from './statement.ts';
+import type { VectorSet } from './vectors.ts';
+
+/** Every folder of vectors, by its name. */
+export const SETS: Readonly<Record<string, VectorSet>> = { statement: statementVectors };
