@@ -52,6 +52,17 @@ export {
 } from './delegation/capability.ts';
 export type { Delegation, Rate } from './delegation/link.ts';
 export {
+  type Authority,
+  depthLeft,
+  type Dimension,
+  DIMENSIONS,
+  isCredential,
+  isRequestCovered,
+  meetCapabilities,
+  meetOf,
+  verifyAttenuation,
+} from './delegation/order.ts';
+export {
   createChildLink,
   createCredential,
   createRootLink,
@@ -60,6 +71,36 @@ export {
   type LinkTerms,
   type RootSigners,
 } from './delegation/create.ts';
+export {
+  type CheckedThrough,
+  type Freshness,
+  freshnessOf,
+  STALENESS_POLICY,
+  stalenessOf,
+  type StalenessPolicy,
+  type StaleReason,
+} from './delegation/freshness.ts';
+export { type ChainReport, type Check, CHECKS, type LinkReport, type SignerReport } from './delegation/report.ts';
+export {
+  CHAIN_CODES,
+  type ChainCheck,
+  type ChainCode,
+  type ChainRequest,
+  type Holder,
+  linksTo,
+  verifyChain,
+  verifyChainBytes,
+} from './delegation/verify.ts';
+export { type ChainCache, type ChainCacheOptions, createChainCache } from './delegation/chain-cache.ts';
+export { cascadeOf, isEntitled } from './delegation/cascade.ts';
+export {
+  type Bundle,
+  type BundleSource,
+  collectBundle,
+  encodeBundle,
+  parseBundle,
+  verifyBundle,
+} from './delegation/bundle.ts';
 export type { Heartbeat, Revocation, RevocationTarget } from './revocation/revocation.ts';
 export * from './statement/kinds.ts';
 export * from './statement/statement.ts';

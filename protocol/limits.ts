@@ -76,7 +76,17 @@ export const IATP_FRAME_BYTES_MAX = 64 * 1024; // a chain of 8 links with its st
 export const HANDSHAKE_STEP_MS = 5_000; // a look-up over a slow link
 export const HANDSHAKE_TOTAL_MS = 10_000; // two slow steps; a pending handshake holds memory on both sides
 export const HANDSHAKES_PENDING_MAX = 64; // at ~2 ms each a full queue is worked off in a fraction of a step
+export const HANDSHAKE_NONCE_BYTES = 32; // never drawn twice, and the handshake needs no memory of those seen
+export const HANDSHAKES_PER_SECOND = 20; // of one PeerId: its organisation's agents, each once, and a burst at start
+export const HANDSHAKES_BURST = 64; // as many as may be pending
+export const HANDSHAKES_PREFIX_FACTOR = 8; // of one network prefix: a few daemons behind one address, not a rack of PeerIds
+export const HANDSHAKE_SCORE_DEFAULT = 300; // least trust asked of the other side: no evidence for or against it
+export const PRESENTED_STATEMENTS_MAX = 64; // two chains with the logs and heartbeats behind them; more is pulled
+export const SESSION_ID_BYTES = 16; // no two alike among 2^64
 export const SESSION_SECONDS_MAX = 900; // as long as the credentials inside
+export const SESSION_RATES_MAX = 256; // 32 of each of 8 links
+export const SESSIONS_MAX = 4_096; // about 10 KiB each with its stream
+export const SESSIONS_A_CONNECTION_MAX = 32; // the streams of one protocol that a connection carries each way
 
 // Storage
 export const STORE_STATEMENTS_MAX = 1_000_000; // memory for ids and derived state: about 1 GiB

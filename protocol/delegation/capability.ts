@@ -33,14 +33,24 @@ export function isCapability(can: string): boolean {
 
 /** A resource: exact, or a subtree if it ends in "/". */
 export function isResource(resource: string): boolean {
-  if (resource.length === 0 || !isTextOfAtMost(resource, RESOURCE_TEXT_MAX) || /[\\%\p{Cc}]/u.test(resource)) return false;
-  const segments = (resource.endsWith('/') ? resource.slice(0, -1) : resource).replace(/^[a-z][a-z0-9+.-]*:\/\//, '').replace(/^\//, '').split('/');
+  if (resource.length === 0 || !isTextOfAtMost(resource, RESOURCE_TEXT_MAX) || /[\\%\p{Cc}]/u.test(resource))
+    return false;
+  const segments = (resource.endsWith('/') ? resource.slice(0, -1) : resource)
+    .replace(/^[a-z][a-z0-9+.-]*:\/\//, '')
+    .replace(/^\//, '')
+    .split('/');
   return segments.every((segment) => segment !== '' && segment !== '.' && segment !== '..');
 }
 
 export const capability = map(
   { can: textWhere(isCapability, 'a capability like "read:reports/q3" or "read:reports/*"') },
-  { res: list(textWhere(isResource, 'a resource without "..", empty segments, backslash or percent sign'), 1, RESOURCES_MAX) },
+  {
+    res: list(
+      textWhere(isResource, 'a resource without "..", empty segments, backslash or percent sign'),
+      1,
+      RESOURCES_MAX,
+    ),
+  },
 );
 export const capabilities = list(capability, 1, CAPABILITIES_MAX);
 export type Capability = Checked<typeof capability>;
@@ -75,10 +85,14 @@ export function parseCapability(input: string): string {
   const colon = input.indexOf(':');
   const can = colon < 0 ? input : input.slice(0, colon + 1) + input.slice(colon + 1).replaceAll(':', '/');
   if (!isCapability(can)) {
-    throw new MeshError('malformed', `Cannot read capability "${input}": want "domain:path" like "read:reports/q3" or "read:reports/*"`, {
-      field: 'can',
-      is: input,
-    });
+    throw new MeshError(
+      'malformed',
+      `Cannot read capability "${input}": want "domain:path" like "read:reports/q3" or "read:reports/*"`,
+      {
+        field: 'can',
+        is: input,
+      },
+    );
   }
   return can;
 }

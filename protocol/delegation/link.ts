@@ -1,5 +1,17 @@
 /** A delegation link, `delegation/v1` (SPEC "Delegation links"). */
-import { bytes, type Checked, integer, link, list, literal, map, multikey, nullable, refine, textWhere } from '../encoding/schema.ts';
+import {
+  bytes,
+  type Checked,
+  integer,
+  link,
+  list,
+  literal,
+  map,
+  multikey,
+  nullable,
+  refine,
+  textWhere,
+} from '../encoding/schema.ts';
 import { isAudienceDid } from '../identity/did.ts';
 import { meshDid, seconds, signers } from '../identity/operations.ts';
 import {
@@ -18,13 +30,13 @@ import {
 } from '../limits.ts';
 import { capabilities, isCapability } from './capability.ts';
 
-const rate = map({
+export const rate = map({
   can: textWhere(isCapability, 'a capability like "read:reports/q3"'),
   n: integer(1, RATE_N_MAX),
   per: integer(1, RATE_SECONDS_MAX),
 });
 
-const purpose = textWhere(
+export const purpose = textWhere(
   (value) => /^[a-z0-9][a-z0-9._-]*$/.test(value) && value.length <= PURPOSE_TEXT_MAX,
   'a purpose like "billing" (lower-case letters, digits, ".", "_", "-")',
 );
