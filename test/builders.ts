@@ -2,7 +2,7 @@
  * Signed statements for tests, all through signStatement. Everything follows from names: the same calls give the same
  * bytes on every machine. Whatever a test is about it overrides; the rest has defaults that every check accepts.
  */
-import type { Delegation, DidKind, KeyUse, Revocation, RevocationTarget } from '../protocol/index.ts';
+import type { Delegation, DidKind, Genesis, KeyUse, Revocation, RevocationTarget } from '../protocol/index.ts';
 import {
   didOfGenesis,
   digestOf,
@@ -92,6 +92,9 @@ interface GenesisOptions {
   readonly iat?: number;
   /** Of the organisation, for an agent or person that joins after a rotation. */
   readonly controllerKey?: TestKey;
+  /** In place of the right signers, in order. */
+  readonly signers?: readonly TestKey[];
+  readonly fields?: Partial<Omit<Genesis, 't' | 'op' | 'by'>>;
 }
 
 function createIdentity(
@@ -122,8 +125,9 @@ function createIdentity(
       peer: organisation === undefined ? [node.peerId] : [],
       nce: nonceOf(name),
       ...(organisation === undefined ? {} : { ctl: organisation.did }),
+      ...options.fields,
     },
-    signers,
+    options.signers ?? signers,
   );
   return { name, kind, did: didOfGenesis(genesis.id), genesis, keys, next, recovery, node, organisation };
 }
