@@ -222,7 +222,7 @@ class HttpControlServer implements ControlServer {
     const text = JSON.stringify(answer);
     if (this.#options.strict === true)
       checkJson(route.response, JSON.parse(text), `the answer of ${route.method} ${route.path}`, 'internal');
-    return reply.code(status).headers(JSON_HEADERS).send(text);
+    return reply.code(status).headers(JSON_HEADERS).send(Buffer.from(text));
   }
 
   #serverHandlers(): Partial<
@@ -274,7 +274,10 @@ class HttpControlServer implements ControlServer {
         problem = problemOfError(new Error(`unlisted code "${problem.code}"`, { cause: error }), log, { operationId });
     }
     if (problem.status === 401) reply.header('www-authenticate', 'Bearer');
-    return reply.code(problem.status).headers(JSON_HEADERS).type(PROBLEM_MEDIA_TYPE).send(textOf(problem));
+    return reply
+      .code(problem.status)
+      .headers({ ...JSON_HEADERS, 'content-type': PROBLEM_MEDIA_TYPE })
+      .send(Buffer.from(textOf(problem)));
   }
 
   /** No address, parameter, header or body: they hold names, contacts, tokens and keys. */
@@ -296,8 +299,9 @@ class HttpControlServer implements ControlServer {
   }
 }
 
+/** Beside bytes, since Fastify adds to the media type of texts a charset that JSON does not have (RFC 8259 section 11). */
 const JSON_HEADERS = {
-  'content-type': 'application/json; charset=utf-8',
+  'content-type': 'application/json',
   'cache-control': 'no-store',
   'x-content-type-options': 'nosniff',
 };

@@ -2,7 +2,7 @@
  * What `GET /v1/events` may say: a closed list. A row names who may see it besides the operator: every agent
  * (facts that are public on the mesh), only the agent in the named field, or nobody.
  */
-import Type, { type Static, type TProperties } from 'typebox';
+import Type, { type TProperties } from 'typebox';
 import { EVENT_LINKS_MAX } from '../limits.ts';
 import { KINDS, type KindName } from '../statement/kinds.ts';
 import {
@@ -11,6 +11,7 @@ import {
   DidStatusText,
   ErrorCodeText,
   Id,
+  type Json,
   Multiaddr,
   PeerId,
   RevocationTargetBody,
@@ -127,7 +128,7 @@ export const EVENTS = {
 >;
 
 export type EventType = keyof typeof EVENTS;
-export type EventData<T extends EventType> = Static<(typeof EVENTS)[T]['data']>;
+export type EventData<T extends EventType> = Json<(typeof EVENTS)[T]['data']>;
 
 /** What a part of the daemon says; the bus adds id and time. */
 export type MeshEventInput = { [T in EventType]: { readonly type: T; readonly data: EventData<T> } }[EventType];

@@ -2,7 +2,7 @@
  * The control API as data: one row a route. The server, its OpenAPI document, the client and the tests are made from
  * this table, so none of them can say something else.
  */
-import Type, { type Static, type TSchema } from 'typebox';
+import Type, { type TSchema } from 'typebox';
 import type { ErrorCode } from '../errors.ts';
 import { CHAIN_CODES } from '../delegation/verify.ts';
 import * as S from './schemas.ts';
@@ -546,10 +546,10 @@ export const ROUTES = {
 
 export type OperationId = keyof typeof ROUTES;
 type Row<K extends OperationId> = (typeof ROUTES)[K];
-export type ParamsOf<K extends OperationId> = Static<Row<K>['params']>;
-export type QueryOf<K extends OperationId> = Static<Row<K>['query']>;
-export type BodyOf<K extends OperationId> = Row<K>['body'] extends TSchema ? Static<Row<K>['body']> : undefined;
-export type ResponseOf<K extends OperationId> = Static<Row<K>['response']>;
+export type ParamsOf<K extends OperationId> = S.Json<Row<K>['params']>;
+export type QueryOf<K extends OperationId> = S.Json<Row<K>['query']>;
+export type BodyOf<K extends OperationId> = Row<K>['body'] extends TSchema ? S.Json<Row<K>['body']> : undefined;
+export type ResponseOf<K extends OperationId> = S.Json<Row<K>['response']>;
 export interface InputOf<K extends OperationId> {
   readonly params: ParamsOf<K>;
   readonly query: QueryOf<K>;

@@ -334,40 +334,38 @@ export const Sponsor = object({
 export const SponsorCreateBody = object({ contact: Contact, name: optional(DisplayName) });
 
 // DIDs
-export const DidDocument = Type.Object(
+export const DidDocument = object(
   {
     '@context': Type.Array(Type.String()),
-    id: AudienceDid,
-    controller: Type.Optional(AudienceDid),
-    alsoKnownAs: Type.Optional(Type.Array(Type.String())),
+    id: Did,
+    controller: optional(Did),
     verificationMethod: Type.Array(
-      Type.Object({
-        id: Type.String(),
-        type: Type.String(),
-        controller: Type.String(),
-        publicKeyMultibase: Type.String(),
-      }),
+      object({ id: Type.String(), type: Type.Literal('Multikey'), controller: Did, publicKeyMultibase: Multikey }),
     ),
     authentication: Type.Array(Type.String()),
     assertionMethod: Type.Array(Type.String()),
     capabilityDelegation: Type.Array(Type.String()),
-    service: Type.Optional(
-      Type.Array(
-        Type.Object({
-          id: Type.String(),
-          type: Type.String(),
-          serviceEndpoint: Type.Union(
-            [Type.String(), Type.Object({ multiaddr: Type.String() }), Type.Object({ value: Type.String() })],
-            {
-              description: 'a URI, or a map where the endpoint is none',
-            },
-          ),
-        }),
-      ),
+    service: Type.Array(
+      object({
+        id: Type.String(),
+        type: Type.String(),
+        serviceEndpoint: Type.Union([
+          Type.String(),
+          object({ multiaddr: Type.String() }),
+          object({ value: Type.String() }),
+        ]),
+      }),
     ),
   },
-  { description: 'A DID 1.1 document; further members are those of the DID vocabulary' },
+  'A DID 1.1 document',
 );
+export const DidDocumentMetadata = object({
+  created: Time,
+  updated: Time,
+  versionId: Type.String(),
+  deactivated: Type.Boolean(),
+  frozen: optional(Type.Literal(true)),
+});
 export const DidView = object({
   did: Did,
   kind: Type.Enum([...DID_KINDS]),
@@ -400,14 +398,8 @@ export const DidView = object({
     },
     'As of when its organisation is known to stand by this; null: no heartbeat is held',
   ),
-  document: DidDocument,
-  documentMetadata: object({
-    versionId: Type.String(),
-    deactivated: Type.Boolean(),
-    frozen: Type.Optional(Type.Literal(true)),
-    created: Time,
-    updated: Time,
-  }),
+  document: nullable(DidDocument),
+  documentMetadata: DidDocumentMetadata,
 });
 export const DidResolved = object({
   resolved: DidView,
@@ -721,53 +713,61 @@ export const Revocations = object({ revocations: Type.Array(RevocationListed) })
 export const Sessions = object({ sessions: Type.Array(Session) });
 export const SessionAnswer = object({ session: Session });
 
-export type Problem = Static<typeof Problem>;
-export type Livez = Static<typeof Livez>;
-export type Readyz = Static<typeof Readyz>;
-export type Version = Static<typeof Version>;
-export type Status = Static<typeof Status>;
-export type Warning = Static<typeof Warning>;
-export type Peer = Static<typeof Peer>;
-export type Agent = Static<typeof Agent>;
+/** A schema's values as readers and writers see them: nothing in them is changed in place. */
+export type Json<S extends TSchema> = ReadonlyDeep<Static<S>>;
+type ReadonlyDeep<T> = T extends readonly (infer Item)[]
+  ? readonly ReadonlyDeep<Item>[]
+  : T extends object
+    ? { readonly [K in keyof T]: ReadonlyDeep<T[K]> }
+    : T;
+
+export type Problem = Json<typeof Problem>;
+export type Livez = Json<typeof Livez>;
+export type Readyz = Json<typeof Readyz>;
+export type Version = Json<typeof Version>;
+export type Status = Json<typeof Status>;
+export type Warning = Json<typeof Warning>;
+export type Peer = Json<typeof Peer>;
+export type Agent = Json<typeof Agent>;
 export type AgentStatus = Agent['status'];
-export type AgentCreateBody = Static<typeof AgentCreateBody>;
-export type AgentCreated = Static<typeof AgentCreated>;
-export type AgentRegistered = Static<typeof AgentRegistered>;
-export type AgentRevoked = Static<typeof AgentRevoked>;
-export type TokenAnswer = Static<typeof TokenAnswer>;
-export type Credential = Static<typeof Credential>;
-export type CredentialPrepared = Static<typeof CredentialPrepared>;
-export type Sponsor = Static<typeof Sponsor>;
-export type DidDocumentJson = Static<typeof DidDocument>;
-export type DidView = Static<typeof DidView>;
-export type DidResolved = Static<typeof DidResolved>;
-export type DidLog = Static<typeof DidLog>;
-export type CommitmentsBody = Static<typeof Commitments>;
-export type RetireEntry = Static<typeof RetireEntry>;
-export type RotateBody = Static<typeof RotateBody>;
-export type RecoverBody = Static<typeof RecoverBody>;
-export type DeactivateBody = Static<typeof DeactivateBody>;
-export type OperationAnswer = Static<typeof OperationAnswer>;
-export type ToSign = Static<typeof ToSign>;
-export type DelegateBody = Static<typeof DelegateBody>;
-export type LinkView = Static<typeof Link>;
-export type RateView = Static<typeof Rate>;
-export type DelegationAnswer = Static<typeof DelegationAnswer>;
-export type Verdict = Static<typeof Verdict>;
-export type ChainSummary = Static<typeof ChainSummary>;
-export type CheckedThrough = Static<typeof CheckedThrough>;
-export type ChainView = Static<typeof Chain>;
-export type BundleAnswer = Static<typeof BundleAnswer>;
-export type VerifyBody = Static<typeof VerifyBody>;
-export type ChainReportView = Static<typeof ChainReport>;
-export type RootsView = Static<typeof Roots>;
-export type RevokeBody = Static<typeof RevokeBody>;
-export type RevocationTargetJson = Static<typeof RevocationTargetBody>;
-export type RevocationView = Static<typeof Revocation>;
-export type RevocationListed = Static<typeof RevocationListed>;
-export type RevocationAnswer = Static<typeof RevocationAnswer>;
-export type HandshakeBody = Static<typeof HandshakeBody>;
-export type SessionView = Static<typeof Session>;
-export type SessionClosed = Static<typeof SessionClosed>;
-export type LoginChallenge = Static<typeof LoginChallenge>;
-export type LoginBody = Static<typeof LoginBody>;
+export type AgentCreateBody = Json<typeof AgentCreateBody>;
+export type AgentCreated = Json<typeof AgentCreated>;
+export type AgentRegistered = Json<typeof AgentRegistered>;
+export type AgentRevoked = Json<typeof AgentRevoked>;
+export type TokenAnswer = Json<typeof TokenAnswer>;
+export type Credential = Json<typeof Credential>;
+export type CredentialPrepared = Json<typeof CredentialPrepared>;
+export type Sponsor = Json<typeof Sponsor>;
+export type DidDocumentJson = Json<typeof DidDocument>;
+export type DidView = Json<typeof DidView>;
+export type DidResolved = Json<typeof DidResolved>;
+export type DidLog = Json<typeof DidLog>;
+export type CommitmentsBody = Json<typeof Commitments>;
+export type RetireEntry = Json<typeof RetireEntry>;
+export type RotateBody = Json<typeof RotateBody>;
+export type RecoverBody = Json<typeof RecoverBody>;
+export type DeactivateBody = Json<typeof DeactivateBody>;
+export type OperationAnswer = Json<typeof OperationAnswer>;
+export type ToSign = Json<typeof ToSign>;
+export type DelegateBody = Json<typeof DelegateBody>;
+export type LinkView = Json<typeof Link>;
+export type RateView = Json<typeof Rate>;
+export type DelegationAnswer = Json<typeof DelegationAnswer>;
+export type Verdict = Json<typeof Verdict>;
+export type ChainSummary = Json<typeof ChainSummary>;
+export type CheckedThrough = Json<typeof CheckedThrough>;
+export type ChainView = Json<typeof Chain>;
+export type BundleAnswer = Json<typeof BundleAnswer>;
+export type VerifyBody = Json<typeof VerifyBody>;
+export type ChainReportView = Json<typeof ChainReport>;
+export type RootsView = Json<typeof Roots>;
+export type RevokeBody = Json<typeof RevokeBody>;
+export type RevocationTargetJson = Json<typeof RevocationTargetBody>;
+export type RevocationView = Json<typeof Revocation>;
+export type RevocationListed = Json<typeof RevocationListed>;
+export type RevocationAnswer = Json<typeof RevocationAnswer>;
+export type HandshakeBody = Json<typeof HandshakeBody>;
+export type SessionView = Json<typeof Session>;
+export type SessionClosed = Json<typeof SessionClosed>;
+export type LoginChallenge = Json<typeof LoginChallenge>;
+export type LoginBody = Json<typeof LoginBody>;
