@@ -11,6 +11,8 @@ export interface Clock {
   monotonicMs(): number;
   /** Calls once after `delayMs`; does not keep the process alive. */
   after(delayMs: number, call: () => void): Timer;
+  /** Resolves once other work that is ready has had its turn: sooner than any timer. */
+  soon(): Promise<void>;
 }
 export interface Timer {
   cancel(): void;

@@ -112,6 +112,7 @@ export {
   compareStatements,
   MeshState,
   type StateLimits,
+  targetKeyOf,
   viewOfStatements,
 } from './state/mesh-state.ts';
 export type { Operation } from './identity/did-state.ts';
@@ -142,3 +143,49 @@ export {
   verifyPrivate,
   verifyUnwritable,
 } from './control/paths.ts';
+export {
+  createPresentation,
+  type OpenedPresentation,
+  openPresentation,
+  type Presented,
+} from './iatp/presentation.ts';
+export {
+  encodeHandshakeFrame,
+  type Ending,
+  ENDINGS,
+  errorOfRefusal,
+  type FrameName,
+  type FrameOf,
+  parseHandshakeFrame,
+  parseReply,
+  type Presentation,
+  type Refusal,
+  refusalOf,
+  REFUSALS,
+  type SignedFrameName,
+} from './iatp/frames.ts';
+export {
+  type HandshakeChannel,
+  handshakeMessage,
+  type Role,
+  type SignatureShown,
+  signatureShown,
+  signFrame,
+  startTranscript,
+  type Transcript,
+  transcriptHash,
+  verifyShown,
+  withMessage,
+} from './iatp/transcript.ts';
+export {
+  didsIn,
+  PEER_CHECKS,
+  type PeerCheck,
+  type PeerCheckName,
+  type PeerClaim,
+  type PeerReport,
+  type StandingCheck,
+  verifyPeer,
+  verifyStanding,
+} from './iatp/verify-peer.ts';
+export { overlayView } from './state/overlay.ts';

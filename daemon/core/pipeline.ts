@@ -194,8 +194,7 @@ export class Pipeline {
     const isValid = new Map(statements.map((statement, i) => [statement, valid[i] === true]));
     const outcomes: Outcome[] = [];
     for (const entry of opened) {
-      if (outcomes.length > 0 && outcomes.length % TURN === 0)
-        await new Promise<void>((resolve) => this.#components.clock.after(0, resolve));
+      if (outcomes.length > 0 && outcomes.length % TURN === 0) await this.#components.clock.soon();
       if ('verdict' in entry) outcomes.push(this.#refuse(entry, source));
       else if (isValid.get(entry) === true) outcomes.push(this.#enterRemote(entry, source));
       else

@@ -37,6 +37,8 @@ export interface SyncComponents {
   readonly did: string;
   /** A heartbeat of the own organisation made now. */
   readonly heartbeat: (nonce: Uint8Array) => Statement<'heartbeat/v1'>;
+  /** Organisations whose newest heartbeat is asked for whenever this reconciles with a neighbour. */
+  readonly reliedOn: () => Iterable<string>;
   readonly onBound?: (peer: string, organisation: string, connection: PeerConnection) => void;
   readonly onUnbound?: (peer: string, organisation: string) => void;
 }
@@ -224,7 +226,18 @@ export class Sync {
     const answer = await this.#ask(connection.peer, this.#hello());
     if (answer[0] !== 'hello') throw unexpected(answer, 'hello');
     await this.#welcome(connection, answer[1], answer[2]);
-    if (this.#organisations.has(connection.peer)) await this.reconcile(connection.peer);
+    if (this.#organisations.has(connection.peer)) await this.#meet(connection.peer);
+  }
+
+  /** What neighbours do when they connect and every few seconds: sets first, then the newest heartbeats. */
+  async #meet(peer: string): Promise<void> {
+    await this.reconcile(peer);
+    const wanted = new Set([
+      ...(this.#organisations.get(peer) === undefined ? [] : [this.#organisations.get(peer) as string]),
+      ...this.#components.reliedOn(),
+    ]);
+    wanted.delete(this.#components.did);
+    if (wanted.size > 0) await this.pullHeartbeats([...wanted].slice(0, limits.BEATS_MAX), peer);
   }
 
   #hello(): ['hello', string, Uint8Array[]] {
@@ -399,7 +412,7 @@ export class Sync {
     this.#timer = this.#components.clock.after(delayMs, () => {
       const peers = this.boundPeers();
       const peer = peers[Math.floor(this.#components.random.fraction() * peers.length)];
-      if (peer !== undefined) this.#background(this.reconcile(peer), 'reconciliation failed', peer);
+      if (peer !== undefined) this.#background(this.#meet(peer), 'reconciliation failed', peer);
       if (!this.#stop.signal.aborted) this.#schedule();
     });
   }

@@ -27,6 +27,7 @@ import {
 import type { IsSignatureValid } from '../signature.ts';
 import { kindRow } from '../statement/kinds.ts';
 import { isOfKind, parseStatement, type Statement, verifySignatures } from '../statement/statement.ts';
+import type { RevocationTarget } from '../revocation/revocation.ts';
 import type { DidState, HeldHeartbeat, MeshView, RevocationTargetKey } from './view.ts';
 
 type Link = Statement<'delegation/v1'>;
@@ -69,11 +70,12 @@ export const compareStatements = (a: Statement, b: Statement): number =>
 const targetKey = (target: RevocationTargetKey): string =>
   'link' in target ? target.link : 'key' in target ? `${target.did} ${toHex(target.key)}` : target.did;
 
-const targetOf = ({ payload: { tgt } }: Revocation): RevocationTargetKey => {
+/** What a revocation is about, as MeshView asks for it. */
+export function targetKeyOf(tgt: RevocationTarget): RevocationTargetKey {
   if (tgt.link !== undefined) return { link: tgt.link.text };
   const did = tgt.did as string; // the schema wants one of the two
   return tgt.key === undefined ? { did } : { did, key: tgt.key };
-};
+}
 
 /** The revocations that an operation stands by, from `rhead` down as far as they are held. */
 interface Ancestry {
@@ -117,6 +119,9 @@ export class MeshState implements MeshView {
   readonly #organisations = new Map<string, Organisation>();
   readonly #revocationsByTarget = new Map<string, Revocation[]>();
   readonly #links = new Map<string, Link>();
+  /** Links, public and private, by parent and by audience: what falls with a revocation is found without a search. */
+  readonly #childLinks = new Map<string, Set<Link>>();
+  readonly #linksTo = new Map<string, Set<Link>>();
   /** Links and revocations by the DIDs whose logs they need; so that they leave with them. */
   readonly #needing = new Map<string, Set<Statement>>();
   /** Live statements by the minute in which they end. */
@@ -155,6 +160,30 @@ export class MeshState implements MeshView {
   *links(): Iterable<Link> {
     yield* this.#links.values();
     yield* this.#private.values();
+  }
+
+  /** Links given to a DID. */
+  linksTo(did: string): Iterable<Link> {
+    return this.#linksTo.get(did) ?? [];
+  }
+
+  /** Every held link that a revocation of the target may hit, and all that continue those. */
+  *linksAround(target: RevocationTargetKey): Iterable<Link> {
+    const open: Link[] = [];
+    if ('link' in target) {
+      const link = this.link(target.link);
+      if (link !== undefined) open.push(link);
+    } else {
+      for (const statement of this.#needing.get(target.did) ?? []) if (isOfKind(statement, 'delegation/v1')) open.push(statement);
+      open.push(...this.linksTo(target.did));
+    }
+    const seen = new Set<Link>();
+    for (let link = open.pop(); link !== undefined; link = open.pop()) {
+      if (seen.has(link)) continue;
+      seen.add(link);
+      yield link;
+      open.push(...(this.#childLinks.get(link.id) ?? []));
+    }
   }
 
   dids(): Iterable<string> {
@@ -365,6 +394,7 @@ export class MeshState implements MeshView {
 
   #holdPrivate(link: Link): Admission {
     this.#private.set(link.id, link);
+    this.#indexLink(link);
     this.#endLater(link);
     this.revision++;
     return { verdict: 'accept', evicted: [] };
@@ -383,6 +413,7 @@ export class MeshState implements MeshView {
     }
     own.links.set(link, toHex(link.payload.by[0] as Uint8Array));
     this.#links.set(link.id, link);
+    this.#indexLink(link);
     this.#needs(link, [link.payload.iss, link.payload.spo]);
     this.#hold(link);
     return { verdict: 'accept', evicted };
@@ -411,8 +442,9 @@ export class MeshState implements MeshView {
     own.revocations.set(seq, numbered);
     if (numbered.length > this.#limits.revocationsASeq) own.crowded.add(seq);
     own.forked = undefined;
-    const key = targetKey(targetOf(revocation));
-    this.#revocationsByTarget.set(key, [...(this.#revocationsByTarget.get(key) ?? []), revocation]);
+    const key = targetKey(targetKeyOf(revocation.payload.tgt));
+    const others = this.#revocationsByTarget.get(key) ?? [];
+    this.#revocationsByTarget.set(key, [...others, revocation].sort(compareStatements));
     this.#needs(revocation, [iss]);
     this.#hold(revocation);
     this.#complete(own, revocation);
@@ -493,6 +525,7 @@ export class MeshState implements MeshView {
     if (isOfKind(statement, 'delegation/v1')) {
       this.#links.delete(statement.id);
       this.#private.delete(statement.id);
+      this.#unindexLink(statement);
       this.#organisations.get(this.#logs.get(statement.payload.iss)?.organisation ?? '')?.links.delete(statement);
       this.#noLongerNeeds(statement, [statement.payload.iss, statement.payload.spo]);
     } else if (isOfKind(statement, 'revocation/v1')) {
@@ -510,7 +543,7 @@ export class MeshState implements MeshView {
     if (numbered.length <= this.#limits.revocationsASeq) own.crowded.delete(seq);
     own.forked = undefined;
     own.ancestries.clear();
-    const key = targetKey(targetOf(revocation));
+    const key = targetKey(targetKeyOf(revocation.payload.tgt));
     this.#revocationsByTarget.set(
       key,
       (this.#revocationsByTarget.get(key) ?? []).filter((other) => other !== revocation),
@@ -581,6 +614,16 @@ export class MeshState implements MeshView {
     const ending = this.#ending.get(minute);
     if (ending === undefined) this.#ending.set(minute, new Set([statement]));
     else ending.add(statement);
+  }
+
+  #indexLink(link: Link): void {
+    addTo(this.#linksTo, link.payload.aud, link);
+    if (link.payload.prf !== null) addTo(this.#childLinks, link.payload.prf.text, link);
+  }
+
+  #unindexLink(link: Link): void {
+    removeFrom(this.#linksTo, link.payload.aud, link);
+    if (link.payload.prf !== null) removeFrom(this.#childLinks, link.payload.prf.text, link);
   }
 
   #needs(statement: Statement, dids: readonly string[]): void {
@@ -656,6 +699,18 @@ export class MeshState implements MeshView {
 /** The newest counts; of one second the lowest id, so that all keep the same. */
 const isLater = (a: Statement, b: Statement): boolean =>
   a.payload.iat > b.payload.iat || (a.payload.iat === b.payload.iat && compareBytes(a.digest, b.digest) < 0);
+
+function addTo<T>(index: Map<string, Set<T>>, key: string, item: T): void {
+  const items = index.get(key);
+  if (items === undefined) index.set(key, new Set([item]));
+  else items.add(item);
+}
+
+function removeFrom<T>(index: Map<string, Set<T>>, key: string, item: T): void {
+  const items = index.get(key);
+  items?.delete(item);
+  if (items?.size === 0) index.delete(key);
+}
 
 function endMinute(statement: Statement): number | undefined {
   const until = kindRow(statement.t).until(statement.payload);

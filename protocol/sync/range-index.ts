@@ -140,6 +140,13 @@ export class RangeIndex {
     return this.#blocks.length * BLOCK_BYTES;
   }
 
+  /** SHA-256 over all ids in order: equal on two that hold the same set. 32 bytes. */
+  root(): Uint8Array {
+    const hash = sha256.create();
+    for (const block of this.#blocks) hash.update(block.ids.subarray(0, block.count * RANGE_ID_BYTES));
+    return hash.digest();
+  }
+
   has(item: RangeItem): boolean {
     return this.#find(item) !== undefined;
   }

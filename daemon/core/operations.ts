@@ -1,0 +1,108 @@
+/** Changing the organisation's own DID, also with keys that are kept elsewhere and bring their signatures. */
+import type { OperationAnswer } from '../../protocol/control/index.ts';
+import {
+  assembleStatement,
+  digestOf,
+  encodePayload,
+  type IsSignatureValid,
+  Link,
+  MeshError,
+  multikeyText,
+  signingInput,
+  toBase64url,
+  verifySignatures,
+} from '../../protocol/index.ts';
+import type { Clock, Signer } from '../ports.ts';
+import type { Organisation, PreparedOperation } from './organisation.ts';
+import type { Pipeline } from './pipeline.ts';
+
+export interface OperationsComponents {
+  readonly organisation: Organisation;
+  readonly pipeline: Pipeline;
+  readonly clock: Clock;
+  readonly isSignatureValid: IsSignatureValid;
+}
+
+const DRAFT_MS = 30 * 60_000; // to fetch a recovery key from where it is kept
+const DRAFTS_MAX = 16; // waiting at once; the oldest goes
+
+type Own = Signer | { readonly publicKey: Uint8Array };
+const isHeld = (signer: PreparedOperation['signers'][number]): signer is Signer => 'sign' in signer;
+
+export class Operations {
+  readonly #components: OperationsComponents;
+  readonly #drafts = new Map<
+    string,
+    { readonly prepared: PreparedOperation; readonly payload: Uint8Array; readonly untilMs: number }
+  >();
+
+  constructor(components: OperationsComponents) {
+    this.#components = components;
+  }
+
+  /** Publishes it, or says who has to sign. Errors: the door's codes. */
+  async offer(prepared: PreparedOperation): Promise<OperationAnswer> {
+    const payload = encodePayload<'didop/v1'>(prepared.payload);
+    if (prepared.signers.every(isHeld)) return await this.#publish(prepared, payload, []);
+    const id = Link.ofDigest(digestOf(payload)).text;
+    if (this.#drafts.size >= DRAFTS_MAX) this.#drafts.delete(this.#drafts.keys().next().value as string);
+    this.#drafts.set(id, { prepared, payload, untilMs: this.#components.clock.nowMs() + DRAFT_MS });
+    return this.#answer(id, prepared, payload, false);
+  }
+
+  /** Errors: not_found, expired, signers, bad_signature, the door's codes. */
+  async complete(id: string, signatures: readonly Uint8Array[]): Promise<OperationAnswer> {
+    const draft = this.#drafts.get(id);
+    if (draft === undefined)
+      throw new MeshError(
+        'not_found',
+        `Cannot complete operation "${id}": nothing waits for signatures under this id`,
+        { id },
+      );
+    this.#drafts.delete(id);
+    if (this.#components.clock.nowMs() >= draft.untilMs)
+      throw new MeshError('expired', `Cannot complete operation "${id}": its time is over, ask anew`, { id });
+    return await this.#publish(draft.prepared, draft.payload, signatures);
+  }
+
+  async #publish(
+    prepared: PreparedOperation,
+    payload: Uint8Array,
+    elsewhere: readonly Uint8Array[],
+  ): Promise<OperationAnswer> {
+    const input = signingInput('didop/v1', payload);
+    const brought = [...elsewhere];
+    const signatures = prepared.signers.map((signer: Own) => ('sign' in signer ? signer.sign(input) : brought.shift()));
+    if (signatures.includes(undefined) || brought.length > 0) {
+      throw new MeshError(
+        'signers',
+        `Cannot complete an operation: ${elsewhere.length} signatures came, want ${prepared.signers.filter((s) => !isHeld(s)).length}`,
+      );
+    }
+    const operation = assembleStatement(payload, signatures as Uint8Array[]);
+    verifySignatures(operation, this.#components.isSignatureValid);
+    await this.#components.pipeline.submit([operation]);
+    return this.#answer(operation.id, prepared, payload, true);
+  }
+
+  #answer(id: string, { payload, signers }: PreparedOperation, bytes: Uint8Array, applied: boolean): OperationAnswer {
+    if (payload.op === 'genesis' || payload.op === 'update')
+      throw new MeshError('internal', `Cannot show a "${payload.op}" as an operation`);
+    const purpose = payload.op;
+    const elsewhere = applied ? [] : signers.filter((signer) => !isHeld(signer));
+    return {
+      id,
+      did: this.#components.organisation.did,
+      operation: purpose,
+      seq: payload.seq,
+      applied,
+      toSign: elsewhere.map(({ publicKey }) => ({
+        purpose,
+        key: multikeyText(publicKey),
+        payload: toBase64url(bytes),
+      })),
+      keys: 'keys' in payload ? payload.keys.map(([key, uses]) => ({ key: multikeyText(key), uses: [...uses] })) : [],
+      files: [],
+    };
+  }
+}
