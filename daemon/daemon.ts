@@ -91,6 +91,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         makeRecoveryKeys: (count) => makeRecoveryKeys(count, paths, options.passphrase, { random, log }, recoveryFiles),
       },
       {
+        networkName: config.network,
         organisationName: config.organisation,
         roots: config.roots,
         staleness: {

@@ -111,7 +111,8 @@ export class Agents {
   readonly #credentialSeconds: number;
   readonly #serial = new Serial();
   readonly #credentials = new Map<string, HeldCredential>();
-  readonly #grantCredentials = new Map<string, HeldCredential>();
+  /** By agent, leaf of the grant and credential whose key it binds. */
+  readonly #grantCredentials = new Map<string, Statement<'delegation/v1'>>();
   readonly #agentDrafts = new Map<string, AgentDraft>();
   readonly #credentialDrafts = new Map<string, CredentialDraft>();
   readonly #tokens = new Map<string, { readonly did: string; readonly untilMs: number | undefined }>();
@@ -412,16 +413,28 @@ export class Agents {
     return held !== undefined && held.link.payload.exp > this.#nowSeconds() ? held : undefined;
   }
 
-  /** A credential that continues another organisation's grant to this agent. Errors: key_missing, as createCredential. */
-  credentialOver(did: string, grant: readonly Statement<'delegation/v1'>[]): HeldCredential {
-    const leaf = grant.at(-1) as Statement<'delegation/v1'>;
-    const key = `${did} ${leaf.id}`;
+  /**
+   * Continues another organisation's grant to this agent with the key of its present credential, so that one signature
+   * proves both. Errors: key_missing, as createCredential.
+   */
+  credentialOver(did: string, grant: readonly Statement<'delegation/v1'>[]): Statement<'delegation/v1'> {
+    const { pipeline, signers } = this.#components;
+    const leaf = grant.at(-1);
+    const credential = this.credential(did);
+    if (leaf === undefined || credential === undefined) {
+      throw new MeshError('key_missing', `Cannot continue a grant to "${did}": it has no credential in force`, { did });
+    }
+    const key = `${did} ${leaf.id} ${credential.link.id}`;
     const known = this.#grantCredentials.get(key);
-    if (known !== undefined && !this.#isHalfOver(known.link)) return known;
-    const held = this.#makeCredential(did, grant);
+    if (known !== undefined && known.payload.exp > this.#nowSeconds()) return known;
+    const own = signers.signerFor(pipeline.state.didState(did), did, 'delegate');
+    const link = signStatement<'delegation/v1'>(
+      this.#credentialPayload(grant, own.publicKey, credential.signer.publicKey),
+      [own],
+    );
     bounded(this.#grantCredentials, DRAFTS_MAX);
-    this.#grantCredentials.set(key, held);
-    return held;
+    this.#grantCredentials.set(key, link);
+    return link;
   }
 
   /** A credential for an agent that keeps its own key, to be signed by it. Errors: not_found, conflict, suspended, revoked. */

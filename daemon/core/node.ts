@@ -20,23 +20,25 @@ import {
   toHex,
   TOPICS,
 } from '../../protocol/index.ts';
-import type { Clock, Keys, Logger, Network, Random, Signer, Store, Timer } from '../ports.ts';
+import type { Clock, Keys, Logger, Network, PeerConnection, Random, Signer, Store, Timer } from '../ports.ts';
 import { Agents } from './agents.ts';
 import { Chains } from './chains.ts';
 import { deadline } from './deadline.ts';
 import { Delegations } from './delegations.ts';
 import { EventBus } from './events.ts';
 import { Freshness } from './freshness.ts';
+import { createHandshakes, type Handshakes } from './handshake.ts';
 import { Organisation } from './organisation.ts';
 import { OwnSigners } from './own-signers.ts';
 import { type CheckSignatures, Pipeline, type Source } from './pipeline.ts';
 import { Registry } from './registry.ts';
+import { presenterFor } from './presenter.ts';
 import { Resolver } from './resolver.ts';
 import { type Session, Sessions } from './sessions.ts';
 import type { HandshakeBody } from '../../protocol/control/index.ts';
 import { Sync } from './sync.ts';
 import { TokenBuckets } from './token-buckets.ts';
-import { targetView } from './views.ts';
+import { capabilitiesFrom, targetView } from './views.ts';
 
 export interface NodeComponents {
   readonly network: Network;
@@ -55,6 +57,8 @@ export interface NodeComponents {
 }
 
 export interface NodeOptions {
+  /** Name of the network, part of protocol ids. Default "agentmesh". */
+  readonly networkName?: string;
   readonly organisationName?: string | null;
   /** Further organisations trusted as roots of chains; the own one always is. */
   readonly roots?: readonly string[];
@@ -91,6 +95,7 @@ export class MeshNode {
   readonly freshness: Freshness;
   readonly chains: Chains;
   readonly sessions: Sessions;
+  readonly handshakes: Handshakes;
   readonly #forward: TokenBuckets;
   readonly #reliedOn = new Map<string, { staleAfterSeconds: number; atMs: number }>();
   readonly #timers = new Set<Timer>();
@@ -183,6 +188,32 @@ export class MeshNode {
       { ...(options.heartbeatMs !== undefined && { beatMs: options.heartbeatMs }) },
     );
     this.chains = new Chains(this);
+    this.handshakes = createHandshakes(
+      {
+        network,
+        sessions: this.sessions,
+        clock,
+        random,
+        log,
+        view: this.state,
+        isSignatureValid,
+        emit: (event) => this.events.emit(event),
+        organisation: organisation.did,
+        presenterFor: async (did, grant) =>
+          presenterFor({ state: this.state, organisation, agents: this.agents, clock }, did, grant),
+        reach: (did, signal) => this.#reach(did, signal),
+        admit: async (envelopes, peer) => {
+          await pipeline.receiveMany(envelopes, { via: 'presented', peer });
+        },
+        pull: async (dids, peer, signal) => {
+          for (const did of dids) await this.sync.learnLog(did, peer, signal);
+        },
+        freshen: (did, how) => this.freshness.freshen(did, how),
+        scoreOf: () => ({ score: limits.NETWORK_SCORE_NEUTRAL, basis: 'neutral default: no evidence is kept yet' }),
+        roots: () => this.roots,
+      },
+      { staleness: this.staleness, ...(options.networkName !== undefined && { network: options.networkName }) },
+    );
   }
 
   /** Opens the store and the organisation. Nothing is heard or sent before start. Errors: store_corrupt, the door's codes. */
@@ -249,7 +280,7 @@ export class MeshNode {
         return verdict === 'pending' ? 'ignore' : verdict;
       });
     }
-    network.onDisconnect(({ id }) => this.sessions.connectionClosed(id));
+    await this.handshakes.start();
     await this.sync.start();
     await this.agents.start();
     this.freshness.start();
@@ -262,13 +293,26 @@ export class MeshNode {
     for (const timer of this.#timers) timer.cancel();
     this.freshness.close();
     this.agents.close();
+    await this.handshakes.close();
     await this.sessions.close();
     this.sync.close();
     await this.pipeline.close();
   }
 
-  async handshake(_body: HandshakeBody, _signal: AbortSignal): Promise<Session> {
-    throw new MeshError('internal', 'Cannot handshake');
+  /** Errors: the handshake's codes. */
+  async handshake(
+    { did, as, minScore, capabilities, purpose, grant }: HandshakeBody,
+    signal: AbortSignal,
+  ): Promise<Session> {
+    return await this.handshakes.shake({
+      did,
+      as: as ?? this.organisation.did,
+      signal,
+      ...(minScore !== undefined && { minScore }),
+      ...(capabilities !== undefined && { capabilities: capabilitiesFrom(capabilities) }),
+      ...(purpose !== undefined && { purpose }),
+      ...(grant !== undefined && { grant }),
+    });
   }
 
   get roots(): ReadonlySet<string> {
@@ -399,6 +443,20 @@ export class MeshNode {
       credentialLapsed: (did: string, { id }: Statement<'delegation/v1'>): void =>
         this.events.emit({ type: 'credential.lapsed', data: { did, id } }),
     };
+  }
+
+  /** A connection to a peer that speaks for the DID's organisation. Errors: did_unknown, unreachable, cancelled. */
+  async #reach(did: string, signal: AbortSignal): Promise<PeerConnection> {
+    const { state } = await this.resolver.resolve(did, { signal });
+    if (this.sync.peersOf(state.organisation).length === 0) await this.resolver.connect(state.organisation, signal);
+    const peers = new Set(this.sync.peersOf(state.organisation));
+    const connection = this.components.network.connections().find(({ peer }) => peers.has(peer));
+    if (connection !== undefined) return connection;
+    throw new MeshError(
+      'unreachable',
+      `Cannot reach "${did}": no peer of its organisation "${state.organisation}" is connected or can be dialled`,
+      { did },
+    );
   }
 
   /** Asks neighbours for statements of the own organisation: a restored backup must not number a revocation twice. */
