@@ -34,6 +34,11 @@ export const bytes = (length: number): Schema<Uint8Array> =>
     if (!(value instanceof Uint8Array) || value.length !== length) fail(field, `${length} bytes`);
   });
 
+export const bytesOfAtMost = (lengthMax: number): Schema<Uint8Array> =>
+  schema((value, field) => {
+    if (!(value instanceof Uint8Array) || value.length > lengthMax) fail(field, `at most ${lengthMax} bytes`);
+  });
+
 export const multikey: Schema<Uint8Array> = schema((value, field) => {
   if (!(value instanceof Uint8Array) || !isMultikey(value)) fail(field, 'an Ed25519 multikey (ed01 and 32 bytes)');
 });

@@ -46,6 +46,10 @@ export class VirtualClock implements Clock {
     };
   }
 
+  soon(): Promise<void> {
+    return Promise.resolve();
+  }
+
   /** Timers that wait: 0 when everything was closed. */
   get timers(): number {
     return this.#pending.size;

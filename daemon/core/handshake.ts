@@ -1,0 +1,722 @@
+/**
+ * Handshakes, both roles (SPEC "Handshake"): four frames over one stream, bound to the connection under it. What comes
+ * of one is a session (sessions.ts), and the stream stays open as its lifeline.
+ *
+ *   I  HELLO →                      who asks whom for what
+ *   R          ← OFFER              shows itself, after its first policy check and nothing dearer
+ *   I  checks R, then PROOF →       shows itself to whom it now knows
+ *   R  checks I, then  ← RESULT     what is granted
+ */
+import {
+  type Capability,
+  createPresentation,
+  DEFAULT_NETWORK,
+  encodeCbor,
+  encodeHandshakeFrame,
+  equalBytes,
+  type ErrorCode,
+  type FrameOf,
+  fromHex,
+  type IsSignatureValid,
+  isErrorCode,
+  isMeshError,
+  limits,
+  MeshError,
+  type MeshView,
+  openPresentation,
+  overlayView,
+  parseHandshakeFrame,
+  parseReply,
+  type PeerCheck,
+  type PeerClaim,
+  type PeerReport,
+  type Presentation,
+  type Presented,
+  protocolId,
+  refusalOf,
+  type Role,
+  signatureShown,
+  type SignatureShown,
+  type SignedFrameName,
+  signFrame,
+  type StalenessPolicy,
+  startTranscript,
+  type Statement,
+  toHex,
+  verifyPeer,
+  verifyShown,
+  verifySignatures,
+  verifyStanding,
+} from '../../protocol/index.ts';
+import type { MeshEventInput } from '../../protocol/control/index.ts';
+import type { Clock, FrameStream, Logger, Network, PeerConnection, Random, Signer } from '../ports.ts';
+import { prefixOf } from './address-prefix.ts';
+import { Exchange, type ExchangeOptions } from './exchange.ts';
+import { createOwnStanding, type OwnStanding } from './own-standing.ts';
+import { factsOf, type Session, type SessionGrounds, type Sessions } from './sessions.ts';
+import { TokenBuckets } from './token-buckets.ts';
+
+/** What this side shows of one of its own, and the key that signs for it. */
+export interface Presenter extends Presented {
+  readonly did: string;
+  /** The credential's key where `ident` or `grant` is one, else a key of `auth` use. */
+  readonly signer: Signer;
+  /** What the other side is unlikely to hold, the most needed first; all of `ident` and `grant` that is private. */
+  readonly envelopes: readonly Uint8Array[];
+}
+
+/** What a handshake is about; of the other side's part nothing is proved yet where `judged` is absent. */
+export interface HandshakeFacts {
+  readonly direction: 'inbound' | 'outbound';
+  readonly as: string;
+  readonly did: string;
+  readonly peer: string;
+  readonly wanted: readonly Capability[];
+  readonly purpose: string | null;
+}
+export interface Judged {
+  readonly organisation: string;
+  readonly sponsor: string | null;
+  readonly score: number;
+}
+export interface HandshakeNeed {
+  readonly minScore: number;
+  /** That the other side's chain must cover besides what it wants. */
+  readonly capabilities?: readonly Capability[];
+}
+
+export interface HandshakePolicy {
+  /** What is asked of somebody who knocks, by what HELLO says alone; no look-up. Errors: policy_denied. */
+  need(facts: HandshakeFacts): HandshakeNeed;
+  /** The last check on either side, and again whenever trust changed. Errors: policy_denied. */
+  verify(facts: HandshakeFacts, judged: Judged): void;
+}
+
+/** Lets everybody in whose score reaches the default minimum. */
+const OPEN_POLICY: HandshakePolicy = { need: () => ({ minScore: limits.HANDSHAKE_SCORE_DEFAULT }), verify: () => {} };
+
+export interface HandshakeComponents {
+  readonly network: Network;
+  readonly sessions: Sessions;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  /** The daemon's own: what it holds has passed the door. */
+  readonly view: MeshView;
+  readonly isSignatureValid: IsSignatureValid;
+  readonly emit: (event: MeshEventInput) => void;
+  /** Own organisation. */
+  readonly organisation: string;
+  /** For an own agent or the organisation. Errors: not_found, suspended, key_missing. */
+  readonly presenterFor: (did: string, grant: string | undefined) => Promise<Presenter>;
+  /** A connection to a peer of the DID's organisation. Errors: did_unknown, unreachable, cancelled. */
+  readonly reach: (did: string, signal: AbortSignal) => Promise<PeerConnection>;
+  /** Public statements that a peer presented, through the door; what is refused there is simply not held. */
+  readonly admit: (envelopes: readonly Uint8Array[], peer: string) => Promise<void>;
+  /** Asks the peer for what it holds of these DIDs. */
+  readonly pull: (dids: readonly string[], peer: string, signal: AbortSignal) => Promise<void>;
+  /** Tries to know an organisation's status as recently as this; 0: by an answer to a question asked from now on. */
+  readonly freshen: (
+    organisation: string,
+    options: { readonly maxAgeSeconds: number; readonly peer: string; readonly signal: AbortSignal },
+  ) => Promise<void>;
+  /** In this daemon's own view, and what that rests on. */
+  readonly scoreOf: (did: string) => { readonly score: number; readonly basis: string };
+  /** Organisations whose grants count here. */
+  readonly roots: () => ReadonlySet<string>;
+  /** Default: everybody whose score reaches HANDSHAKE_SCORE_DEFAULT. */
+  readonly policy?: HandshakePolicy;
+}
+
+export interface HandshakeOptions extends ExchangeOptions {
+  /** Name of the network, which is part of the protocol's id. Default DEFAULT_NETWORK. */
+  readonly network?: string;
+  /** Under way at a time, in each role; default HANDSHAKES_PENDING_MAX. */
+  readonly pendingMax?: number;
+  /** That one PeerId may begin a second, and how many at once. Default HANDSHAKES_PER_SECOND, HANDSHAKES_BURST. */
+  readonly perSecond?: number;
+  readonly burst?: number;
+  readonly staleness?: StalenessPolicy;
+}
+
+export interface HandshakeRequest {
+  /** The agent or organisation asked. */
+  readonly did: string;
+  /** Own agent or organisation that asks. */
+  readonly as: string;
+  /** Asked of the other side; default HANDSHAKE_SCORE_DEFAULT. */
+  readonly minScore?: number;
+  /** What `as` wants to be granted there. */
+  readonly capabilities?: readonly Capability[];
+  readonly purpose?: string;
+  /** Leaf of the chain to present. */
+  readonly grant?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** Call start() before the network starts. */
+export const createHandshakes = (components: HandshakeComponents, options: HandshakeOptions = {}): Handshakes =>
+  new Handshakes(components, options);
+
+/** Who takes part, as far as is known when something fails. */
+interface Parties {
+  as: string | null;
+  did: string | null;
+  readonly peer: string;
+  readonly direction: 'inbound' | 'outbound';
+}
+
+/** What the other side showed, and what it is held to. */
+interface Shown {
+  readonly did: string;
+  readonly presentation: Presentation;
+  readonly signed: SignatureShown;
+  readonly mustCover: readonly Capability[];
+  readonly minScore: number;
+}
+
+interface Judgement {
+  readonly claim: PeerClaim;
+  readonly report: PeerReport;
+  readonly view: MeshView;
+  readonly isVerified: PeerCheck['isVerified'];
+  readonly score: { readonly score: number; readonly basis: string };
+  readonly minScore: number;
+}
+
+const CURES_MAX = 6; // rounds of asking for what is missing: logs, links and the heartbeats of a chain's organisations
+
+export class Handshakes {
+  readonly #components: HandshakeComponents;
+  readonly #options: HandshakeOptions;
+  readonly #policy: HandshakePolicy;
+  readonly #pendingMax: number;
+  readonly #pending = { inbound: 0, outbound: 0 };
+  readonly #byPeer: TokenBuckets;
+  readonly #byPrefix: TokenBuckets;
+  readonly #stop = new AbortController();
+  /** Streams being ended after a refusal. */
+  readonly #leaving = new Set<Promise<void>>();
+
+  constructor(components: HandshakeComponents, options: HandshakeOptions) {
+    const { clock } = components;
+    const { perSecond = limits.HANDSHAKES_PER_SECOND, burst = limits.HANDSHAKES_BURST } = options;
+    const factor = limits.HANDSHAKES_PREFIX_FACTOR;
+    this.#components = components;
+    this.#options = options;
+    this.#policy = components.policy ?? OPEN_POLICY;
+    this.#pendingMax = options.pendingMax ?? limits.HANDSHAKES_PENDING_MAX;
+    this.#byPeer = new TokenBuckets(clock, { perSecond, burst });
+    this.#byPrefix = new TokenBuckets(clock, { perSecond: perSecond * factor, burst: burst * factor });
+  }
+
+  /** Answers others from now on. */
+  async start(): Promise<void> {
+    const { network, sessions } = this.#components;
+    network.onDisconnect(({ id }) => sessions.connectionClosed(id));
+    await network.handle(
+      'iatp',
+      {
+        frameBytesMax: limits.IATP_FRAME_BYTES_MAX,
+        inboundStreamsMax: limits.SESSIONS_A_CONNECTION_MAX,
+        unbound: true,
+      },
+      (stream) => this.#serve(stream),
+    );
+  }
+
+  /** Under way now, in both roles. */
+  get pending(): number {
+    return this.#pending.inbound + this.#pending.outbound;
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await Promise.all(this.#leaving);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  // I
+
+  /**
+   * Begins a handshake. Errors: what this side finds wrong; what the other side refused with (data.side "peer");
+   * did_unknown, unreachable; busy, timeout, cancelled, closed.
+   */
+  async shake(request: HandshakeRequest): Promise<Session> {
+    const { did, as } = request;
+    if (did === as)
+      throw new MeshError('reflection', `Cannot shake hands with "${did}": it is the one that asks`, { did });
+    const signal =
+      request.signal === undefined ? this.#stop.signal : AbortSignal.any([request.signal, this.#stop.signal]);
+    if (signal.aborted) throw new MeshError('cancelled', 'Cannot shake hands: cancelled');
+    this.#take('outbound');
+    try {
+      const presenter = await this.#components.presenterFor(as, request.grant);
+      const connection = await this.#components.reach(did, signal);
+      return await this.#initiate(request, presenter, connection, signal);
+    } finally {
+      this.#pending.outbound -= 1;
+    }
+  }
+
+  async #initiate(
+    request: HandshakeRequest,
+    presenter: Presenter,
+    connection: PeerConnection,
+    signal: AbortSignal,
+  ): Promise<Session> {
+    const parties: Parties = { as: request.as, did: request.did, peer: connection.peer, direction: 'outbound' };
+    let stream: FrameStream | undefined;
+    try {
+      const transcript = startTranscript(this.#channel('I', connection));
+      const startedMs = this.#components.clock.monotonicMs();
+      stream = await this.#components.network.openStream(connection, 'iatp', {
+        frameBytesMax: limits.IATP_FRAME_BYTES_MAX,
+        signal,
+      });
+      const exchange = new Exchange({ stream, transcript, clock: this.#components.clock, signal }, this.#options);
+      return await this.#ask(exchange, request, presenter, startedMs);
+    } catch (error) {
+      const refusal = this.#refused(error, parties);
+      if (stream !== undefined) this.#leave(stream, refusal);
+      throw refusal;
+    }
+  }
+
+  async #ask(exchange: Exchange, request: HandshakeRequest, presenter: Presenter, startedMs: number): Promise<Session> {
+    const { clock, random, sessions } = this.#components;
+    const { did: to, as: did, capabilities: want = [], purpose, minScore = limits.HANDSHAKE_SCORE_DEFAULT } = request;
+    const facts: HandshakeFacts = {
+      direction: 'outbound',
+      as: did,
+      did: to,
+      peer: exchange.stream.connection.peer,
+      wanted: want,
+      purpose: purpose ?? null,
+    };
+    const non = random.bytes(limits.HANDSHAKE_NONCE_BYTES);
+    await exchange.send(
+      encodeHandshakeFrame('hello', {
+        v: 1,
+        did,
+        to,
+        non,
+        want,
+        min: minScore,
+        ...(purpose === undefined ? {} : { pur: purpose }),
+      }),
+    );
+
+    const { frame: offer, signed } = await exchange.receive((frame) => readSigned('offer', 'R', frame, exchange));
+    if (offer.did !== to) throw answeredAs(offer.did, to, did);
+    if (equalBytes(offer.non, non)) throw sameNonce();
+    const judgement = await this.#judge(exchange, facts, {
+      did: to,
+      presentation: offer.pres,
+      signed,
+      mustCover: [],
+      minScore,
+    });
+
+    const own = presentationOf(presenter);
+    const standing = createOwnStanding(this.#components, did, own);
+    await exchange.send(signFrame('proof', 'I', exchange.transcript, { pres: own }, presenter.signer));
+
+    const { frame: result, signed: granted } = await exchange.receive((frame) =>
+      readSigned('result', 'R', frame, exchange),
+    );
+    verifyShown(granted, [judgement.report.key], this.#components.isSignatureValid);
+    verifyGranted(result.caps, want);
+    const session = this.#session(facts, judgement, standing, exchange, {
+      sid: toHex(result.sid),
+      granted: result.caps,
+      rates: result.rates.map((rate) => ({ ...rate, link: null })),
+      untilMs: result.exp * 1000,
+      durationMs: clock.monotonicMs() - startedMs,
+    });
+    sessions.open(session, exchange.stream, this.#grounds(facts, judgement, standing));
+    const opened = sessions.get(session.sid);
+    if (opened === undefined)
+      throw new MeshError('closed', 'Cannot keep the session: what it rests on changed while it was made', {
+        id: session.sid,
+      });
+    return opened;
+  }
+
+  // R
+
+  async #serve(stream: FrameStream): Promise<void> {
+    const { connection } = stream;
+    const parties: Parties = { as: null, did: null, peer: connection.peer, direction: 'inbound' };
+    let session: { readonly over: Promise<void> } | undefined;
+    try {
+      this.#verifyRate(connection);
+      this.#take('inbound');
+      try {
+        const transcript = startTranscript(this.#channel('R', connection));
+        const exchange = new Exchange(
+          { stream, transcript, clock: this.#components.clock, signal: this.#stop.signal },
+          this.#options,
+        );
+        session = await this.#answer(exchange, parties);
+      } finally {
+        this.#pending.inbound -= 1;
+      }
+    } catch (error) {
+      await this.#tell(stream, this.#refused(error, parties));
+    }
+    await session?.over; // the stream is the session's while that lasts
+  }
+
+  async #answer(exchange: Exchange, parties: Parties): Promise<{ readonly over: Promise<void> }> {
+    const { sessions, random, presenterFor } = this.#components;
+    const {
+      to: as,
+      did,
+      want,
+      pur,
+      non: asked,
+    } = await exchange.receive((frame) => parseHandshakeFrame('hello', frame));
+    Object.assign(parties, { as, did });
+    if (did === as)
+      throw new MeshError('reflection', `Cannot shake hands with "${did}": it is the one that is asked`, { did });
+    if (sessions.isFull) throw new MeshError('busy', 'Cannot shake hands: as many sessions are open as there may be');
+    const facts: HandshakeFacts = {
+      direction: 'inbound',
+      as,
+      did,
+      peer: parties.peer,
+      wanted: want,
+      purpose: pur ?? null,
+    };
+    const need = this.#policy.need(facts);
+
+    const presenter = await exchange.within(() => presenterFor(as, undefined));
+    const own = presentationOf(presenter);
+    const standing = createOwnStanding(this.#components, as, own);
+    const non = random.bytes(limits.HANDSHAKE_NONCE_BYTES);
+    if (equalBytes(non, asked)) throw sameNonce();
+    const { minScore, capabilities = [] } = need;
+    const needed = { min: minScore, ...(capabilities.length === 0 ? {} : { caps: capabilities }) };
+    await exchange.send(
+      signFrame('offer', 'R', exchange.transcript, { did: as, non, pres: own, need: needed }, presenter.signer),
+    );
+
+    const { frame: proof, signed } = await exchange.receive((frame) => readSigned('proof', 'I', frame, exchange));
+    const judgement = await this.#judge(exchange, facts, {
+      did,
+      presentation: proof.pres,
+      signed,
+      mustCover: [...want, ...capabilities],
+      minScore,
+    });
+    const session = this.#session(facts, judgement, standing, exchange, {
+      sid: toHex(random.bytes(limits.SESSION_ID_BYTES)),
+      granted: want,
+      rates: judgement.report.rates,
+      untilMs: Number.POSITIVE_INFINITY,
+      durationMs: null,
+    });
+    const rates = session.rates.map(({ can, n, per }) => ({ can, n, per }));
+    const result = { sid: sidBytes(session.sid), caps: want, exp: Math.floor(session.expiresMs / 1000), rates };
+    await exchange.send(signFrame('result', 'R', exchange.transcript, result, presenter.signer));
+    return sessions.open(session, exchange.stream, this.#grounds(facts, judgement, standing));
+  }
+
+  // Both
+
+  #take(role: 'inbound' | 'outbound'): void {
+    if (this.#pending[role] >= this.#pendingMax) {
+      throw new MeshError('busy', `Cannot shake hands: ${this.#pending[role]} handshakes are under way`, {
+        is: this.#pending[role],
+        want: this.#pendingMax,
+      });
+    }
+    this.#pending[role] += 1;
+  }
+
+  #verifyRate({ peer, address }: PeerConnection): void {
+    if (this.#byPeer.take(peer) && this.#byPrefix.take(prefixOf(address))) return;
+    throw new MeshError('busy', `Cannot shake hands with ${peer}: it asks too often`);
+  }
+
+  #channel(role: Role, { peer, channelBinding }: PeerConnection) {
+    const own = this.#components.network.peer;
+    const [initiator, responder] = role === 'I' ? [own, peer] : [peer, own];
+    return {
+      protocolId: protocolId(this.#options.network ?? DEFAULT_NETWORK, 'iatp'),
+      initiator,
+      responder,
+      channelBinding,
+    };
+  }
+
+  /** Everything about the other side, asking it and others for what is missing. */
+  async #judge(exchange: Exchange, facts: HandshakeFacts, shown: Shown): Promise<Judgement> {
+    const { view: held, clock, isSignatureValid, admit, scoreOf } = this.#components;
+    const askedSinceMs = clock.nowMs();
+    const opened = openPresentation(shown.presentation);
+    const isPresented = verifiedLinks(opened.private, isSignatureValid);
+    if (opened.published.length > 0) await exchange.within(() => admit(opened.published, facts.peer));
+    const view = overlayView(held, opened.private);
+    const claim: PeerClaim = { did: shown.did, peer: facts.peer, ...identAndGrant(opened) };
+    const isVerified: PeerCheck['isVerified'] = (link) => held.link(link.id) === link || isPresented(link);
+    const score = scoreOf(shown.did);
+    const report = await this.#curing(exchange, facts.peer, () =>
+      verifyPeer(claim, {
+        view,
+        nowMs: clock.nowMs(),
+        askedSinceMs,
+        isSignatureValid,
+        isVerified,
+        roots: this.#components.roots(),
+        signed: shown.signed,
+        wanted: shown.mustCover,
+        asked: shown.mustCover.length > 0 ? shown.mustCover : facts.wanted,
+        at: [facts.as, this.#components.organisation],
+        score: score.score,
+        minScore: shown.minScore,
+        ...(facts.purpose === null ? {} : { purpose: facts.purpose }),
+        ...(this.#options.staleness === undefined ? {} : { staleness: this.#options.staleness }),
+      }),
+    );
+    this.#policy.verify(facts, { organisation: report.organisation, sponsor: report.sponsor, score: score.score });
+    const minScore = Math.max(shown.minScore, report.grant?.effective?.minScore ?? 0);
+    return { claim, report, view, isVerified, score, minScore };
+  }
+
+  /** Checks again after asking for what was missing, each thing once. */
+  async #curing<T>(exchange: Exchange, peer: string, verify: () => T): Promise<T> {
+    const tried = new Set<string>();
+    for (;;) {
+      try {
+        return verify();
+      } catch (error) {
+        const cure = isMeshError(error) ? this.#cureOf(error, peer) : undefined;
+        if (cure === undefined || tried.has(cure.name) || tried.size === CURES_MAX) throw error;
+        tried.add(cure.name);
+        await exchange.within((signal) => this.#attempt(cure, signal));
+      }
+    }
+  }
+
+  #cureOf({ code, data }: MeshError, peer: string): Cure | undefined {
+    const { pull, freshen } = this.#components;
+    const reason = code === 'chain' ? data.reason : code;
+    if (reason === 'status_stale') {
+      const organisations = Array.isArray(data.organisations) ? (data.organisations as readonly string[]) : [];
+      const maxAgeSeconds = data.staleAfterSeconds ?? 0;
+      return {
+        name: `status of ${organisations.join(' ')} to ${maxAgeSeconds}`,
+        run: async (signal) => {
+          await Promise.all(organisations.map((did) => freshen(did, { maxAgeSeconds, peer, signal })));
+        },
+      };
+    }
+    // A key or PeerId that is not known may be newer than the log held here; a link may not have come yet.
+    const missing = MISSING.includes(reason as ErrorCode) ? (data.did ?? data.waitsFor) : undefined;
+    return missing === undefined
+      ? undefined
+      : { name: `log of ${missing}`, run: (signal) => pull([missing], peer, signal) };
+  }
+
+  async #attempt({ name, run }: Cure, signal: AbortSignal): Promise<void> {
+    try {
+      await run(signal);
+    } catch (error) {
+      if (!isMeshError(error) || signal.aborted) throw error;
+      this.#components.log.debug(
+        { missing: name, code: error.code, reason: error.message },
+        'what a handshake lacked was not found',
+      );
+    }
+  }
+
+  #session(
+    facts: HandshakeFacts,
+    { report, score, minScore }: Judgement,
+    standing: OwnStanding,
+    exchange: Exchange,
+    agreed: Agreed,
+  ): Session {
+    const openedMs = this.#components.clock.nowMs();
+    const ends = [openedMs + limits.SESSION_SECONDS_MAX * 1000, agreed.untilMs];
+    for (const seconds of [report.validUntilSeconds, standing.validUntilSeconds])
+      if (seconds !== null) ends.push(seconds * 1000);
+    const expiresMs = Math.min(...ends);
+    if (expiresMs <= openedMs)
+      throw new MeshError('chain', 'Cannot open a session: what it would rest on ends now', { reason: 'expired' });
+    const { as, did, peer, direction } = facts;
+    return {
+      sid: agreed.sid,
+      as,
+      did,
+      organisation: report.organisation,
+      peer,
+      connection: exchange.stream.connection.id,
+      direction,
+      granted: agreed.granted,
+      rates: agreed.rates,
+      sponsor: report.sponsor,
+      score: score.score,
+      scoreBasis: score.basis,
+      minScore,
+      checked: [...report.checked, 'policy'],
+      links: report.links,
+      restsOn: { links: [...report.links, ...standing.links], dids: [...report.dids, ...standing.dids] },
+      organisations: report.organisations,
+      openedMs,
+      expiresMs,
+      durationMs: agreed.durationMs,
+    };
+  }
+
+  #grounds(
+    facts: HandshakeFacts,
+    { claim, report, view, isVerified, minScore }: Judgement,
+    standing: OwnStanding,
+  ): SessionGrounds {
+    const { clock, isSignatureValid, scoreOf, roots } = this.#components;
+    return {
+      verifyStanding: () => {
+        const nowMs = clock.nowMs();
+        const { staleness } = this.#options;
+        verifyStanding(claim, {
+          view,
+          nowMs,
+          askedSinceMs: nowMs,
+          isSignatureValid,
+          isVerified,
+          roots: roots(),
+          signed: { key: report.key },
+          ...(staleness === undefined ? {} : { staleness }),
+        });
+        standing.verify();
+      },
+      verifyTrust: () => {
+        const { score } = scoreOf(claim.did);
+        if (score < minScore)
+          throw new MeshError(
+            'score_below',
+            `Cannot keep a session with "${claim.did}": its score is ${score}, want >= ${minScore}`,
+            { min: minScore, is: score },
+          );
+        this.#policy.verify(facts, { organisation: report.organisation, sponsor: report.sponsor, score });
+      },
+    };
+  }
+
+  // Refusing
+
+  /** Details stay here; the other side is told the code. */
+  #refused(error: unknown, parties: Parties): MeshError {
+    const { log, emit } = this.#components;
+    const refusal = isMeshError(error)
+      ? error
+      : new MeshError('internal', 'Cannot shake hands: a fault of this program', {}, { cause: error });
+    const { as, did, peer, direction } = parties;
+    const { code, message } = refusal;
+    if (code === 'internal')
+      log.error({ as, did, peer, direction, error }, 'a handshake failed by a fault of this program');
+    else log.info({ as, did, peer, direction, code, reason: message, data: factsOf(refusal) }, 'handshake refused');
+    const reason = refusal.data.reason;
+    emit({
+      type: 'handshake.refused',
+      data: { as, did, peerId: peer, direction, code, reason: code === 'chain' && isErrorCode(reason) ? reason : null },
+    });
+    return refusal;
+  }
+
+  #leave(stream: FrameStream, refusal: MeshError): void {
+    const leaving = this.#tell(stream, refusal)
+      .then(() => stream.close())
+      .finally(() => this.#leaving.delete(leaving));
+    this.#leaving.add(leaving);
+  }
+
+  async #tell(stream: FrameStream, refusal: MeshError): Promise<void> {
+    if (refusal.data.side === 'peer') return; // it knows
+    try {
+      await stream.send(encodeHandshakeFrame('refusal', { rej: refusalOf(refusal) }));
+    } catch (error) {
+      this.#components.log.debug({ peer: stream.connection.peer, error }, 'a refusal could not be told');
+    }
+  }
+}
+
+interface Cure {
+  /** What is asked for, to ask once. */
+  readonly name: string;
+  readonly run: (signal: AbortSignal) => Promise<void>;
+}
+
+interface Agreed {
+  readonly sid: string;
+  readonly granted: readonly Capability[];
+  readonly rates: Session['rates'];
+  readonly untilMs: number;
+  readonly durationMs: number | null;
+}
+
+/** What the other side's log, read anew, may cure. */
+const MISSING: readonly ErrorCode[] = ['did_unknown', 'peer_not_bound', 'bad_signature', 'key_unknown', 'broken_link'];
+
+/** A signed frame with what its signature covers, which is everything said before it. */
+function readSigned<N extends SignedFrameName>(
+  name: N,
+  role: Role,
+  bytes: Uint8Array,
+  { transcript }: Exchange,
+): { frame: FrameOf<N>; signed: SignatureShown } {
+  const frame = parseReply(name, bytes);
+  return { frame, signed: signatureShown<N>(role, transcript, frame) };
+}
+
+const presentationOf = (presenter: Presenter): Presentation =>
+  createPresentation(identAndGrant(presenter), presenter.envelopes);
+
+const identAndGrant = ({ ident, grant }: Presented): Presented => ({
+  ...(ident === undefined ? {} : { ident }),
+  ...(grant === undefined ? {} : { grant }),
+});
+
+/** Errors: chain (bad_signature). */
+function verifiedLinks(
+  links: readonly Statement<'delegation/v1'>[],
+  isSignatureValid: IsSignatureValid,
+): (link: Statement<'delegation/v1'>) => boolean {
+  for (const link of links) {
+    try {
+      verifySignatures(link, isSignatureValid);
+    } catch (error) {
+      if (!isMeshError(error)) throw error;
+      throw new MeshError('chain', error.message, { ...error.data, id: link.id, reason: error.code }, { cause: error });
+    }
+  }
+  const verified = new Set(links);
+  return (link) => verified.has(link);
+}
+
+/** R may refuse, but what it grants is what was asked, no more and no less. Errors: caps_insufficient. */
+function verifyGranted(granted: readonly Capability[], wanted: readonly Capability[]): void {
+  if (equalBytes(encodeCbor(granted), encodeCbor(wanted))) return;
+  throw new MeshError(
+    'caps_insufficient',
+    'Cannot accept the result of a handshake: it grants something else than was asked for',
+  );
+}
+
+const answeredAs = (is: string, want: string, own: string): MeshError =>
+  is === own
+    ? new MeshError('reflection', `Cannot shake hands with "${want}": it answered as "${is}", which is this side`, {
+        is,
+        want,
+      })
+    : new MeshError('did_unknown', `Cannot shake hands with "${want}": "${is}" answered`, { is, want });
+
+const sameNonce = (): MeshError => new MeshError('replay', "Cannot shake hands: the other side's nonce is this side's");
+
+const sidBytes = (sid: string): Uint8Array => fromHex(sid) ?? new Uint8Array(0);
