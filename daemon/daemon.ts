@@ -12,7 +12,7 @@ import { type ResolvedConfig, loadConfig, writeNewConfig } from './config.ts';
 import { createControlServer } from './control/server.ts';
 import { createBackend } from './core/backend.ts';
 import { MeshNode } from './core/node.ts';
-import { claimSocket, openHome, removeDaemonInfo, writeDaemonInfo } from './home.ts';
+import { claimSocket, openHome, removeDaemonInfo, writeDaemonInfo, writeRoots } from './home.ts';
 import { openKeyRing, type KeyRing } from './keys/ring.ts';
 import type { Passphrase } from './keys/passphrase.ts';
 import { createLibp2pNetwork, type Libp2pNetwork } from './libp2p/index.ts';
@@ -139,6 +139,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       version,
     });
     opened.use(server);
+    await writeRoots(paths, [node.organisation.did, ...config.roots]);
     await writeDaemonInfo(paths, { pid: process.pid, version, socket, started: new Date(startedMs).toISOString() });
     opened.defer(() => removeDaemonInfo(paths));
     opened.defer(() => {

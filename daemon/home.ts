@@ -8,6 +8,7 @@ import {
   type DaemonInfo,
   type Environment,
   formatDaemonInfo,
+  formatRoots,
   homeOf,
   type HomePaths,
   isSocketPathShort,
@@ -100,6 +101,10 @@ function isAnswering(socket: string): Promise<boolean> {
 
 export const writeDaemonInfo = (paths: HomePaths, info: DaemonInfo): Promise<void> =>
   writePrivateFile(paths.daemonInfo, formatDaemonInfo(info), { replace: true });
+
+/** What checks of chains start from where no daemon runs: the own organisation first. */
+export const writeRoots = (paths: HomePaths, dids: readonly string[]): Promise<void> =>
+  writePrivateFile(paths.roots, formatRoots(dids), { replace: true });
 
 /** Undefined if none is there. Errors: permissions, malformed, too_large. */
 export async function readDaemonInfo(paths: HomePaths): Promise<DaemonInfo | undefined> {

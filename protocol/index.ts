@@ -131,11 +131,13 @@ export {
   type Environment,
   type FileFacts,
   formatDaemonInfo,
+  formatRoots,
   type HomePaths,
   type HomePlace,
   homeOf,
   isSocketPathShort,
   parseDaemonInfo,
+  parseRoots,
   pathsOf,
   runtimeDirOf,
   socketPathOf,
@@ -151,6 +153,7 @@ export {
 } from './iatp/presentation.ts';
 export {
   encodeHandshakeFrame,
+  encodeUnsigned,
   type Ending,
   ENDINGS,
   errorOfRefusal,

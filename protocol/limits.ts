@@ -146,6 +146,7 @@ export const API_ANSWER_BYTES_MAX = 64 * 1024 * 1024; // a client's bound: ten t
 export const API_JSON_DEPTH_MAX = 16; // the deepest request nests 5 levels
 export const CONTACT_TEXT_MAX = 254; // RFC 5321: the longest path that fits a command, less its angle brackets
 export const ROOTS_MAX = 256; // organisations that one daemon trusts as roots of chains
+export const ROOTS_BYTES_MAX = 32 * 1024; // roots.json: one root more than that, of 80 bytes each
 export const LOGIN_NONCE_BYTES = 32; // as the handshake's: never drawn twice
 export const LOGIN_CHALLENGE_SECONDS = 60; // one local round trip and one signature, with room for a person's debugger
 export const LOGIN_CHALLENGES_PENDING_MAX = 256; // the oldest goes first

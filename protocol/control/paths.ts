@@ -1,7 +1,8 @@
 import { digestOf } from '../encoding/cid.ts';
 import { toHex } from '../encoding/bytes.ts';
 import { MeshError } from '../errors.ts';
-import { DAEMON_INFO_BYTES_MAX, SOCKET_PATH_BYTES_MAX } from '../limits.ts';
+import { isMeshDid } from '../identity/did.ts';
+import { DAEMON_INFO_BYTES_MAX, ROOTS_BYTES_MAX, SOCKET_PATH_BYTES_MAX } from '../limits.ts';
 
 /**
  * Where the files of one home are; the daemon that makes them and the clients that look for them share these rules.
@@ -13,6 +14,7 @@ import { DAEMON_INFO_BYTES_MAX, SOCKET_PATH_BYTES_MAX } from '../limits.ts';
  *   db/                LevelDB; its lock makes the daemon the only one of this home
  *   peers/             addresses of known peers
  *   daemon.json        what runs here now
+ *   roots.json         organisations trusted as roots, for checks without the daemon
  *   agentmeshd.sock    control socket, unless the path is too long
  */
 export interface HomePaths {
@@ -23,6 +25,7 @@ export interface HomePaths {
   readonly database: string;
   readonly peers: string;
   readonly daemonInfo: string;
+  readonly roots: string;
   /** The default; `socket` in the configuration may name another. */
   readonly socket: string;
 }
@@ -57,6 +60,7 @@ export function pathsOf(place: HomePlace): HomePaths {
     database: `${home}/db`,
     peers: `${home}/peers`,
     daemonInfo: `${home}/daemon.json`,
+    roots: `${home}/roots.json`,
     socket: socketPathOf(place),
   };
 }
@@ -171,6 +175,28 @@ function isDaemonInfo(value: unknown): value is DaemonInfo {
     socket.startsWith('/') &&
     typeof started === 'string'
   );
+}
+
+/** `roots.json`, written at every start: the own organisation first, then those of the configuration. */
+export const formatRoots = (dids: readonly string[]): string => `${JSON.stringify({ roots: dids }, null, 2)}\n`;
+
+/** Errors: malformed, too_large. */
+export function parseRoots(text: string): readonly string[] {
+  if (text.length > ROOTS_BYTES_MAX)
+    throw new MeshError(
+      'too_large',
+      `Cannot read roots.json: it has ${text.length} characters, want <= ${ROOTS_BYTES_MAX}`,
+    );
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new MeshError('malformed', 'Cannot read roots.json: it is not JSON', {}, { cause });
+  }
+  const roots = typeof value === 'object' && value !== null && 'roots' in value ? value.roots : undefined;
+  if (!Array.isArray(roots) || !roots.every((did: unknown) => typeof did === 'string' && isMeshDid(did)))
+    throw new MeshError('malformed', 'Cannot read roots.json: want a list of DIDs in "roots"');
+  return roots as string[];
 }
 
 const nonEmpty = (text: string | undefined): string | undefined => (text === '' ? undefined : text);

@@ -3,9 +3,11 @@ import { describe, expect, it } from 'vitest';
 import {
   type FileFacts,
   formatDaemonInfo,
+  formatRoots,
   homeOf,
   isSocketPathShort,
   parseDaemonInfo,
+  parseRoots,
   pathsOf,
   runtimeDirOf,
   socketPathOf,
@@ -14,7 +16,7 @@ import {
   verifyUnwritable,
 } from '../../../protocol/control/paths.ts';
 import { MeshError } from '../../../protocol/errors.ts';
-import { SOCKET_PATH_BYTES_MAX } from '../../../protocol/limits.ts';
+import { ROOTS_BYTES_MAX, SOCKET_PATH_BYTES_MAX } from '../../../protocol/limits.ts';
 
 const codeOf = (call: () => unknown): string => {
   try {
@@ -93,6 +95,7 @@ describe('pathsOf()', () => {
       database: '/h/db',
       peers: '/h/peers',
       daemonInfo: '/h/daemon.json',
+      roots: '/h/roots.json',
       socket: '/h/agentmeshd.sock',
     });
   });
@@ -164,5 +167,24 @@ describe('parseDaemonInfo()', () => {
 
   it('refuses more than its bound', () => {
     expect(codeOf(() => parseDaemonInfo(' '.repeat(5000)))).toBe('too_large');
+  });
+});
+
+describe('roots.json', () => {
+  const did = `did:mesh:bafyrei${'a'.repeat(52)}`;
+
+  it('is read as it was written', () => {
+    expect(parseRoots(formatRoots([did]))).toEqual([did]);
+    expect(parseRoots(formatRoots([]))).toEqual([]);
+  });
+
+  it('is refused when it is not a list of DIDs, or too long', () => {
+    for (const text of ['', 'null', '[]', '{}', '{"roots":"x"}', '{"roots":["did:key:z6Mk"]}', '{"roots":[1]}']) {
+      expect(
+        codeOf(() => parseRoots(text)),
+        text,
+      ).toBe('malformed');
+    }
+    expect(codeOf(() => parseRoots(' '.repeat(ROOTS_BYTES_MAX + 1)))).toBe('too_large');
   });
 });
