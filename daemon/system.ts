@@ -1,5 +1,6 @@
 /** The ports that Node itself implements. */
 import { randomBytes } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import type { Clock, Random, Timer } from './ports.ts';
 
 const TIMEOUT_MS_MAX = 2 ** 31 - 1; // Node fires a longer one at once
@@ -18,6 +19,7 @@ export function createSystemClock(): Clock {
       arm(delayMs);
       return { cancel: () => clearTimeout(handle) } satisfies Timer;
     },
+    soon: () => setImmediate(),
   };
 }
 

@@ -464,8 +464,12 @@ class Libp2pNode implements Libp2pNetwork {
     const connection: OpenConnection = { info: this.#infoOf(raw), raw, grace: undefined, isOurs: false };
     const { peer } = connection.info;
     const rivals = this.#connectionsTo(peer);
-    if (rivals.some((rival) => !this.#isBetter(connection.info, rival.info))) {
-      raw.abort(new Error('a duplicate connection'));
+    const isWorse = rivals.some((rival) => !this.#isBetter(connection.info, rival.info));
+    // libp2p counts what is open when an upgrade starts, so that many at once pass its limit.
+    const isBeyond =
+      rivals.length === 0 && raw.direction === 'inbound' && this.#open.size >= this.#options.connectionsMax;
+    if (isWorse || isBeyond) {
+      raw.abort(new Error(isWorse ? 'a duplicate connection' : 'enough connections'));
       return;
     }
     raw.addEventListener('close', (event) => this.#onClose(connection, event));
@@ -527,14 +531,17 @@ class Libp2pNode implements Libp2pNetwork {
       this.#drop(peer, `not in network "${this.#options.network}"`);
       return;
     }
-    const reached = open.info.direction === 'outbound' ? [open.info.address] : [];
-    const addresses = [...new Set([...reached, ...listenAddrs.map((address) => address.toString())])];
-    this.#identified.set(peer, { addresses: addresses.slice(0, limits.PEER_ADDRESSES_MAX), protocols });
+    const addresses = listenAddrs.slice(0, limits.PEER_ADDRESSES_MAX).map((address) => address.toString());
+    this.#identified.set(peer, { addresses, protocols });
     if (this.#bound.has(peer)) this.#prove(peer);
   }
 
+  /** A bound peer's addresses: those that we reached it at, then those that it says it has. */
   #prove(peer: string): void {
-    this.#peers.proved(peer, this.#identified.get(peer)?.addresses ?? []);
+    const reached = this.#connectionsTo(peer).flatMap(({ info }) =>
+      info.direction === 'outbound' ? [info.address] : [],
+    );
+    this.#peers.proved(peer, [...reached, ...(this.#identified.get(peer)?.addresses ?? [])]);
   }
 
   #repairGossip(): void {

@@ -3,7 +3,7 @@ import type { Clock } from '../ports.ts';
 
 const DECAY_A_SECOND = 0.99; // as of gossip's own counter of invalid messages (P4)
 const FORGOTTEN = 0.1; // counts below this are no offence any more (gossip's decayToZero)
-const WEIGHT = -10; // of the squared count (P4's)
+const PENALTY = 10; // times the squared count (P4's weight)
 
 interface Record {
   count: number;
@@ -46,7 +46,7 @@ export class Offences {
 
   /** <= 0 */
   score(peer: string): number {
-    return WEIGHT * this.#count(peer) ** 2;
+    return 0 - PENALTY * this.#count(peer) ** 2;
   }
 
   #count(peer: string): number {

@@ -16,7 +16,7 @@ export interface KnownPeer {
   readonly peer: string;
   /** Multiaddr texts, the newest first. */
   readonly addresses: readonly string[];
-  /** Wall clock of the last time it was bound or somebody vouched for its addresses; 0 = never. */
+  /** Wall clock of the last time it was bound; 0 = never. */
   readonly seenMs: number;
 }
 
@@ -61,9 +61,14 @@ const EXCESS_MAX = 2; // connections above the target degree that a look may lea
 const SAVE_AFTER_MS = 2_000;
 const TICK_MS_MIN = 20;
 
+/** Whose word an entry is: the DHT's, somebody's who looks for the peer, or the peer's own as a bound one. */
+type Source = 'heard' | 'told' | 'proved';
+const TRUST: Record<Source, number> = { heard: 0, told: 1, proved: 2 };
+
 interface Entry {
   peer: string | undefined;
   addresses: string[];
+  source: Source;
   seenMs: number;
   readonly heardMs: number;
   /** Configured addresses, tried first and never forgotten; empty unless pinned. */
@@ -103,7 +108,10 @@ export class Peers {
   }
 
   start(remembered: readonly KnownPeer[]): void {
-    for (const { peer, addresses, seenMs } of remembered) this.#merge(peer, addresses, seenMs);
+    for (const { peer, addresses, seenMs } of remembered) {
+      const entry = this.#merge(peer, addresses, seenMs > 0 ? 'proved' : 'told');
+      if (entry !== undefined) entry.seenMs = Math.max(entry.seenMs, seenMs);
+    }
     this.#isRunning = true;
     this.#nextLookMs = this.#nowMs() + this.#jittered(LOOK_EVERY_MS);
     this.#schedule();
@@ -117,11 +125,10 @@ export class Peers {
     await this.#saving;
   }
 
-  /** Someone who should know says where a peer is. */
+  /** Somebody who asks for this peer says where it is. */
   remember(peer: string, addresses: readonly string[]): void {
-    if (peer === this.#options.self) return;
     const isNews = addresses.some((address) => !this.addressesOf(peer).includes(address));
-    const entry = this.#merge(peer, addresses, this.#components.clock.nowMs());
+    const entry = this.#merge(peer, addresses, 'told');
     if (entry !== undefined && isNews) entry.nextDialMs = Math.min(entry.nextDialMs, this.#nowMs());
     this.#saveLater();
     this.#schedule();
@@ -129,8 +136,8 @@ export class Peers {
 
   /** Somebody in the DHT says where a peer is: tried when nothing better is known, and not written down. */
   hear(peer: string, addresses: readonly string[]): void {
-    if (peer === this.#options.self || this.#known.has(peer)) return;
-    this.#merge(peer, addresses, 0);
+    if (this.#known.has(peer)) return;
+    this.#merge(peer, addresses, 'heard');
     this.#schedule();
   }
 
@@ -180,8 +187,8 @@ export class Peers {
 
   /** An organisation stands by this peer, and these are its addresses. */
   proved(peer: string, addresses: readonly string[]): void {
-    const entry = this.#merge(peer, addresses, this.#components.clock.nowMs());
-    if (entry !== undefined) entry.failures = 0;
+    const entry = this.#merge(peer, addresses, 'proved');
+    if (entry !== undefined) entry.seenMs = this.#components.clock.nowMs();
     const connection = this.#connected.get(peer);
     if (connection !== undefined) connection.isProved = true;
     this.#saveLater();
@@ -195,30 +202,31 @@ export class Peers {
       known.addresses = newestFirst(known.fixed, known.addresses);
       return;
     }
-    const entry = this.#entry(peer, [address], 0, [address]);
+    const entry = this.#entry(peer, [address], 'told', [address]);
     if (peer === undefined) this.#nameless.push(entry);
     else this.#known.set(peer, entry);
   }
 
-  #merge(peer: string, addresses: readonly string[], seenMs: number): Entry | undefined {
+  #merge(peer: string, addresses: readonly string[], source: Source): Entry | undefined {
     const known = this.#known.get(peer);
     if (known !== undefined) {
       known.addresses = newestFirst([...known.fixed, ...addresses], known.addresses);
-      known.seenMs = Math.max(known.seenMs, seenMs);
+      if (TRUST[source] > TRUST[known.source]) known.source = source;
       return known;
     }
-    if (addresses.length === 0 || (this.#known.size >= limits.KNOWN_PEERS_MAX && !this.#evict(seenMs)))
-      return undefined;
-    const entry = this.#entry(peer, newestFirst(addresses, []), seenMs, []);
+    if (addresses.length === 0 || peer === this.#options.self) return undefined;
+    if (this.#known.size >= limits.KNOWN_PEERS_MAX && !this.#evict(source)) return undefined;
+    const entry = this.#entry(peer, newestFirst(addresses, []), source, []);
     this.#known.set(peer, entry);
     return entry;
   }
 
-  #entry(peer: string | undefined, addresses: string[], seenMs: number, fixed: string[]): Entry {
+  #entry(peer: string | undefined, addresses: string[], source: Source, fixed: string[]): Entry {
     return {
       peer,
       addresses,
-      seenMs,
+      source,
+      seenMs: 0,
       heardMs: this.#nowMs(),
       fixed,
       failures: 0,
@@ -228,14 +236,15 @@ export class Peers {
     };
   }
 
-  /** Makes room for a peer seen at `seenMs` by forgetting one seen longer ago. */
-  #evict(seenMs: number): boolean {
+  /** Makes room by forgetting the least trusted, then the longest unseen: hearsay never displaces what was told or proved. */
+  #evict(source: Source): boolean {
     let worst: Entry | undefined;
     for (const entry of this.#known.values()) {
       if (isPinned(entry) || this.#isConnected(entry)) continue;
-      if (worst === undefined || entry.seenMs < worst.seenMs) worst = entry;
+      const less = worst === undefined ? -1 : TRUST[entry.source] - TRUST[worst.source] || entry.seenMs - worst.seenMs;
+      if (less < 0) worst = entry;
     }
-    if (worst?.peer === undefined || worst.seenMs > seenMs) return false;
+    if (worst?.peer === undefined || (source === 'heard' && worst.source !== 'heard')) return false;
     return this.#known.delete(worst.peer);
   }
 
@@ -270,14 +279,18 @@ export class Peers {
     this.#schedule();
   }
 
-  /** Not connected and not being dialled: pinned first, then lost, then the seen before the heard of, else by lot. */
+  /** Not connected and not being dialled: pinned first, then lost, then hearsay last, else by failures and lot. */
   #candidates(): Entry[] {
     const entries = [...this.#nameless, ...this.#known.values()].filter(
       (entry) => !entry.isDialling && !this.#isConnected(entry),
     );
     const nowMs = this.#nowMs();
     const rank = (entry: Entry): number =>
-      isPinned(entry) ? 0 : this.#isUrgent(entry, nowMs) ? 1 : entry.seenMs > 0 ? 2 + Math.min(entry.failures, 10) : 13;
+      isPinned(entry)
+        ? 0
+        : this.#isUrgent(entry, nowMs)
+          ? 1
+          : 2 + Math.min(entry.failures, 10) + (entry.source === 'heard' ? 11 : 0);
     return entries
       .map((entry) => ({ entry, rank: rank(entry), lot: this.#components.random.fraction() }))
       .sort((a, b) => a.rank - b.rank || a.lot - b.lot)
@@ -386,8 +399,8 @@ export class Peers {
   #write(): void {
     this.#save?.cancel();
     this.#save = undefined;
-    const peers = [...this.#known.values()].flatMap(({ peer, addresses, seenMs }) =>
-      peer !== undefined && seenMs > 0 ? [{ peer, addresses, seenMs }] : [],
+    const peers = [...this.#known.values()].flatMap(({ peer, addresses, seenMs, source }) =>
+      peer !== undefined && source !== 'heard' ? [{ peer, addresses, seenMs }] : [],
     );
     this.#saving = this.#saving
       .then(() => this.#components.save(peers))

@@ -26,8 +26,8 @@ async function connect(a: Libp2pNetwork, b: Libp2pNetwork): Promise<Uint8Array> 
 }
 
 test('both ends of a connection have the same channel binding, and each connection another', async () => {
-  const a = await world.start(1);
-  const b = await world.start(2, { targetDegree: 1 });
+  const a = await world.start(1, { listen: [] }); // so that only a dials
+  const b = await world.start(2);
   const seen = new Set<string>();
   for (let i = 0; i < 3; i++) {
     seen.add(Buffer.from(await connect(a, b)).toString('hex'));

@@ -109,7 +109,8 @@ describe('gossip', () => {
 
   test('a peer whose messages are rejected is disconnected, and denied when it comes back', async () => {
     const network = await world.start(1);
-    let judged = 0;
+    let [judged, connects] = [0, 0];
+    network.onConnect(() => connects++);
     network.validate('rev', () => {
       judged++;
       return 'reject';
@@ -125,7 +126,8 @@ describe('gossip', () => {
     await until('it is disconnected', () => connection.status !== 'open' && network.connections().length === 0);
     expect(judged).toBeLessThanOrEqual(limits.GOSSIP_REJECTS_MAX + 1);
     await dialFrom(stranger, network).catch(() => undefined); // either the dial fails or the connection is short
-    await until('it stays out', () => network.connections().length === 0);
+    await sleep(100);
+    expect(connects).toBe(1);
     await expect(network.dial(stranger.getMultiaddrs()[0]?.toString() ?? '')).rejects.toMatchObject({
       code: 'unreachable',
     });
@@ -138,7 +140,7 @@ describe('gossip', () => {
     for (let i = 1; i < limits.GOSSIP_REJECTS_MAX; i++) b.penalise(a.peer, 'test');
     expect(b.connections()).toHaveLength(1);
     b.penalise(a.peer, 'test');
-    await until('disconnected', () => b.connections().length === 0 && a.connections().length === 0);
+    await until('disconnected', () => b.connections().length === 0);
   });
 
   test('signed messages are rejected: their senders would be named', async () => {

@@ -1,7 +1,7 @@
 /** Networks on loopback for tests: made by number, closed together. */
 import { createSystemClock, createSystemRandom } from '../../../daemon/system.ts';
 import { createLibp2pNetwork, type Libp2pNetwork, type Libp2pNetworkOptions } from '../../../daemon/libp2p/index.ts';
-import type { Clock, Logger, Timer } from '../../../daemon/ports.ts';
+import type { Logger } from '../../../daemon/ports.ts';
 
 export interface TestNetworkOptions extends Omit<Libp2pNetworkOptions, 'privateKeySeed'> {
   /** False: peers stay strangers. Default true: as if `hello` had shown an organisation at once. */
@@ -64,43 +64,4 @@ export const addressOf = (network: Libp2pNetwork): string => {
   const [address] = network.addresses();
   if (address === undefined) throw new Error('The network does not listen');
   return address;
-};
-
-/** Time that passes when told to. */
-export class ManualClock implements Clock {
-  #nowMs = 1_000_000;
-  #timers: { atMs: number; call: () => void }[] = [];
-
-  nowMs(): number {
-    return 1_795_000_000_000 + this.#nowMs;
-  }
-
-  monotonicMs(): number {
-    return this.#nowMs;
-  }
-
-  after(delayMs: number, call: () => void): Timer {
-    const timer = { atMs: this.#nowMs + Math.max(delayMs, 0), call };
-    this.#timers.push(timer);
-    return { cancel: () => void (this.#timers = this.#timers.filter((other) => other !== timer)) };
-  }
-
-  /** Fires what is due, in order, and lets promises settle in between. */
-  async advance(byMs: number): Promise<void> {
-    const endMs = this.#nowMs + byMs;
-    for (;;) {
-      const [next] = this.#timers.filter(({ atMs }) => atMs <= endMs).sort((a, b) => a.atMs - b.atMs);
-      if (next === undefined) break;
-      this.#timers = this.#timers.filter((timer) => timer !== next);
-      this.#nowMs = Math.max(this.#nowMs, next.atMs);
-      next.call();
-      await settled();
-    }
-    this.#nowMs = endMs;
-    await settled();
-  }
-}
-
-const settled = async (): Promise<void> => {
-  for (let turn = 0; turn < 10; turn++) await Promise.resolve();
 };
