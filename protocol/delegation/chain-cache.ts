@@ -3,9 +3,11 @@
  *
  * What is remembered is that the links of a chain verified by themselves under one revision of the view. Everything that
  * time, the verifier's trust or the request can change is checked each time: roots, grace of keys, windows, freshness,
- * holder, request. So the cache answers what `verifyChain` would, errors included; it only answers sooner.
+ * holder, request; and where memory does not serve, the full check runs. So the cache answers what `verifyChain` would,
+ * errors included; it only answers sooner.
  */
 import { equalBytes } from '../encoding/bytes.ts';
+import { isMeshError } from '../errors.ts';
 import { CHAIN_CACHE_MAX } from '../limits.ts';
 import type { MeshView } from '../state/view.ts';
 import type { Statement } from '../statement/statement.ts';
@@ -51,7 +53,9 @@ export function createChainCache({ chainsMax = CHAIN_CACHE_MAX }: ChainCacheOpti
     const known = leaf === undefined ? undefined : remembered.get(leaf);
     if (known === undefined || known.view !== view || known.revision !== view.revision) return undefined;
     const { links } = known.progress;
-    return isSameChain(chain, links, view) && links.every((link) => isSigned(link, check)) ? known.progress : undefined;
+    if (!isSameChain(chain, links, view) || !links.every((link) => isSigned(link, check))) return undefined;
+    const progress = { ...known.progress, nowMs: check.nowMs };
+    return isStillInForce(progress, check) ? progress : undefined;
   }
 
   function remember(progress: Progress, { view, isVerified }: ChainCheck): void {
@@ -67,14 +71,12 @@ export function createChainCache({ chainsMax = CHAIN_CACHE_MAX }: ChainCacheOpti
   return {
     verify(chain, check) {
       const known = recall(chain, check);
-      const progress = known === undefined ? startProgress(check.nowMs) : { ...known, nowMs: check.nowMs };
+      const progress = known ?? startProgress(check.nowMs);
       return reporting(progress, () => {
         if (known === undefined) {
           progress.links = typeof chain === 'string' ? linksTo(check.view, chain) : chain;
           verifyStructure(progress, { ...check, isVerified: (link) => isSigned(link, check) });
           remember(progress, check);
-        } else {
-          verifyAgain(progress, check);
         }
         verifyUse(progress, check);
       });
@@ -82,14 +84,17 @@ export function createChainCache({ chainsMax = CHAIN_CACHE_MAX }: ChainCacheOpti
   };
 }
 
-/** What time and trust may have changed since, in the order of the full check. */
-function verifyAgain(progress: Progress, check: ChainCheck): void {
-  verifyRootTrusted(progress, check.roots);
-  progress.signers.forEach((signers, i) => {
-    progress.at = i;
-    verifyGrace(signers, check.nowMs);
-  });
-  verifyWindows(progress);
+/** Whether trust and time have left it as it was; if not, the full check says why. */
+function isStillInForce(progress: Progress, check: ChainCheck): boolean {
+  try {
+    verifyRootTrusted(progress, check.roots);
+    for (const signers of progress.signers) verifyGrace(signers, check.nowMs);
+    verifyWindows(progress);
+    return true;
+  } catch (error) {
+    if (isMeshError(error)) return false;
+    throw error;
+  }
 }
 
 /** The id of a leaf fixes every payload above it, but not the signatures around them. */
