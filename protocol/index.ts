@@ -126,6 +126,7 @@ export {
   parseQuestion,
   type Question,
 } from './sync/frames.ts';
+export * as keyFiles from './control/key-file.ts';
 export {
   type DaemonInfo,
   type Environment,
