@@ -1,5 +1,6 @@
+import { iatpVectors } from './iatp.ts';
 import { statementVectors } from './statement.ts';
 import type { VectorSet } from './vectors.ts';
 
 /** Every folder of vectors, by its name. */
-export const SETS: Readonly<Record<string, VectorSet>> = { statement: statementVectors };
+export const SETS: Readonly<Record<string, VectorSet>> = { iatp: iatpVectors, statement: statementVectors };
