@@ -116,24 +116,18 @@ export class Gossip {
 
   /**
    * Gossip opens its streams once, when a connection is identified. What breaks them later (a connection of two
-   * closing, an oversized message) would leave the peer silent for as long as it stays connected.
+   * closing, an oversized message) would leave the peer silent for as long as it stays connected. Called with every
+   * heartbeat and all connections to bound peers.
    */
-  repair(peer: PeerId, connection: Connection): void {
-    const name = peer.toString();
-    if (this.#isWell(name)) {
-      this.#ailing.delete(name);
-      return;
+  repair(connections: readonly Connection[]): void {
+    const subscribers = TOPICS.map((topic) => new Set(this.service.getSubscribers(this.#name(topic)).map(String)));
+    for (const connection of connections) {
+      const peer = connection.remotePeer.toString();
+      // Both directions work: we can send, and have been told what the peer listens to.
+      const isWell = this.#state.streamsOutbound.has(peer) && subscribers.every((peers) => peers.has(peer));
+      if (isWell) this.#ailing.delete(peer);
+      else if (this.#isTimeToRepair(peer)) this.#startAnew(connection);
     }
-    const state = this.#ailing.get(name) ?? { beats: 0, repairAt: REPAIR_AFTER_HEARTBEATS };
-    this.#ailing.set(name, state);
-    if (++state.beats < state.repairAt) return;
-    state.repairAt = state.beats + Math.min(2 * state.repairAt, REPAIR_EVERY_HEARTBEATS_MAX);
-    this.#dependencies.log.debug({ peer: name }, 'gossip streams are opened again');
-    for (const stream of connection.streams) {
-      if (this.service.protocols.includes(stream.protocol)) stream.abort(new Error('gossip starts anew'));
-    }
-    void this.#topology?.onDisconnect?.(peer);
-    void this.#topology?.onConnect?.(peer, connection);
   }
 
   forget(peer: string): void {
@@ -210,12 +204,22 @@ export class Gossip {
     }
   }
 
-  /** Both directions work: we can send, and have been told what the peer listens to. */
-  #isWell(peer: string): boolean {
-    if (!this.#state.streamsOutbound.has(peer)) return false;
-    return TOPICS.every((topic) =>
-      this.service.getSubscribers(this.#name(topic)).some((other) => other.toString() === peer),
-    );
+  #isTimeToRepair(peer: string): boolean {
+    const state = this.#ailing.get(peer) ?? { beats: 0, repairAt: REPAIR_AFTER_HEARTBEATS };
+    this.#ailing.set(peer, state);
+    if (++state.beats < state.repairAt) return false;
+    state.repairAt = state.beats + Math.min(2 * state.repairAt, REPAIR_EVERY_HEARTBEATS_MAX);
+    return true;
+  }
+
+  #startAnew(connection: Connection): void {
+    const { remotePeer: peer } = connection;
+    this.#dependencies.log.debug({ peer: peer.toString() }, 'gossip streams are opened again');
+    for (const stream of connection.streams) {
+      if (this.service.protocols.includes(stream.protocol)) stream.abort(new Error('gossip starts anew'));
+    }
+    void this.#topology?.onDisconnect?.(peer);
+    void this.#topology?.onConnect?.(peer, connection);
   }
 
   #rememberTopology(registrar: GossipSubComponents['registrar']): GossipSubComponents['registrar'] {

@@ -465,9 +465,12 @@ class Libp2pNode implements Libp2pNetwork {
     const { peer } = connection.info;
     const rivals = this.#connectionsTo(peer);
     const isWorse = rivals.some((rival) => !this.#isBetter(connection.info, rival.info));
-    // libp2p counts what is open when an upgrade starts, so that many at once pass its limit.
+    // libp2p's own limit counts what is open when an upgrade starts, so that many at once pass it, and knows no pinned peers.
     const isBeyond =
-      rivals.length === 0 && raw.direction === 'inbound' && this.#open.size >= this.#options.connectionsMax;
+      rivals.length === 0 &&
+      raw.direction === 'inbound' &&
+      this.#open.size >= this.#options.connectionsMax &&
+      !this.#peers.isPinned(peer);
     if (isWorse || isBeyond) {
       raw.abort(new Error(isWorse ? 'a duplicate connection' : 'enough connections'));
       return;
@@ -545,9 +548,9 @@ class Libp2pNode implements Libp2pNetwork {
   }
 
   #repairGossip(): void {
-    for (const { info, raw } of this.#open.values()) {
-      if (this.#bound.has(info.peer) && this.#identified.has(info.peer)) this.#node.gossip.repair(raw.remotePeer, raw);
-    }
+    const isGossiping = ({ info: { peer } }: OpenConnection): boolean =>
+      this.#bound.has(peer) && this.#identified.has(peer);
+    this.#node.gossip.repair([...this.#open.values()].filter(isGossiping).map(({ raw }) => raw));
   }
 
   #offend(peer: string, count: number, reason: string): void {
@@ -644,7 +647,7 @@ function connectionLimits(
   options: CheckedOptions,
 ): NonNullable<Parameters<typeof createLibp2p>[0]>['connectionManager'] & object {
   return {
-    maxConnections: options.connectionsMax,
+    maxConnections: options.connectionsMax + limits.CONNECTIONS_UNBOUND_MAX, // #onOpen() holds the limit itself
     maxPeerAddrsToDial: limits.PEER_ADDRESSES_MAX,
     maxParallelDials: 4 * limits.DIALS_PARALLEL_MAX,
     maxDialQueueLength: 16 * limits.DIALS_PARALLEL_MAX,

@@ -25,7 +25,7 @@ describe('the DHT', () => {
     const provider = await world.start(2, { targetDegree: 1 });
     await provider.dial(addressOf(hub));
     await until('they are contacts', () => hub.figures().dhtContacts === 1);
-    await provider.provide(KEY, { signal: AbortSignal.timeout(3_000) });
+    await provider.provide(KEY, { signal: AbortSignal.timeout(8_000) });
     const [peer, address] = [provider.peer, addressOf(provider)];
     await provider.close(); // what is found now is known from the hub
     const seeker = await world.start(3, { targetDegree: 1 });
@@ -105,7 +105,7 @@ describe('the DHT', () => {
       8_000,
     );
     await Promise.all(
-      networks.slice(1, 5).map((network) => network.provide(KEY, { signal: AbortSignal.timeout(5_000) })),
+      networks.slice(1, 5).map((network) => network.provide(KEY, { signal: AbortSignal.timeout(10_000) })),
     );
     const found = await providersOf(networks[11] ?? hub);
     expect(found.length).toBeGreaterThanOrEqual(4);

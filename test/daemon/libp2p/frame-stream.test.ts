@@ -3,7 +3,7 @@ import { multiaddr } from '@multiformats/multiaddr';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Libp2pNetwork } from '../../../daemon/libp2p/index.ts';
 import type { FrameStream } from '../../../daemon/ports.ts';
-import { concatBytes, encodeVarint, protocolId } from '../../../protocol/index.ts';
+import { concatBytes, encodeVarint, limits, protocolId } from '../../../protocol/index.ts';
 import { createStranger } from './stranger.ts';
 import { addressOf, createWorld, sleep, until, type World } from './world.ts';
 
@@ -187,6 +187,17 @@ describe('FrameStream', () => {
     expect(sent).toBeLessThan(24); // 1 MiB in the window, and one frame waiting
     for (let i = 0; i < 64; i++) expect((await theirs.receive({ timeoutMs: 5_000 }))?.length).toBe(MAX);
     await sending;
+  });
+
+  test('openStream() says busy when this side has as many of a protocol as it may open', async () => {
+    const room = 2 * limits.NETWORK_STREAMS_A_PROTOCOL_MAX;
+    await server.handle('iatp', { frameBytesMax: MAX, inboundStreamsMax: room, unbound: true }, () => over.promise);
+    for (let i = 0; i < limits.NETWORK_STREAMS_A_PROTOCOL_MAX; i++) {
+      await client.openStream(server.peer, 'iatp', { frameBytesMax: MAX });
+    }
+    await expect(client.openStream(server.peer, 'iatp', { frameBytesMax: MAX })).rejects.toMatchObject({
+      code: 'busy',
+    });
   });
 
   test('more inbound streams than the handler allows are refused', async () => {
