@@ -52,9 +52,9 @@ export class PendingStatements {
     return true;
   }
 
-  /** Whether something here waits for this DID or operation. */
-  isAwaited(id: string): boolean {
-    return this.#waiting.has(id);
+  /** What waits for this DID or operation, oldest first. */
+  waitingFor(id: string): Statement[] {
+    return [...(this.#waiting.get(id) ?? [])].map((waiting) => (this.#entries.get(waiting) as Entry).statement);
   }
 
   /** Takes out what waited for this DID or operation, oldest first. */

@@ -139,9 +139,9 @@ export class Pipeline {
     let open: Statement[] = statements;
     for (let before = -1; open.length !== before; ) {
       before = open.length;
-      const awaited = new Set(open.map(({ payload }) => ('prv' in payload ? payload.prv?.text : undefined)));
+      const waiting = Map.groupBy(open, ({ payload }) => ('prv' in payload ? payload.prv?.text : undefined));
       open = open.filter((statement) => {
-        const admission = state.admit(statement, clock.nowMs(), { isAwaited: (id) => awaited.has(id) });
+        const admission = state.admit(statement, clock.nowMs(), { awaiting: (id) => waiting.get(id) ?? [] });
         if (admission.verdict === 'accept') this.#enter(statement);
         else if (admission.verdict === 'ignore' && admission.code === 'expired') dead.push(statement);
         return admission.verdict === 'pending';
@@ -299,7 +299,7 @@ export class Pipeline {
     if (this.#isFull(statement))
       return { verdict: 'ignore', code: 'full', message: 'the store is at its mark', statement };
     const admission = this.state.admit(statement, this.#components.clock.nowMs(), {
-      isAwaited: (id) => this.#pending.isAwaited(id),
+      awaiting: (id) => this.#pending.waitingFor(id),
     });
     switch (admission.verdict) {
       case 'accept':
@@ -335,8 +335,6 @@ export class Pipeline {
     const did = didOfOperation(arrived);
     const waiting = [...this.#pending.take(arrived.id), ...this.#pending.take(did)];
     for (const { statement, source } of waiting) this.#enterRemote(statement, source);
-    if (waiting.length > 0)
-      for (const gone of this.state.settle(did, (id) => this.#pending.isAwaited(id))) this.#leave(gone);
   }
 
   #isFull(statement: Statement): boolean {

@@ -103,9 +103,12 @@ interface Organisation {
   answered: HeldHeartbeat | undefined;
 }
 
+type Awaiting = (id: string) => Iterable<Statement>;
+const NOTHING_AWAITS: Awaiting = () => [];
+
 export interface AdmitOptions {
-  /** Whether something pending builds on this operation, which earns it a place among too many siblings. */
-  readonly isAwaited?: (id: string) => boolean;
+  /** What waits for this operation: if it has a place, what it builds on has one too. */
+  readonly awaiting?: Awaiting;
   /** For a heartbeat that answers an own nonce: own wall clock when the question was sent. */
   readonly askedMs?: number;
 }
@@ -174,7 +177,8 @@ export class MeshState implements MeshView {
       const link = this.link(target.link);
       if (link !== undefined) open.push(link);
     } else {
-      for (const statement of this.#needing.get(target.did) ?? []) if (isOfKind(statement, 'delegation/v1')) open.push(statement);
+      for (const statement of this.#needing.get(target.did) ?? [])
+        if (isOfKind(statement, 'delegation/v1')) open.push(statement);
       open.push(...this.linksTo(target.did));
     }
     const seen = new Set<Link>();
@@ -284,7 +288,7 @@ export class MeshState implements MeshView {
     }
   }
 
-  #admitOperation(operation: Operation, { isAwaited }: AdmitOptions): Admission {
+  #admitOperation(operation: Operation, { awaiting = NOTHING_AWAITS }: AdmitOptions): Admission {
     const { payload } = operation;
     if (payload.op === 'genesis') return this.#admitGenesis(operation, payload);
     const log = this.#logs.get(payload.iss);
@@ -296,10 +300,10 @@ export class MeshState implements MeshView {
       return pending(payload.prv.text);
     }
     const path = successorPath(operation, prv);
-    if (isAwaited?.(operation.id) !== true && !this.#hasPlace(log, operation, path)) return ignore('quota');
+    if (!this.#hasPlace(log, operation, path, awaiting)) return ignore('quota');
     log.add(operation, path);
     this.#hold(operation);
-    return { verdict: 'accept', evicted: this.settle(payload.iss, isAwaited) };
+    return { verdict: 'accept', evicted: this.#settle(log, awaiting) };
   }
 
   #admitGenesis(operation: Operation, op: Genesis): Admission {
@@ -326,34 +330,39 @@ export class MeshState implements MeshView {
     return { verdict: 'accept', evicted };
   }
 
-  /** Among siblings of its type the four lowest have a place, and those that others build on. */
-  #hasPlace(log: DidLog, operation: Operation, path: PathState): boolean {
-    const lower = log
-      .siblings(path.seq, operation.payload.op)
-      .filter((sibling) => compareStatements(sibling, operation) < 0);
-    return lower.length < this.#limits.operationsASeq;
+  /** Among siblings of its type the lowest have a place, and those that others with a place build on. */
+  #hasPlace(log: DidLog, operation: Operation, path: PathState, awaiting: Awaiting): boolean {
+    const isLower = (sibling: Operation): boolean => compareStatements(sibling, operation) < 0;
+    const lower = log.siblings(path.seq, operation.payload.op).filter(isLower);
+    if (lower.length < this.#limits.operationsASeq || log.childrenOf(operation.id).length > 0) return true;
+    for (const next of awaiting(operation.id)) {
+      if (!isOfKind(next, 'didop/v1') || next.payload.op === 'genesis' || next.payload.prv.text !== operation.id)
+        continue;
+      const nextPath = pathIfEntitled(next, path);
+      if (nextPath !== undefined && this.#hasPlace(log, next, nextPath, awaiting)) return true;
+    }
+    return false;
   }
 
-  /** Lets go of operations of a DID that have no place: call when what awaited them was judged. */
-  settle(did: string, isAwaited: (id: string) => boolean = () => false): Statement[] {
-    const log = this.#logs.get(did);
+  /** Lets go of a DID's operations that have no place any more. */
+  #settle(log: DidLog, awaiting: Awaiting): Statement[] {
     const gone: Statement[] = [];
-    if (log === undefined) return gone;
     // From the highest seq down, so that an operation whose only child goes now is seen without it.
     for (const siblings of log.crowds(this.#limits.operationsASeq)) {
-      for (const operation of siblings.toSorted(compareStatements).slice(this.#limits.operationsASeq)) {
-        if (log.childrenOf(operation.id).length > 0 || isAwaited(operation.id)) continue;
+      for (const operation of siblings) {
+        if (this.#hasPlace(log, operation, log.path(operation.id) as PathState, awaiting)) continue;
         log.remove(operation);
         this.#release(operation);
         gone.push(operation);
-        if ('keys' in operation.payload) gone.push(...this.#removeUnlisted(did, log));
+        if ('keys' in operation.payload) gone.push(...this.#removeUnlisted(log));
       }
     }
     return gone;
   }
 
   /** What only keys of an operation that left could have brought in leaves with it. */
-  #removeUnlisted(did: string, log: DidLog): Statement[] {
+  #removeUnlisted(log: DidLog): Statement[] {
+    const { did } = log;
     const statements = [...(this.#needing.get(did) ?? [])].filter((statement) => {
       const { payload } = statement;
       const use = payload.t === 'delegation/v1' ? 'delegate' : 'sign';
@@ -700,6 +709,15 @@ export class MeshState implements MeshView {
 const isLater = (a: Statement, b: Statement): boolean =>
   a.payload.iat > b.payload.iat || (a.payload.iat === b.payload.iat && compareBytes(a.digest, b.digest) < 0);
 
+function pathIfEntitled(operation: Operation, prv: PathState): PathState | undefined {
+  try {
+    return successorPath(operation, prv);
+  } catch (error) {
+    if (isMeshError(error)) return undefined; // its own admission will say why
+    throw error;
+  }
+}
+
 function addTo<T>(index: Map<string, Set<T>>, key: string, item: T): void {
   const items = index.get(key);
   if (items === undefined) index.set(key, new Set([item]));
@@ -737,10 +755,8 @@ export function admitAll(state: MeshState, statements: readonly Statement[], now
   let open = [...statements];
   for (let before = -1; open.length !== before; ) {
     before = open.length;
-    const awaited = new Set(open.map(({ payload }) => ('prv' in payload ? payload.prv?.text : undefined)));
-    open = open.filter(
-      (statement) => state.admit(statement, nowMs, { isAwaited: (id) => awaited.has(id) }).verdict === 'pending',
-    );
+    const waiting = Map.groupBy(open, ({ payload }) => ('prv' in payload ? payload.prv?.text : undefined));
+    const awaiting: Awaiting = (id) => waiting.get(id) ?? [];
+    open = open.filter((statement) => state.admit(statement, nowMs, { awaiting }).verdict === 'pending');
   }
-  for (const did of state.dids()) state.settle(did);
 }
