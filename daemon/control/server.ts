@@ -231,11 +231,15 @@ class HttpControlServer implements ControlServer {
     const { version, ready } = this.#options;
     const document = createOpenApiDocument(version);
     const plain =
-      (operationId: OperationId, answerOf: () => unknown, statusOf: (answer: unknown) => number = () => 200) =>
+      (
+        operationId: OperationId,
+        answerOf: (caller: AnyCaller) => unknown,
+        statusOf: (answer: unknown) => number = () => 200,
+      ) =>
       async (request: FastifyRequest, reply: FastifyReply) => {
         const route = routeOf(operationId);
         readInput(route, request);
-        const answer = answerOf();
+        const answer = answerOf(this.#callerOf(request));
         return this.#answer(route, answer, reply, statusOf(answer));
       };
     return {
@@ -243,6 +247,7 @@ class HttpControlServer implements ControlServer {
       readyz: plain('readyz', ready, (answer) => ((answer as Readyz).ready ? 200 : 503)),
       openapi: plain('openapi', () => document),
       version: plain('version', () => ({ version, api: API_VERSION })),
+      caller: plain('caller', (caller) => ({ kind: caller.kind, did: caller.kind === 'agent' ? caller.did : null })),
       events: async (request, reply) => this.#stream(request, reply),
     };
   }

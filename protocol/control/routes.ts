@@ -145,6 +145,14 @@ export const ROUTES = {
     who: 'agent',
     answeredBy: 'server',
   }),
+  caller: route({
+    method: 'GET',
+    path: '/v1/caller',
+    summary: 'Whom this request acts for',
+    response: S.CallerAnswer,
+    who: 'agent',
+    answeredBy: 'server',
+  }),
   events: route({
     method: 'GET',
     path: '/v1/events',

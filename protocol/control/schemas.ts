@@ -223,6 +223,10 @@ export const Version = object({
   version: Type.String({ maxLength: 64, description: 'of the daemon, as in package.json' }),
   api: Type.Integer({ minimum: 1, description: 'raised when a route changes so that older clients would misread it' }),
 });
+export const CallerAnswer = object(
+  { kind: Type.Enum(['operator', 'agent']), did: nullable(Did) },
+  'did is null for the operator',
+);
 export const DidStatusText = Type.Enum(['active', 'frozen', 'deactivated']);
 export const Warning = object({
   code: Type.String({ pattern: '^[a-z][a-z0-9_]*$', maxLength: 64 }),
@@ -724,6 +728,7 @@ type ReadonlyDeep<T> = T extends readonly (infer Item)[]
 export type Problem = Json<typeof Problem>;
 export type Livez = Json<typeof Livez>;
 export type Readyz = Json<typeof Readyz>;
+export type CallerAnswer = Json<typeof CallerAnswer>;
 export type Version = Json<typeof Version>;
 export type Status = Json<typeof Status>;
 export type Warning = Json<typeof Warning>;

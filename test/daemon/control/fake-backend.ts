@@ -120,6 +120,10 @@ export class FakeBackend implements ControlBackend {
     this.#tokens.delete(token);
   }
 
+  forgetTokens(): void {
+    this.#tokens.clear();
+  }
+
   // The daemon
 
   async status(_input: unknown, caller: Caller, signal: AbortSignal) {

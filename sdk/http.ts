@@ -1,0 +1,143 @@
+/** HTTP over the unix socket or a loopback port, with the protocol's errors. */
+import { type IncomingMessage, request } from 'node:http';
+import { checkJson, PROBLEM_MEDIA_TYPE, schemas } from '../protocol/control/index.ts';
+import { type ErrorCode, isMeshError, limits, MeshError } from '../protocol/index.ts';
+import type { Place } from './place.ts';
+
+export interface HttpRequest {
+  readonly method: string;
+  /** With its query. */
+  readonly path: string;
+  readonly token: string | undefined;
+  readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal | undefined;
+  /** Without a byte for so long: timeout. */
+  readonly idleMs: number;
+}
+
+/**
+ * The answer, once its head is there. Each request has a connection of its own: on this machine that costs
+ * microseconds, and none is ever reused just as the daemon closes it.
+ * Errors: not_running, permissions, cancelled, timeout, closed; what the daemon answers as a problem.
+ */
+export async function send(place: Place, asked: HttpRequest): Promise<IncomingMessage> {
+  verifyNotAborted(asked.signal);
+  const response = await open(place, asked);
+  const status = response.statusCode ?? 0;
+  if (status >= 200 && status < 300) return response;
+  throw problemError(await readText(response, asked.signal), response, status);
+}
+
+function open(
+  place: Place,
+  { method, path, token, body, headers = {}, signal, idleMs }: HttpRequest,
+): Promise<IncomingMessage> {
+  const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+  return new Promise((settle, fail) => {
+    const asked = request({
+      ...place,
+      method,
+      path,
+      agent: false,
+      headers: {
+        accept: 'application/json',
+        ...(bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': bytes.length }),
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...headers,
+      },
+      ...(signal === undefined ? {} : { signal }),
+    });
+    asked.setTimeout(idleMs, () =>
+      asked.destroy(new MeshError('timeout', `Cannot wait longer for the daemon: no answer in ${idleMs} ms`)),
+    );
+    asked.once('response', settle);
+    asked.once('error', (cause) => fail(transportError(cause, place, signal)));
+    asked.end(bytes);
+  });
+}
+
+/** The whole body. Errors: too_large, cancelled, closed. */
+export async function readText(response: IncomingMessage, signal: AbortSignal | undefined): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > limits.API_ANSWER_BYTES_MAX) {
+        throw new MeshError(
+          'too_large',
+          `Cannot read the daemon's answer: more than ${limits.API_ANSWER_BYTES_MAX} bytes`,
+          { want: limits.API_ANSWER_BYTES_MAX },
+        );
+      }
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    throw streamError(cause, signal);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** Errors: internal. */
+export function parseAnswer(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new MeshError('internal', "Cannot read the daemon's answer: it is not JSON", {}, { cause });
+  }
+}
+
+function problemError(text: string, response: IncomingMessage, status: number): MeshError {
+  if (response.headers['content-type'] !== PROBLEM_MEDIA_TYPE) {
+    return new MeshError('internal', `Cannot read the daemon's answer: status ${status} without a problem in it`, {
+      is: status,
+    });
+  }
+  try {
+    const { code, detail, data } = checkJson(
+      schemas.Problem,
+      parseAnswer(text),
+      'the problem that the daemon answered',
+      'internal',
+    );
+    return new MeshError(code, detail, data);
+  } catch (error) {
+    if (isMeshError(error)) return error;
+    throw error;
+  }
+}
+
+export function verifyNotAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw cancelled(signal);
+}
+
+export const cancelled = (signal: AbortSignal): MeshError =>
+  new MeshError('cancelled', 'Cannot go on: the caller cancelled it', {}, { cause: signal.reason });
+
+/** What went wrong while a body was read. */
+export function streamError(cause: unknown, signal: AbortSignal | undefined): MeshError {
+  if (isMeshError(cause)) return cause;
+  if (signal?.aborted === true) return cancelled(signal);
+  return new MeshError('closed', 'Cannot read on: the daemon closed the connection', {}, { cause });
+}
+
+const STARTING = 'start one with "agentmeshd" or "npm start"';
+
+function transportError(cause: Error, place: Place, signal: AbortSignal | undefined): MeshError {
+  if (isMeshError(cause)) return cause;
+  if (signal?.aborted === true) return cancelled(signal);
+  const where = 'socketPath' in place ? place.socketPath : `${place.host}:${place.port}`;
+  const reasons: Readonly<Record<string, readonly [ErrorCode, string]>> = {
+    ENOENT: ['not_running', `Cannot reach the daemon at "${where}": no socket is there; ${STARTING}`],
+    ENOTDIR: ['not_running', `Cannot reach the daemon at "${where}": no socket is there; ${STARTING}`],
+    ECONNREFUSED: ['not_running', `Cannot reach the daemon at "${where}": nobody answers; ${STARTING}`],
+    EACCES: ['permissions', `Cannot reach the daemon at "${where}": it belongs to another user of this machine`],
+    EPERM: ['permissions', `Cannot reach the daemon at "${where}": it belongs to another user of this machine`],
+  };
+  const [code, message] = reasons[(cause as NodeJS.ErrnoException).code ?? ''] ?? [
+    'closed',
+    `Cannot talk to the daemon at "${where}": the connection broke`,
+  ];
+  return new MeshError(code, message, { path: where }, { cause });
+}

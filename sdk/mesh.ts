@@ -1,0 +1,410 @@
+import {
+  type AgentCreateBody,
+  API_VERSION,
+  type BodyOf,
+  checkJson,
+  type DelegateBody,
+  type EventType,
+  type HandshakeBody,
+  type InputOf,
+  loginMessage,
+  type MeshEvent,
+  type OperationAnswer,
+  type OperationId,
+  type ResponseOf,
+  type RevokeBody,
+  routeOf,
+  type ToSign,
+  type Version,
+} from '../protocol/control/index.ts';
+import { type ErrorCode, isMeshError, limits, MeshError, signedBytes } from '../protocol/index.ts';
+import { parseEvents } from './event-stream.ts';
+import { cancelled, parseAnswer, readText, send, streamError, verifyNotAborted } from './http.ts';
+import { verifyOperation, signChecked } from './payloads.ts';
+import { findPlace, type Place, type PlaceOptions } from './place.ts';
+import { bytesOfText, publicKeyText, type Signer, textOfBytes } from './signer.ts';
+
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** An agent that keeps its own key proves it, and gets a token for 15 minutes, again and again. */
+export interface Login {
+  /** The agent's DID. */
+  readonly did: string;
+  readonly signer: Signer;
+  /** Its organisation: no other daemon gets a signature. */
+  readonly organisation?: string;
+}
+
+export interface ConnectOptions extends PlaceOptions, CallOptions {
+  /** Acts as one agent; default $AGENTMESH_AGENT_TOKEN. Null: as the operator, whatever the environment says. */
+  readonly token?: string | null | undefined;
+  readonly login?: Login | undefined;
+  /** Without a byte from the daemon for so long a call fails; default 60,000. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface EventOptions extends CallOptions {
+  readonly types?: readonly EventType[] | undefined;
+  /** Id of the last event seen before: what came after it is sent first. */
+  readonly after?: string | undefined;
+  /** First wait before asking again where the stream broke; default 1,000, doubled up to 10,000. */
+  readonly retryMs?: number | undefined;
+}
+
+/** Signs an operation of the organisation with keys that the daemon never sees. */
+export interface OfflineSigners {
+  /** As many as the threshold wants, in any order. */
+  readonly signers: readonly Signer[];
+}
+
+/** A daemon's control API. Calls fail with the protocol's codes, and with `not_running` where no daemon answers. */
+export class AgentMesh {
+  readonly #place: Place;
+  readonly #timeoutMs: number;
+  readonly #login: Login | undefined;
+  #token: string | undefined;
+  #tokenUntilMs = Number.POSITIVE_INFINITY;
+  #version: Version = { version: '', api: 0 };
+
+  private constructor(place: Place, options: ConnectOptions) {
+    this.#place = place;
+    this.#timeoutMs = options.timeoutMs ?? limits.API_CALL_MS;
+    this.#login = options.login;
+    if (options.login === undefined) this.#token = tokenOf(options);
+  }
+
+  /** Finds the daemon, compares versions, and logs in if asked to. Errors: not_running, version, unauthorized, permissions, config_invalid. */
+  static async connect(options: ConnectOptions = {}): Promise<AgentMesh> {
+    const mesh = new AgentMesh(findPlace(options, process.env), options);
+    mesh.#version = await mesh.#compareVersions(options);
+    return mesh;
+  }
+
+  /** Of the daemon, and of the API that it speaks. */
+  get version(): Version {
+    return this.#version;
+  }
+
+  /** Any route of the table, by its operation id. The answer has passed its schema. */
+  async call<K extends OperationId>(
+    operationId: K,
+    input: Partial<InputOf<K>> = {},
+    { signal }: CallOptions = {},
+  ): Promise<ResponseOf<K>> {
+    const token = await this.#tokenFor(operationId, signal);
+    try {
+      return await this.#ask(operationId, input, token, signal);
+    } catch (error) {
+      // The daemon forgets tokens of a login when it restarts: prove the key once more.
+      if (this.#login === undefined || token === undefined || codeOf(error) !== 'unauthorized') throw error;
+      this.#token = undefined;
+      return this.#ask(operationId, input, await this.#tokenFor(operationId, signal), signal);
+    }
+  }
+
+  status(options?: CallOptions): Promise<ResponseOf<'status'>> {
+    return this.call('status', {}, options);
+  }
+
+  /** Whom this connection acts for: the operator, or one agent. */
+  caller(options?: CallOptions): Promise<ResponseOf<'caller'>> {
+    return this.call('caller', {}, options);
+  }
+
+  /** Whether everything that the daemon needs is up. */
+  async readiness(options?: CallOptions): Promise<ResponseOf<'readyz'>> {
+    return this.call('readyz', {}, options);
+  }
+
+  /** Organisations whose chains this daemon trusts; its own is marked. */
+  async roots(options?: CallOptions): Promise<ResponseOf<'rootList'>['roots']> {
+    return (await this.call('rootList', {}, options)).roots;
+  }
+
+  /** The DID of the daemon's organisation. */
+  async organisationDid(options?: CallOptions): Promise<string> {
+    const own = (await this.roots(options)).find((root) => root.own);
+    if (own === undefined)
+      throw new MeshError('internal', 'Cannot tell the organisation of the daemon: it names no root of its own');
+    return own.did;
+  }
+
+  readonly peers = {
+    list: async (options?: CallOptions) => (await this.call('peerList', {}, options)).peers,
+    dial: async (address: string, options?: CallOptions) =>
+      (await this.call('peerDial', { body: { address } }, options)).peer,
+  };
+
+  readonly agents = {
+    list: async (options?: CallOptions) => (await this.call('agentList', {}, options)).agents,
+    create: (body: AgentCreateBody, options?: CallOptions) => this.call('agentCreate', { body }, options),
+    show: async (did: string, options?: CallOptions) =>
+      (await this.call('agentShow', { params: { did } }, options)).agent,
+    complete: (did: string, signatures: readonly string[], options?: CallOptions) =>
+      this.call('agentComplete', { params: { did }, body: { signatures } }, options),
+    register: (did: string, options?: CallOptions) => this.call('agentRegister', { params: { did } }, options),
+    suspend: async (did: string, options?: CallOptions) =>
+      (await this.call('agentSuspend', { params: { did } }, options)).agent,
+    resume: async (did: string, options?: CallOptions) =>
+      (await this.call('agentResume', { params: { did } }, options)).agent,
+    revoke: (did: string, reason: string, options?: CallOptions) =>
+      this.call('agentRevoke', { params: { did }, body: { reason } }, options),
+    token: (did: string, options?: CallOptions) => this.call('agentToken', { params: { did } }, options),
+    credential: async (did: string, options?: CallOptions) =>
+      (await this.call('credentialShow', { params: { did } }, options)).credential,
+    prepareCredential: (did: string, options?: CallOptions) =>
+      this.call('credentialPrepare', { params: { did } }, options),
+    completeCredential: async (did: string, body: BodyOf<'credentialComplete'>, options?: CallOptions) =>
+      (await this.call('credentialComplete', { params: { did }, body }, options)).credential,
+  };
+
+  readonly sponsors = {
+    list: async (options?: CallOptions) => (await this.call('sponsorList', {}, options)).sponsors,
+    create: async (body: BodyOf<'sponsorCreate'>, options?: CallOptions) =>
+      (await this.call('sponsorCreate', { body }, options)).sponsor,
+    show: async (did: string, options?: CallOptions) =>
+      (await this.call('sponsorShow', { params: { did } }, options)).sponsor,
+  };
+
+  readonly dids = {
+    show: (did: string, options?: CallOptions) => this.call('didShow', { params: { did } }, options),
+    resolve: (did: string, options?: CallOptions) => this.call('didResolve', { params: { did } }, options),
+    log: async (did: string, options?: CallOptions) =>
+      (await this.call('didLog', { params: { did } }, options)).operations.map(({ id, envelope }) => ({
+        id,
+        envelope: bytesOfText(envelope),
+      })),
+  };
+
+  /** Operations on the organisation's DID. With `signers` their keys stay here: what the daemon wrote is checked, then signed. */
+  readonly organisation = {
+    rotate: (
+      body: Omit<BodyOf<'organisationRotate'>, 'rotationKeys'>,
+      options: CallOptions & Partial<OfflineSigners> = {},
+    ) =>
+      this.#operate('rotate', options, body, (keys) =>
+        this.call(
+          'organisationRotate',
+          { body: { ...body, ...(keys !== undefined && { rotationKeys: keys }) } },
+          options,
+        ),
+      ),
+    recover: (body: Omit<BodyOf<'organisationRecover'>, 'recoveryKeys'>, options: CallOptions & OfflineSigners) =>
+      this.#operate('recover', options, body, (keys = []) =>
+        this.call('organisationRecover', { body: { ...body, recoveryKeys: keys } }, options),
+      ),
+    deactivate: (
+      body: Omit<BodyOf<'organisationDeactivate'>, 'keys'>,
+      options: CallOptions & Partial<OfflineSigners> = {},
+    ) =>
+      this.#operate('deactivate', options, {}, (keys) =>
+        this.call('organisationDeactivate', { body: { ...body, ...(keys !== undefined && { keys }) } }, options),
+      ),
+    /** With signatures made elsewhere, over `toSign` in order. */
+    complete: (id: string, signatures: readonly string[], options?: CallOptions) =>
+      this.call('operationComplete', { params: { id }, body: { signatures } }, options),
+  };
+
+  readonly delegations = {
+    create: (body: DelegateBody, options?: CallOptions) => this.call('delegationCreate', { body }, options),
+    complete: (id: string, signatures: readonly string[], options?: CallOptions) =>
+      this.call('delegationComplete', { params: { id }, body: { signatures } }, options),
+  };
+
+  readonly chains = {
+    list: async (query: InputOf<'chainList'>['query'] = {}, options?: CallOptions) =>
+      (await this.call('chainList', { query }, options)).chains,
+    show: (leaf: string, options?: CallOptions) => this.call('chainShow', { params: { leaf } }, options),
+    /** Bytes for `verifyChain`, here or on a machine without a network. */
+    bundle: async (leaf: string, options?: CallOptions) =>
+      bytesOfText((await this.call('chainBundle', { params: { leaf } }, options)).bundle),
+    /** By the daemon, with all that it knows now. */
+    verify: (leaf: string, body: BodyOf<'chainVerify'> = {}, options?: CallOptions) =>
+      this.call('chainVerify', { params: { leaf }, body }, options),
+  };
+
+  readonly revocations = {
+    list: async (query: InputOf<'revocationList'>['query'] = {}, options?: CallOptions) =>
+      (await this.call('revocationList', { query }, options)).revocations,
+    create: (body: RevokeBody, options?: CallOptions) => this.call('revocationCreate', { body }, options),
+  };
+
+  readonly sessions = {
+    list: async (options?: CallOptions) => (await this.call('sessionList', {}, options)).sessions,
+    close: (sid: string, options?: CallOptions) => this.call('sessionClose', { params: { sid } }, options),
+  };
+
+  async handshake(body: HandshakeBody, options?: CallOptions): Promise<ResponseOf<'handshakeCreate'>['session']> {
+    return (await this.call('handshakeCreate', { body }, options)).session;
+  }
+
+  /**
+   * What happens, as it happens, until the signal fires (`cancelled`) or the loop is left. Where the stream breaks it is
+   * taken up again after the last event; a `gap` event says where some were lost. A first call without a daemon fails.
+   */
+  async *events({
+    types,
+    after,
+    retryMs = limits.EVENT_RETRY_MS,
+    signal,
+  }: EventOptions = {}): AsyncGenerator<MeshEvent, void, undefined> {
+    let last = after;
+    let waitMs = retryMs;
+    for (let started = false; ; ) {
+      try {
+        for await (const event of this.#stream(types, last, signal, () => (started = true))) {
+          last = event.id;
+          waitMs = retryMs;
+          yield event;
+        }
+      } catch (error) {
+        if (!started || !PASSING.includes(codeOf(error) ?? 'internal')) throw error;
+      }
+      await pause(waitMs, signal);
+      waitMs = Math.min(2 * waitMs, limits.EVENT_RETRY_MS_MAX);
+    }
+  }
+
+  async *#stream(
+    types: readonly EventType[] | undefined,
+    after: string | undefined,
+    signal: AbortSignal | undefined,
+    onStart: () => void,
+  ): AsyncGenerator<MeshEvent> {
+    const response = await send(this.#place, {
+      method: 'GET',
+      path: pathOf('events', { query: types === undefined ? {} : { types: types.join(',') } }),
+      token: await this.#tokenFor('events', signal),
+      headers: { accept: 'text/event-stream', ...(after === undefined ? {} : { 'last-event-id': after }) },
+      signal,
+      idleMs: 3 * limits.EVENT_HEARTBEAT_MS,
+    });
+    onStart();
+    try {
+      yield* parseEvents(response as AsyncIterable<Uint8Array>);
+    } catch (error) {
+      throw streamError(error, signal);
+    } finally {
+      response.destroy();
+    }
+  }
+
+  async #ask<K extends OperationId>(
+    operationId: K,
+    input: Partial<InputOf<K>>,
+    token: string | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<ResponseOf<K>> {
+    const route = routeOf(operationId);
+    const response = await send(this.#place, {
+      method: route.method,
+      path: pathOf(operationId, input),
+      token,
+      body: input.body,
+      signal,
+      idleMs: this.#timeoutMs,
+    });
+    const answer = parseAnswer(await readText(response, signal));
+    return checkJson(route.response, answer, `the daemon's answer to "${operationId}"`, 'internal') as ResponseOf<K>;
+  }
+
+  async #compareVersions({ signal }: CallOptions): Promise<Version> {
+    const version = await this.call('version', {}, { signal });
+    if (version.api === API_VERSION) return version;
+    throw new MeshError(
+      'version',
+      `Cannot talk to daemon ${version.version}: it speaks API version ${version.api}, want ${API_VERSION}`,
+      {
+        is: version.api,
+        want: API_VERSION,
+      },
+    );
+  }
+
+  async #tokenFor(operationId: OperationId, signal: AbortSignal | undefined): Promise<string | undefined> {
+    if (this.#login === undefined || routeOf(operationId).who === 'anyone')
+      return this.#login === undefined ? this.#token : undefined;
+    if (this.#token === undefined || Date.now() > this.#tokenUntilMs) await this.#logIn(this.#login, signal);
+    return this.#token;
+  }
+
+  async #logIn({ did, signer, organisation }: Login, signal: AbortSignal | undefined): Promise<void> {
+    const { daemon, nonce } = await this.#ask('loginChallenge', { body: { did } }, undefined, signal);
+    if (organisation !== undefined && daemon !== organisation) {
+      throw new MeshError('conflict', `Cannot log in: the daemon is of "${daemon}", want "${organisation}"`, {
+        did: daemon,
+        want: organisation,
+      });
+    }
+    const signature = textOfBytes(signer.sign(signedBytes('login', loginMessage(daemon, bytesOfText(nonce)))));
+    const { token, expiresAt } = await this.#ask('login', { body: { did, nonce, signature } }, undefined, signal);
+    this.#token = token;
+    // A minute early, so that no call starts with a token that ends under way.
+    this.#tokenUntilMs = expiresAt === null ? Number.POSITIVE_INFINITY : Date.parse(expiresAt) - 60_000;
+  }
+
+  async #operate(
+    operation: OperationAnswer['operation'],
+    { signers, signal }: CallOptions & Partial<OfflineSigners>,
+    body: Parameters<typeof verifyOperation>[1]['body'],
+    prepare: (keys: string[] | undefined) => Promise<OperationAnswer>,
+  ): Promise<OperationAnswer> {
+    const prepared = await prepare(signers?.map(publicKeyText));
+    if (signers === undefined || prepared.applied) return prepared;
+    const did = await this.organisationDid({ signal });
+    const asked = { id: prepared.id, did, operation, signers, body };
+    const signatures = prepared.toSign.map((toSign: ToSign) => {
+      const signer = signers.find((one) => publicKeyText(one) === toSign.key);
+      if (signer === undefined)
+        throw new MeshError('key_missing', `Cannot sign with key "${toSign.key}": it was not given`, {
+          key: toSign.key,
+        });
+      return signChecked(toSign, operation, signer, (statement) => verifyOperation(statement, asked));
+    });
+    return this.organisation.complete(prepared.id, signatures, { signal });
+  }
+}
+
+/** What a daemon that restarts answers on its way. */
+const PASSING: readonly ErrorCode[] = ['not_running', 'closed', 'timeout', 'read_only', 'busy'];
+
+const codeOf = (error: unknown): ErrorCode | undefined => (isMeshError(error) ? error.code : undefined);
+
+function tokenOf({ token }: ConnectOptions): string | undefined {
+  if (token === null) return undefined;
+  const found = token ?? process.env['AGENTMESH_AGENT_TOKEN'];
+  return found === '' ? undefined : found;
+}
+
+function pathOf<K extends OperationId>(
+  operationId: K,
+  { params = {}, query = {} }: { readonly params?: object; readonly query?: object },
+): string {
+  const values = params as Readonly<Record<string, string | undefined>>;
+  const path = routeOf(operationId).path.replaceAll(/\{(\w+)\}/g, (_, name: string) =>
+    encodeURIComponent(values[name] ?? ''),
+  );
+  const given = Object.entries(query as Readonly<Record<string, string | undefined>>).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined,
+  );
+  const search = new URLSearchParams(given).toString();
+  return search === '' ? path : `${path}?${search}`;
+}
+
+/** Errors: cancelled. */
+function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+  verifyNotAborted(signal);
+  return new Promise((settle, fail) => {
+    const stop = (): void => {
+      clearTimeout(timer);
+      if (signal !== undefined) fail(cancelled(signal));
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', stop);
+      settle();
+    }, delayMs);
+    signal?.addEventListener('abort', stop, { once: true });
+  });
+}
