@@ -51,8 +51,8 @@ async function main(): Promise<void> {
     passphrase,
     version: VERSION,
   });
-  process.stdout.write(greeting(daemon));
   stopOnSignals(daemon);
+  process.stdout.write(greeting(daemon));
 }
 
 type Flags = Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;

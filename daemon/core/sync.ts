@@ -63,6 +63,8 @@ export interface Reconciled {
 
 const FRAME_ROOM = limits.SYNC_FRAME_BYTES_MAX - 4 * 1024; // for the array around envelopes
 const RESTING_MAX = 100_000; // ids a daemon remembers as refused; beyond, the oldest is offered again
+const SORTED_MS = 2_000; // an organisation's own set as it was: what came since is found the next time
+const SORTED_MAX = 8; // organisations asked about at one time
 const QUESTIONS_PER_SECOND = 50; // a reconciliation takes a handful
 const QUESTIONS_BURST = 500; // the first one of a newcomer with a full store
 const NONCES_PER_SECOND = 20; // a signature each
@@ -80,6 +82,7 @@ export class Sync {
   readonly #nonces: TokenBuckets;
   readonly #underWay = new Map<string, Promise<Reconciled>>();
   readonly #awaitingBound = new Map<string, Set<(isBound: boolean) => void>>();
+  readonly #sorted = new Map<string, { readonly index: RangeIndex; readonly builtMs: number }>();
   readonly #stop = new AbortController();
   #timer: Timer | undefined;
 
@@ -322,6 +325,19 @@ export class Sync {
     return { got, gave, rounds, rangeBytes, complete };
   }
 
+  /** The set of one organisation is sorted once for all rounds of whoever asks, and for others who ask just then. */
+  #answeringIndex(organisation: string | null): RangeIndex {
+    if (organisation === null) return this.#components.index;
+    const nowMs = this.#components.clock.monotonicMs();
+    for (const [did, { builtMs }] of this.#sorted) if (nowMs - builtMs > SORTED_MS) this.#sorted.delete(did);
+    const known = this.#sorted.get(organisation);
+    if (known !== undefined) return known.index;
+    const index = this.#indexFor(organisation);
+    if (this.#sorted.size >= SORTED_MAX) this.#sorted.delete(this.#sorted.keys().next().value as string);
+    this.#sorted.set(organisation, { index, builtMs: nowMs });
+    return index;
+  }
+
   #indexFor(organisation: string | null): RangeIndex {
     if (organisation === null) return this.#components.index;
     const own = this.#components.pipeline.state.statementsOf(organisation);
@@ -453,7 +469,7 @@ export class Sync {
         await this.#welcome(connection, question[1], question[2]);
         return this.#hello();
       case 'range':
-        return ['range', createReconciler(this.#indexFor(question[2])).respond(question[1])];
+        return ['range', createReconciler(this.#answeringIndex(question[2])).respond(question[1])];
       case 'get':
         return ['have', asManyAsFit(question[1].flatMap((id) => pipeline.state.inSet(cidText(id)) ?? []))];
       case 'log': {
