@@ -88,7 +88,9 @@ export interface FrameStream {
   send(frame: Uint8Array): Promise<void>;
   /**
    * The next frame, or undefined when the other side ended the stream.
-   * Errors: timeout, cancelled, too_large (more than the handler's frameBytesMax), closed.
+   * Errors: timeout, cancelled, too_large (more than the handler's frameBytesMax), malformed or noncanonical (the
+   * length), closed, conflict (another receive is waiting). Of these only timeout, cancelled and conflict leave the
+   * stream usable.
    */
   receive(options?: { readonly timeoutMs?: number; readonly signal?: AbortSignal }): Promise<Uint8Array | undefined>;
   /** Ends this side in order; never throws. */
@@ -113,7 +115,10 @@ export interface Network {
   /** Own multiaddrs, with /p2p/<PeerId>. */
   addresses(): string[];
   connections(): PeerConnection[];
-  /** Connects by multiaddr text, or by PeerId text if addresses are known. Errors: unreachable, timeout, cancelled. */
+  /**
+   * Connects by multiaddr text, or by PeerId text if addresses are known.
+   * Errors: unreachable, timeout, cancelled, malformed.
+   */
   dial(target: string, options?: { readonly signal?: AbortSignal }): Promise<PeerConnection>;
   /** Remembers where a peer was seen, for the peer-maintenance loop and across restarts. */
   rememberPeer(peer: string, addresses: readonly string[]): void;
@@ -127,7 +132,7 @@ export interface Network {
     options: StreamHandlerOptions,
     handler: (stream: FrameStream) => Promise<void>,
   ): Promise<void>;
-  /** On this connection, or on any to this peer; never dials. Errors: unreachable, timeout, no_route. */
+  /** On this connection, or on any to this peer; never dials. Errors: unreachable, timeout, no_route, busy, cancelled. */
   openStream(
     to: PeerConnection | string,
     name: ProtocolName,
@@ -144,7 +149,8 @@ export interface Network {
 
   /**
    * A bound peer may use gossip, kad-dht and all streams; an unbound one only what is marked `unbound`, and its
-   * connection is closed `unboundGraceMs` (10 s) after it opened.
+   * connection is closed `unboundGraceMs` (10 s) after it opened. False closes its connections at once. Being bound
+   * ends with the peer's last connection; without one, true has no effect.
    */
   setBound(peer: string, bound: boolean): void;
   isBound(peer: string): boolean;

@@ -681,7 +681,7 @@ function asMeshError(cause: unknown, attempt: string, deadline: Deadline): MeshE
 }
 
 /** None or one. */
-export function parseAddress(text: string): Multiaddr[] {
+function parseAddress(text: string): Multiaddr[] {
   if (text.length > limits.MULTIADDR_TEXT_MAX) return [];
   try {
     return [multiaddr(text)];
@@ -690,7 +690,7 @@ export function parseAddress(text: string): Multiaddr[] {
   }
 }
 
-export const peerIn = (address: Multiaddr): string | undefined =>
+const peerIn = (address: Multiaddr): string | undefined =>
   address.getComponents().findLast(({ name }) => name === 'p2p')?.value;
 
 const withPeer = (address: Multiaddr, peer: string | undefined): Multiaddr =>
