@@ -44,7 +44,9 @@ const raw = (socketPath: string, method: string, path: string, body?: string): P
     call.end(body);
   });
 
-test('no seed is in any log line, answer or error of a daemon at level debug', async () => {
+const SLOW = { timeout: 90_000 }; // daemons start beside other tests on two cores, and scrypt takes most of a second
+
+test('no seed is in any log line, answer or error of a daemon at level debug', SLOW, async () => {
   const home = await mkdtemp(join(tmpdir(), 'agentmesh-secrets-'));
   try {
     const daemon = await startDaemonProcess({ home, name: 'Acme', args: ['--log-level', 'debug'] });
@@ -96,7 +98,7 @@ test('no seed is in any log line, answer or error of a daemon at level debug', a
   }
 });
 
-test('with a passphrase no seed is on disk in the clear, and a daemon without it does not start', async () => {
+test('with a passphrase no seed is on disk in the clear, and a daemon without it does not start', SLOW, async () => {
   const home = await mkdtemp(join(tmpdir(), 'agentmesh-secrets-'));
   const env = { AGENTMESH_PASSPHRASE: 'correct horse battery staple' };
   try {
@@ -116,7 +118,7 @@ test('with a passphrase no seed is on disk in the clear, and a daemon without it
   }
 });
 
-test('a second daemon in one home is refused, and leaves the first alone', async () => {
+test('a second daemon in one home is refused, and leaves the first alone', SLOW, async () => {
   const home = await mkdtemp(join(tmpdir(), 'agentmesh-twice-'));
   try {
     await using daemon = await startDaemonProcess({ home, name: 'Acme', args: ['--log-level', 'error'] });
