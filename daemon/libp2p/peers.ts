@@ -179,7 +179,9 @@ export class Peers {
       entry.gone = undefined;
     } else {
       if (wasStable) entry.failures = 0;
-      if (wasStable || connection.isProved) entry.gone = { atMs: nowMs, isBroken: how.isBroken };
+      // Not again for one that keeps breaking: the other side may not want us.
+      if (wasStable || (connection.isProved && entry.failures === 0))
+        entry.gone = { atMs: nowMs, isBroken: how.isBroken };
       entry.nextDialMs = nowMs + (wasStable ? this.#jittered(BACKOFF_FIRST_MS) : this.#failed(entry));
     }
     this.#schedule();

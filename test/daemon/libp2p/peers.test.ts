@@ -209,6 +209,19 @@ describe(`the peer-maintenance loop (seed ${SEED})`, () => {
     expect(world.dialsTo('rude').length).toBeLessThan(45);
   });
 
+  test('a peer that breaks every connection after seconds is urgent for two minutes only', async () => {
+    for (const peer of names(3)) world.join(peer, 'inbound');
+    world.up.add('fickle');
+    world.join('fickle', 'outbound');
+    world.peers.start([]);
+    for (let i = 0; i < 60; i++) {
+      if (world.connected.has('fickle')) world.part('fickle', { isBroken: true });
+      await world.clock.advance(10 * SECOND);
+    }
+    const late = world.dialsTo('fickle').filter((atMs) => atMs > 4 * MINUTE);
+    expect(late.length).toBeLessThanOrEqual(6 * 2 + 6); // a look every half minute
+  });
+
   test('does not come back to a peer that it hung up on for half a minute', async () => {
     world.up.add('peer-0');
     world.join('peer-0', 'outbound');
