@@ -74,6 +74,8 @@ export interface Freshness {
   readonly stale: StaleReason | undefined;
 }
 
+type Knowledge = Pick<MeshView, 'heartbeatsOf' | 'holdsOperation' | 'holdsRevocations'>;
+
 interface Judged {
   readonly held: HeldHeartbeat;
   readonly ageMs: number;
@@ -84,7 +86,7 @@ interface Judged {
 const isBetter = (a: Judged, b: Judged): boolean =>
   (a.stale === undefined) === (b.stale === undefined) ? a.ageMs < b.ageMs : a.stale === undefined;
 
-export function freshnessOf(view: MeshView, organisation: string, nowMs: number, need: FreshnessNeed): Freshness {
+export function freshnessOf(view: Knowledge, organisation: string, nowMs: number, need: FreshnessNeed): Freshness {
   let best: Judged | undefined;
   for (const held of view.heartbeatsOf(organisation, nowMs)) {
     const ageMs = ageOf(held, nowMs);

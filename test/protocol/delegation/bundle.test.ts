@@ -8,10 +8,12 @@ import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
 import type { MeshState } from '../../../protocol/state/mesh-state.ts';
 import type { Statement } from '../../../protocol/statement/statement.ts';
 import {
+  createChildLink,
   createCredential,
   createHeartbeat,
   createRevocation,
   createRevocations,
+  createRootLink,
   createRotate,
   keyOf,
   keySet,
@@ -148,6 +150,15 @@ describe('a bundle', () => {
     expect(refusalOf(() => collectBundle(held, strangeAgent.genesis.id, NOW_MS)).code).toBe('broken_link');
     expect(refusalOf(() => collectBundle(held, [], NOW_MS)).code).toBe('malformed');
   });
+});
+
+test('a chain of more than eight links is not collected', () => {
+  const links = [createRootLink(acme, alice, { aud: beta.did, dep: 7 })];
+  while (links.length < 9)
+    links.push(createChildLink(links.at(-1) as Link, beta, { aud: beta.did, nonce: `${links.length}` }));
+  const state = knowing(links);
+  expect(collectBundle(state, links[7]?.id ?? '', NOW_MS).envelopes.length).toBeGreaterThan(8);
+  expect(refusalOf(() => collectBundle(state, links[8]?.id ?? '', NOW_MS)).code).toBe('budget');
 });
 
 describe('a bundle that lacks', () => {
