@@ -47,10 +47,12 @@ export interface PeerVerification extends AsyncDisposable {
 export class TrustBridge {
   readonly #mesh: AgentMesh | undefined;
   readonly #as: string | undefined;
+  readonly #identity: AgentIdentity | undefined;
 
   constructor({ mesh, as }: TrustBridgeOptions = {}) {
     this.#mesh = mesh ?? (typeof as === 'object' ? as.mesh : undefined);
-    this.#as = typeof as === 'object' ? as.did : as;
+    this.#identity = typeof as === 'object' ? as : undefined;
+    this.#as = this.#identity?.did ?? (typeof as === 'string' ? as : undefined);
   }
 
   /**
@@ -68,6 +70,7 @@ export class TrustBridge {
       requiredTrustScore ?? 0,
       ...(minScore === undefined && requiredTrustScore === undefined ? [limits.NETWORK_SCORE_NEUTRAL] : []),
     );
+    if (grant !== undefined) await this.#identity?.bindGrant(grant, { signal });
     const session = await mesh.handshake(
       {
         did,

@@ -155,6 +155,14 @@ export class AgentIdentity {
     return { revocation: answer.revocation, cascade: answer.cascade, sessionsEnded: answer.sessionsEnded };
   }
 
+  /**
+   * Makes a chain that was given to this agent fit to be presented (`grant` of a handshake): an agent that keeps its own
+   * key continues it with the key of its present credential; for others the daemon does. TrustBridge calls it.
+   */
+  async bindGrant(leaf: string, { signal }: CallOptions = {}): Promise<void> {
+    if (this.#signer !== undefined) await this.#credential(this.#signer, { grant: leaf, signal });
+  }
+
   /** As the daemon has it now. */
   show(options?: CallOptions): Promise<Agent> {
     return this.mesh.agents.show(this.did, options);
@@ -222,15 +230,17 @@ export class AgentIdentity {
   }
 
   async #renewCredential(signer: Signer, signal: AbortSignal): Promise<string> {
-    const { id, holderKey, toSign } = await this.mesh.agents.prepareCredential(this.did, { signal });
-    const asked = {
-      id,
-      did: this.did,
-      publicKey: signer.publicKey,
-      holderKey,
-      capabilities: this.capabilities,
-      nowSeconds: nowSeconds(),
-    };
+    return this.#credential(signer, { signal });
+  }
+
+  /** When it expires. */
+  async #credential(signer: Signer, { grant, signal }: CallOptions & { readonly grant?: string }): Promise<string> {
+    const prepared = await this.mesh.agents.prepareCredential(this.did, grant === undefined ? {} : { grant }, {
+      signal,
+    });
+    const { id, holderKey, toSign } = prepared;
+    const limit = grant === undefined ? { capabilities: this.capabilities } : { grant };
+    const asked = { id, did: this.did, publicKey: signer.publicKey, holderKey, nowSeconds: nowSeconds(), ...limit };
     const signatures = toSign.map((one) =>
       signChecked(one, 'credential', signer, (statement) => verifyCredential(statement, asked)),
     );

@@ -154,8 +154,8 @@ export class AgentMesh {
     token: (did: string, options?: CallOptions) => this.call('agentToken', { params: { did } }, options),
     credential: async (did: string, options?: CallOptions) =>
       (await this.call('credentialShow', { params: { did } }, options)).credential,
-    prepareCredential: (did: string, options?: CallOptions) =>
-      this.call('credentialPrepare', { params: { did } }, options),
+    prepareCredential: (did: string, body: BodyOf<'credentialPrepare'> = {}, options?: CallOptions) =>
+      this.call('credentialPrepare', { params: { did }, body }, options),
     completeCredential: async (did: string, body: BodyOf<'credentialComplete'>, options?: CallOptions) =>
       (await this.call('credentialComplete', { params: { did }, body }, options)).credential,
   };

@@ -101,13 +101,16 @@ export interface CredentialAsked {
   readonly publicKey: Uint8Array;
   /** z6Mk… of the key that the daemon says it holds. */
   readonly holderKey: string;
-  readonly capabilities: readonly Capability[];
+  /** It grants no more than these. */
+  readonly capabilities?: readonly Capability[];
+  /** It continues this link; then it can grant no more than that one does. */
+  readonly grant?: string;
   readonly nowSeconds: number;
 }
 
 /** A link from the agent to itself, bound to one key, for at most 15 minutes. Errors: internal. */
 export function verifyCredential(statement: Statement, asked: CredentialAsked): void {
-  const { id, did, publicKey, holderKey, capabilities, nowSeconds } = asked;
+  const { id, did, publicKey, holderKey, capabilities, grant, nowSeconds } = asked;
   const payload = delegationOf(statement, did, publicKey);
   verifyThat(statement.id === id, 'its id is another than the answer names');
   verifyThat(payload.aud === did, 'it is not from the agent to itself');
@@ -120,10 +123,10 @@ export function verifyCredential(statement: Statement, asked: CredentialAsked): 
     payload.exp <= nowSeconds + limits.CREDENTIAL_SECONDS_MAX + limits.SKEW_SECONDS,
     'it lives longer than a credential',
   );
-  verifyThat(
-    payload.cap.every((narrow) => capabilities.some((wide) => isCapabilityWithin(narrow, wide))),
-    'it grants what the agent may not do',
-  );
+  verifyThat(grant === undefined || payload.prf?.text === grant, 'it continues another link');
+  const isWithin = (narrow: Capability): boolean =>
+    capabilities?.some((wide) => isCapabilityWithin(narrow, wide)) ?? true;
+  verifyThat(payload.cap.every(isWithin), 'it grants what the agent may not do');
 }
 
 export interface DelegationAsked {

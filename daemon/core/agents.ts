@@ -102,6 +102,8 @@ interface CredentialDraft {
   readonly agent: string;
   readonly payload: Uint8Array;
   readonly signer: Signer;
+  /** Key among the credentials over grants, for one that continues a grant. */
+  readonly over: string | undefined;
   readonly untilMs: number;
 }
 
@@ -419,12 +421,7 @@ export class Agents {
    */
   credentialOver(did: string, grant: readonly Statement<'delegation/v1'>[]): Statement<'delegation/v1'> {
     const { pipeline, signers } = this.#components;
-    const leaf = grant.at(-1);
-    const credential = this.credential(did);
-    if (leaf === undefined || credential === undefined) {
-      throw new MeshError('key_missing', `Cannot continue a grant to "${did}": it has no credential in force`, { did });
-    }
-    const key = `${did} ${leaf.id} ${credential.link.id}`;
+    const { credential, key } = this.#overGrant(did, grant);
     const known = this.#grantCredentials.get(key);
     if (known !== undefined && known.payload.exp > this.#nowSeconds()) return known;
     const own = signers.signerFor(pipeline.state.didState(did), did, 'delegate');
@@ -437,8 +434,25 @@ export class Agents {
     return link;
   }
 
-  /** A credential for an agent that keeps its own key, to be signed by it. Errors: not_found, conflict, suspended, revoked. */
-  prepareCredential(did: string): {
+  /** Errors: key_missing. */
+  #overGrant(did: string, grant: readonly Statement<'delegation/v1'>[]): { credential: HeldCredential; key: string } {
+    const leaf = grant.at(-1);
+    const credential = this.credential(did);
+    if (leaf === undefined || credential === undefined) {
+      throw new MeshError('key_missing', `Cannot continue a grant to "${did}": it has no credential in force`, { did });
+    }
+    return { credential, key: `${did} ${leaf.id} ${credential.link.id}` };
+  }
+
+  /**
+   * A credential for an agent that keeps its own key, to be signed by it; with `grant` one that continues that chain by
+   * the key of its present credential, as `credentialOver` makes for other agents.
+   * Errors: not_found, conflict, suspended, revoked, key_missing, as createCredential.
+   */
+  prepareCredential(
+    did: string,
+    grant?: readonly Statement<'delegation/v1'>[],
+  ): {
     readonly id: string;
     readonly holderKey: Uint8Array;
     readonly request: SigningRequest;
@@ -451,14 +465,16 @@ export class Agents {
         `Cannot prepare a credential of "${agent.name}": the daemon holds its key and renews it`,
         { did },
       );
-    const signer = this.#components.ephemeralSigner();
+    const over = grant === undefined ? undefined : this.#overGrant(did, grant);
+    const signer = over?.credential.signer ?? this.#components.ephemeralSigner();
     const key = this.#agentKey(did);
     const payload = encodePayload<'delegation/v1'>(
-      this.#credentialPayload([this.#rootLink(agent)], key, signer.publicKey),
+      this.#credentialPayload(grant ?? [this.#rootLink(agent)], key, signer.publicKey),
     );
     const id = Link.ofDigest(digestOf(payload)).text;
     bounded(this.#credentialDrafts, DRAFTS_MAX);
-    this.#credentialDrafts.set(id, { agent: did, payload, signer, untilMs: this.#components.clock.nowMs() + DRAFT_MS });
+    const untilMs = this.#components.clock.nowMs() + DRAFT_MS;
+    this.#credentialDrafts.set(id, { agent: did, payload, signer, over: over?.key, untilMs });
     return { id, holderKey: signer.publicKey, request: { purpose: 'credential', key, payload } };
   }
 
@@ -471,6 +487,12 @@ export class Agents {
     const link = assembleStatement(draft.payload, signatures);
     if (!isOfKind(link, 'delegation/v1'))
       throw new MeshError('internal', 'Cannot complete a credential: its draft is no link');
+    if (draft.over !== undefined) {
+      verifySignatures(link, this.#components.isSignatureValid);
+      bounded(this.#grantCredentials, DRAFTS_MAX);
+      this.#grantCredentials.set(draft.over, link);
+      return { link, signer: draft.signer };
+    }
     await this.#components.pipeline.submit([link]);
     return this.#setCredential(did, { link, signer: draft.signer });
   }

@@ -36,6 +36,7 @@ import type { Made } from './delegations.ts';
 import type { MeshNode } from './node.ts';
 import { Operations } from './operations.ts';
 import type { Commitments, Retirement } from './organisation.ts';
+import { grantChain } from './presenter.ts';
 import type { AgentRow, SponsorRow } from './registry.ts';
 import { Revocations } from './revocations.ts';
 import { formatSession } from './sessions.ts';
@@ -244,8 +245,9 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
       const held = agents.credential(did);
       return { credential: held === undefined ? null : credentialView(held) };
     },
-    credentialPrepare: async ({ params: { did } }) => {
-      const { id, holderKey, request } = agents.prepareCredential(did);
+    credentialPrepare: async ({ params: { did }, body: { grant } }) => {
+      const chain = grant === undefined ? undefined : grantChain(state, did, grant);
+      const { id, holderKey, request } = agents.prepareCredential(did, chain);
       return { id, holderKey: multikeyText(holderKey), toSign: [toSignView(request)] };
     },
     credentialComplete: async ({ params: { did }, body: { id, signatures } }) => ({

@@ -53,8 +53,8 @@ function agentPresenter(components: PresenterComponents, did: string, chain: rea
   };
 }
 
-/** Errors: not_found, holder_mismatch. */
-function grantChain(state: MeshState, did: string, grant: string): Link[] {
+/** The chain that was given to an agent or the organisation. Errors: not_found, holder_mismatch. */
+export function grantChain(state: MeshState, did: string, grant: string): Link[] {
   const leaf = state.link(grant);
   if (leaf === undefined)
     throw new MeshError('not_found', `Cannot present link "${grant}": it is not held here`, { id: grant });

@@ -304,8 +304,9 @@ export const ROUTES = {
     summary:
       'A new credential for an agent that keeps its own key, to be signed by it; the daemon makes and holds the key that it names',
     params: did,
+    body: S.CredentialPrepareBody,
     response: S.CredentialPrepared,
-    errors: ['not_found', 'conflict', 'suspended', 'revoked'],
+    errors: ['not_found', 'conflict', 'suspended', 'key_missing', ...CHAIN_CODES],
     who: 'agent',
     own: 'params.did',
   }),

@@ -322,6 +322,10 @@ export const Credential = object({
   expiresAt: Time,
 });
 export const CredentialAnswer = object({ credential: nullable(Credential) });
+export const CredentialPrepareBody = object(
+  { grant: optional(Id) },
+  'With `grant`, the leaf of a chain to the agent: a link that continues it with the key of the present credential',
+);
 export const CredentialPrepared = object({ id: Id, holderKey: Multikey, toSign: list(ToSign, 1, 1) });
 export const CredentialCompleteBody = object({ id: Id, signatures: list(Signature, 1, 1) });
 

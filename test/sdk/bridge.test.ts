@@ -70,6 +70,30 @@ describe('TrustBridge', () => {
     expect(verification.session.as).toBe(identity.did);
   });
 
+  test('an identity that keeps its own key binds the grant that it presents to its credential, and signs nothing else', async () => {
+    const me = await AgentIdentity.create({
+      name: 'me',
+      sponsor: 'bob@company.com',
+      capabilities: ['read:data'],
+      key: 'own',
+      mesh,
+    });
+    const { link } = await mesh.delegations.create({ to: me.did, capabilities: [{ can: 'read:reports/*' }] });
+    await using verification = await new TrustBridge({ as: me }).verifyPeer(peer, {
+      grant: link.id,
+      capabilities: ['read:reports/q3'],
+    });
+    expect(verification.verified).toBe(true);
+    expect(started.fake.bound.map(({ did, grant }) => [did, grant])).toEqual([[me.did, link.id]]);
+    expect(started.fake.bound[0]?.link.payload).toMatchObject({
+      iss: me.did,
+      aud: me.did,
+      cap: [{ can: 'read:reports/*' }],
+      pri: true,
+    });
+    me.close();
+  });
+
   test.each<[string, (session: SessionView) => SessionView]>([
     ['another peer', (session) => ({ ...session, did: session.organisation })],
     ['a score below what was asked', (session) => ({ ...session, score: 299 })],

@@ -86,6 +86,8 @@ export class FakeBackend implements ControlBackend {
   readonly events: EventBus;
   /** Every call, in order: who and what. */
   readonly calls: { operationId: string; caller: AnyCaller; signal: AbortSignal }[] = [];
+  /** Grants that agents made fit to be presented. */
+  readonly bound: { did: string; grant: string; link: Link }[] = [];
   readonly #tokens = new Map<string, string>();
   readonly #agents = new Map<string, HeldAgent>();
   readonly #sponsors = new Map<
@@ -135,8 +137,8 @@ export class FakeBackend implements ControlBackend {
       peerId: this.organisation.node.peerId,
       addresses: [`/ip4/127.0.0.1/tcp/4001/p2p/${this.organisation.node.peerId}`],
       listening: 'loopback' as const,
-      socket: '/home/test/agentmeshd.sock',
-      home: '/home/test',
+      socket: '/srv/acme/agentmeshd.sock',
+      home: '/srv/acme',
       startedAt: iso(this.#now()),
       uptimeSeconds: 1.5,
       statements: { count: this.state.size, bytes: 1000, setRoot: 'ab'.repeat(32) },
@@ -297,26 +299,29 @@ export class FakeBackend implements ControlBackend {
   }
 
   async credentialPrepare(
-    { params }: Parameters<ControlBackend['credentialPrepare']>[0],
+    { params, body }: Parameters<ControlBackend['credentialPrepare']>[0],
     caller: Caller,
     signal: AbortSignal,
   ) {
     await this.#begin('credentialPrepare', caller, signal);
     const held = this.#agent(params.did);
-    const payload = this.#credentialPayload(held);
+    const { grant } = body;
+    const payload = this.#credentialPayload(held, grant);
     const payloadBytes = encodePayload<'delegation/v1'>(payload);
     const { id } = assembleStatement(payloadBytes, [new Uint8Array(64)]);
     this.#pending.set(id, {
       payloadBytes,
       purpose: 'credential',
-      finish: async (link) => this.#keepCredential(params.did, link as Link),
+      finish: async (link) => {
+        if (grant === undefined) this.#keepCredential(params.did, link as Link);
+        else this.bound.push({ did: params.did, grant, link: link as Link });
+      },
       more: () => [],
     });
-    return {
-      id,
-      holderKey: held.holderKey.text,
-      toSign: [{ purpose: 'credential' as const, key: multikeyText(held.publicKey), payload: text(payloadBytes) }],
-    };
+    const toSign: ToSign[] = [
+      { purpose: 'credential', key: multikeyText(held.publicKey), payload: text(payloadBytes) },
+    ];
+    return { id, holderKey: held.holderKey.text, toSign };
   }
 
   async credentialComplete(
@@ -746,8 +751,8 @@ export class FakeBackend implements ControlBackend {
     return link;
   }
 
-  #credentialPayload({ view, publicKey, holderKey }: HeldAgent): Delegation {
-    const chain = this.#linksTo(view.rootLink ?? '');
+  #credentialPayload({ view, publicKey, holderKey }: HeldAgent, grant?: string): Delegation {
+    const chain = this.#linksTo(grant ?? view.rootLink ?? '');
     return createCredential({ boundKey: holderKey.publicKey }, chain, publicKey, {
       nonce: this.#nonce(),
       nowSeconds: this.#now(),

@@ -37,7 +37,7 @@ const given: Given = {
   agentRevoke: { ...agentParams, body: { reason: 'superseded' } },
   agentToken: agentParams,
   credentialShow: agentParams,
-  credentialPrepare: agentParams,
+  credentialPrepare: { ...agentParams, body: { grant: id } },
   credentialComplete: { ...agentParams, body: { id, signatures } },
   sponsorCreate: { body: { contact: 'alice@company.com', name: 'Alice Ágnes' } },
   sponsorShow: { params: { did: sponsor.did } },
