@@ -1,0 +1,55 @@
+/** Files of the home, trusted only where nobody else can have written them. */
+import { type Stats, statSync } from 'node:fs';
+import { lstat, readFile, stat } from 'node:fs/promises';
+import { type FileFacts, MeshError, verifyUnwritable } from '../protocol/index.ts';
+
+export const isErrno = (error: unknown, ...codes: readonly string[]): boolean =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
+
+/** Of the path itself, links not followed; undefined if nothing is there. */
+export async function factsOf(path: string): Promise<FileFacts | undefined> {
+  try {
+    return facts(path, await lstat(path));
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw error;
+  }
+}
+
+const facts = (path: string, stats: Stats): FileFacts => ({
+  path,
+  type: stats.isDirectory() ? 'directory' : stats.isFile() ? 'file' : stats.isSocket() ? 'socket' : 'other',
+  uid: stats.uid,
+  mode: stats.mode & 0o777,
+});
+
+/** Text that others may read but not change; undefined if it is not there. Errors: permissions, too_large. */
+export async function readTrusted(path: string, uid: number, bytesMax: number): Promise<string | undefined> {
+  const found = await factsOf(path);
+  if (found === undefined) return undefined;
+  verifyUnwritable(found, 'file', uid);
+  return (await readBounded(path, bytesMax)).toString('utf8');
+}
+
+/** Errors: not_found, too_large. */
+export async function readBounded(path: string, bytesMax: number): Promise<Buffer> {
+  try {
+    const { size } = await stat(path);
+    if (size > bytesMax) {
+      throw new MeshError('too_large', `Cannot read "${path}": it has ${size} bytes, want <= ${bytesMax}`, {
+        is: size,
+        want: bytesMax,
+      });
+    }
+    return await readFile(path);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR'))
+      throw new MeshError('not_found', `Cannot read "${path}": no such file`, { path });
+    if (isErrno(error, 'EISDIR'))
+      throw new MeshError('not_found', `Cannot read "${path}": it is a directory`, { path });
+    if (isErrno(error, 'EACCES')) throw new MeshError('permissions', `Cannot read "${path}": you may not`, { path });
+    throw error;
+  }
+}
+
+export const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;

@@ -1,0 +1,101 @@
+/** What people call things: agents by local name, links by the beginning of their id. */
+import type { Agent } from '../protocol/control/index.ts';
+import { isAudienceDid, isMeshDid, MeshError } from '../protocol/index.ts';
+import { withoutEllipsis } from './arguments.ts';
+import type { Mesh } from './mesh.ts';
+import { UsageError } from './problem.ts';
+import { nearest } from './text/nearest.ts';
+import type { Names } from './views/common.ts';
+
+const PREFIX_MIN = 8;
+const ID = /^bafyrei[a-z2-7]{52}$/;
+
+/** Names of this organisation and its agents, by DID. */
+export async function localNames(mesh: Mesh): Promise<Names> {
+  const [{ organisation }, { agents }] = await Promise.all([mesh.call('status'), mesh.call('agentList')]);
+  return new Map([
+    [organisation.did, organisation.name ?? 'this organisation'],
+    ...agents.map(({ did, name }) => [did, name] as const),
+  ]);
+}
+
+/** Errors: not_found. */
+export async function findAgent(mesh: Mesh, text: string): Promise<Agent> {
+  if (isMeshDid(text)) return (await mesh.call('agentShow', { params: { did: text } })).agent;
+  const { agents } = await mesh.call('agentList');
+  const found = agents.find(({ name }) => name === text);
+  if (found !== undefined) return found;
+  const near = nearest(
+    text,
+    agents.map(({ name }) => name),
+  );
+  const hint = near === undefined ? 'see "agentmesh agent list"' : `did you mean "${near}"?`;
+  throw new MeshError('not_found', `Cannot find agent "${text}": this organisation has none of this name`, {
+    next: hint,
+  });
+}
+
+/** A DID as it is, or that of the own agent of this name. Errors: not_found. */
+export const findDid = async (mesh: Mesh, text: string): Promise<string> =>
+  isAudienceDid(text) ? text : (await findAgent(mesh, text)).did;
+
+/** The same, refusing what is no did:mesh. Errors: not_found. */
+export async function findMeshDid(mesh: Mesh, text: string): Promise<string> {
+  const did = await findDid(mesh, text);
+  if (!isMeshDid(did)) throw new UsageError(`Cannot take "${text}": want a did:mesh or the name of an agent`);
+  return did;
+}
+
+/** The agent that is meant when none is named. Errors: not_found, when there is none; usage, when there are several. */
+export async function soleAgent(
+  mesh: Mesh,
+  named: string | undefined,
+  { how, isMeant = () => true }: { readonly how: string; readonly isMeant?: (agent: Agent) => boolean },
+): Promise<Agent> {
+  if (named !== undefined) return findAgent(mesh, named);
+  const { agents } = await mesh.call('agentList');
+  const living = agents.filter(({ status }) => status !== 'revoked');
+  const meant = living.filter(isMeant);
+  const [only] = meant.length === 1 ? meant : living;
+  if (only === undefined) {
+    throw new MeshError('not_found', 'Cannot choose an agent: this organisation has none', {
+      next: 'create one: agentmesh init --name my-agent --sponsor you@company.com',
+    });
+  }
+  if (meant.length === 1 || living.length === 1) return only;
+  const names = (meant.length === 0 ? living : meant).map(({ name }) => `"${name}"`).join(', ');
+  throw new UsageError(`Cannot choose an agent: there are ${names}`, how);
+}
+
+/** The id of a link that is held here. Errors: not_found, usage (several begin so, or it is no id). */
+export async function findLink(mesh: Mesh, text: string): Promise<string> {
+  const prefix = withoutEllipsis(text);
+  if (ID.test(prefix)) return prefix;
+  if (!isIdPrefix(prefix)) {
+    throw new UsageError(
+      `Cannot take "${text}" for a link: want its id, or at least ${PREFIX_MIN} letters of its beginning`,
+    );
+  }
+  const [{ chains }, { agents }] = await Promise.all([mesh.call('chainList'), mesh.call('agentList')]);
+  const shown = [
+    ...chains.map(({ leaf }) => leaf),
+    ...agents.flatMap(({ rootLink, credential }) => [rootLink, credential?.id]),
+  ];
+  const known = new Set(shown.filter((id) => typeof id === 'string'));
+  const found = [...known].filter((id) => id.startsWith(prefix));
+  const [only, ...others] = found;
+  if (only === undefined) {
+    throw new MeshError('not_found', `Cannot find link "${text}": none that is held here begins so`, {
+      next: 'see "agentmesh chain list"',
+    });
+  }
+  if (others.length > 0)
+    throw new UsageError(`Cannot choose a link: ${found.length} begin with "${prefix}"`, 'give more letters of its id');
+  return only;
+}
+
+/** Whether a text can be meant as the id of a link, whole or in part. */
+export const isIdPrefix = (text: string): boolean => {
+  const prefix = withoutEllipsis(text);
+  return prefix.length >= PREFIX_MIN && /^bafyrei[a-z2-7]*$/.test(prefix);
+};
