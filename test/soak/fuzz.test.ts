@@ -11,11 +11,11 @@ const RSS_BYTES_MAX = 50 * 1024 * 1024;
 const SEED = suiteSeed(Date.now() >>> 0);
 
 setFlagsFromString('--expose_gc');
-const collectGarbage = runInNewContext('gc') as () => void;
+const gc = runInNewContext('gc') as (options: { type: 'major'; execution: 'sync'; flavor: 'last-resort' }) => void;
 
 async function settledRss(): Promise<number> {
   for (let i = 0; i < 3; i++) {
-    collectGarbage();
+    gc({ type: 'major', execution: 'sync', flavor: 'last-resort' }); // else V8 keeps the room of its youngest generation
     await new Promise((resolve) => setTimeout(resolve, 50)); // buffers are freed after their finalizers ran
   }
   return process.memoryUsage.rss();

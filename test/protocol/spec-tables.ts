@@ -1,0 +1,85 @@
+/** The tables of SPEC.md that the code decides. `npx node test/protocol/spec-tables.ts` writes them into it. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ERRORS } from '../../protocol/errors.ts';
+import * as limits from '../../protocol/limits.ts';
+
+const protocol = join(import.meta.dirname, '..', '..', 'protocol');
+export const specPath: string = join(protocol, 'SPEC.md');
+
+/** Sections of limits.ts that other implementations need to know; of the rest only what the text names. */
+const PROTOCOL_SECTIONS = [
+  'Time',
+  'Statements',
+  'DIDs',
+  'Delegation',
+  'Revocation and freshness',
+  'Reconciliation',
+  'Handshake',
+  'Storage',
+  'Trust',
+];
+
+export interface LimitRow {
+  readonly section: string;
+  readonly name: string;
+  readonly value: number;
+  readonly reason: string;
+}
+
+export function limitRows(): LimitRow[] {
+  const rows: LimitRow[] = [];
+  let section = '';
+  for (const line of readFileSync(join(protocol, 'limits.ts'), 'utf8').split('\n')) {
+    const heading = /^\/\/ (.+)$/.exec(line);
+    if (heading?.[1] !== undefined) section = heading[1];
+    const row = /^export const (\w+) = .+; \/\/ (.+)$/.exec(line);
+    const [, name = '', reason = ''] = row ?? [];
+    if (row !== null)
+      rows.push({ section, name, value: (limits as Record<string, number>)[name] ?? Number.NaN, reason });
+  }
+  return rows;
+}
+
+const cell = (text: string): string => text.replaceAll('|', '\\|');
+
+/** Limits that the text names, in code font. */
+export const namedLimits = (spec: string): Set<string> =>
+  new Set([...spec.matchAll(/`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)`/g)].map(([, name = '']) => name));
+
+export function limitsTable(spec: string): string {
+  const named = namedLimits(spec);
+  const rows = limitRows().filter(({ section, name }) => PROTOCOL_SECTIONS.includes(section) || named.has(name));
+  return [
+    '| limit | value | because |',
+    '|---|---|---|',
+    ...rows.map(({ name, value, reason }) => `| ${name} | ${value.toLocaleString('en')} | ${cell(reason)} |`),
+  ].join('\n');
+}
+
+export const errorsTable = (): string =>
+  ['| code | when |', '|---|---|', ...Object.entries(ERRORS).map(([code, when]) => `| ${code} | ${cell(when)} |`)].join(
+    '\n',
+  );
+
+/** From its heading to the next one of the same level. */
+export function sectionOf(spec: string, title: string): string {
+  const start = spec.indexOf(`\n## ${title}\n`);
+  if (start < 0) throw new Error(`SPEC.md has no section "${title}"`);
+  const end = spec.indexOf('\n## ', start + 1);
+  return spec.slice(start, end < 0 ? spec.length : end);
+}
+
+/** The section with its table, or the placeholder in capitals of a first draft, replaced. */
+function withTable(spec: string, title: string, table: string): string {
+  const before = sectionOf(spec, title);
+  const start = before.search(/^(\||[A-Z]+$)/m);
+  return spec.replace(before, () => `${before.slice(0, start)}${table}\n`);
+}
+
+if (import.meta.main) {
+  let spec = readFileSync(specPath, 'utf8');
+  spec = withTable(spec, 'Limits', limitsTable(spec));
+  spec = withTable(spec, 'Error codes', errorsTable());
+  writeFileSync(specPath, spec);
+}
