@@ -1,4 +1,4 @@
-/** The tables of SPEC.md that the code decides. `npx node test/protocol/spec-tables.ts` writes them into it. */
+/** The tables of SPEC.md that the code decides. `npm run generate` writes them into it. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ERRORS } from '../../protocol/errors.ts';

@@ -16,7 +16,7 @@ import { did, genesis, heartbeat, revocation } from './statement/worked-example.
 
 const root = join(import.meta.dirname, '..', '..');
 const spec = readFileSync(specPath, 'utf8');
-const REWRITE = 'run "npx node test/protocol/spec-tables.ts"';
+const REWRITE = 'run "npm run generate"';
 
 /** Words in code font, in order. */
 const codes = (text: string): string[] => [...text.matchAll(/`([^`]+)`/g)].map(([, word = '']) => word);

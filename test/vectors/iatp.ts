@@ -255,5 +255,5 @@ function verifyVector({ frame: name, bytes, role, channel: over, earlier, key }:
     transcript,
     parseReply(name as SignedFrameName, frame),
   );
-  verifyShown(signature, [parseMultikeyText(key as string)], isSignatureValidSodium);
+  verifyShown(signature, [parseMultikeyText(key as string)], isSignatureValidSodium, '');
 }

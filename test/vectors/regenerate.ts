@@ -1,4 +1,4 @@
-/** `npx node test/vectors/regenerate.ts` writes every vector anew and removes those that are no longer made. */
+/** `npm run generate` writes every vector anew and removes those that are no longer made. */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { SETS } from './sets.ts';

@@ -1,7 +1,7 @@
 /**
  * How vectors of our own formats are kept: a folder a format, one case a file under `valid/` or `invalid/`, named by
  * what it shows. Each has `source` (the section of SPEC.md that decides it); an invalid one has the `code` that any
- * implementation must refuse it with. `npx node test/vectors/regenerate.ts` writes them; vectors.test.ts checks that
+ * implementation must refuse it with. `npm run generate` writes them; vectors.test.ts checks that
  * this changes nothing and that this implementation agrees with every one.
  */
 import { readdirSync, readFileSync } from 'node:fs';
