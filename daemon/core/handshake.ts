@@ -328,7 +328,7 @@ export class Handshakes {
     const { frame: result, signed: granted } = await exchange.receive((frame) =>
       readSigned('result', 'R', frame, exchange),
     );
-    verifyShown(granted, [judgement.report.key], this.#components.isSignatureValid);
+    verifyShown(granted, [judgement.report.key], this.#components.isSignatureValid, to);
     verifyGranted(result.caps, want);
     const session = this.#session(facts, judgement, standing, exchange, {
       sid: toHex(result.sid),
@@ -619,7 +619,7 @@ export class Handshakes {
       : new MeshError('internal', 'Cannot shake hands: a fault of this program', {}, { cause: error });
     const { as, did, peer, direction } = parties;
     const { code, message } = refusal;
-    if (code === 'internal')
+    if (code === 'internal' && refusal.data.side !== 'peer')
       log.error({ as, did, peer, direction, error }, 'a handshake failed by a fault of this program');
     else log.info({ as, did, peer, direction, code, reason: message, data: factsOf(refusal) }, 'handshake refused');
     const reason = refusal.data.reason;

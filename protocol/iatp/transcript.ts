@@ -105,11 +105,12 @@ export const signatureShown = <N extends SignedFrameName>(
   signature: frame.sig,
 });
 
-/** The key, out of those that may speak, that signed. Errors: bad_signature. */
+/** The key of this DID, out of those that may speak for it, that signed. Errors: bad_signature. */
 export function verifyShown(
   shown: SignatureShown,
   keys: readonly Uint8Array[],
   isSignatureValid: IsSignatureValid,
+  did: string,
 ): Uint8Array {
   for (const key of keys) {
     try {
@@ -121,6 +122,7 @@ export function verifyShown(
   }
   throw new MeshError(
     'bad_signature',
-    `Cannot accept a handshake message: signed by none of ${keys.length} keys that may speak for its sender`,
+    `Cannot accept a handshake message of "${did}": signed by none of ${keys.length} keys that may speak for it`,
+    { did },
   );
 }

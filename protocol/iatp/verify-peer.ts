@@ -227,7 +227,7 @@ function asSponsorError(error: unknown, sponsor: string): unknown {
 function verifySigner(claim: PeerClaim, check: StandingCheck): Uint8Array {
   const keys = speakersFor(claim, check);
   const { signed } = check;
-  if ('signature' in signed) return verifyShown(signed, keys, check.isSignatureValid);
+  if ('signature' in signed) return verifyShown(signed, keys, check.isSignatureValid, claim.did);
   if (keys.some((key) => equalBytes(key, signed.key))) return signed.key;
   throw new MeshError('chain', `Cannot go on with "${claim.did}": the key that signed may not speak for it any more`, {
     reason: 'key_retired',

@@ -10,7 +10,7 @@ import {
   type Presenter,
 } from '../../../daemon/core/handshake.ts';
 import { Sessions } from '../../../daemon/core/sessions.ts';
-import type { Logger } from '../../../daemon/ports.ts';
+import type { Logger, PeerConnection } from '../../../daemon/ports.ts';
 import type { MeshEventInput } from '../../../protocol/control/index.ts';
 import {
   admitAll,
@@ -70,9 +70,11 @@ export interface PartySwitches {
   readonly grants: Map<string, readonly Link[]>;
   /** In place of what it would present. */
   presents: ((usual: Presenter) => Presenter | Promise<Presenter>) | undefined;
-  /** Whether `freshen` reaches issuers. */
+  /** Whether `freshen` reaches other issuers. */
   reachesIssuers: boolean;
   answersPulls: boolean;
+  /** In place of a connection to a peer that the DID's organisation lists. */
+  reaches: ((did: string) => PeerConnection | Promise<PeerConnection>) | undefined;
   newest: { operation: Operation; revocation: Statement<'revocation/v1'> | null };
 }
 
@@ -176,6 +178,7 @@ async function createParty(
     presents: undefined,
     reachesIssuers: true,
     answersPulls: true,
+    reaches: undefined,
     newest: { operation: organisation.genesis, revocation: null },
   };
   const sessions = new Sessions(
@@ -226,6 +229,7 @@ async function createParty(
           return is.presents === undefined ? presenter : is.presents(presenter);
         },
         reach: async (did) => {
+          if (is.reaches !== undefined) return is.reaches(did);
           const peers = state.didState(state.didState(did)?.organisation ?? did)?.peers;
           if (peers === undefined)
             throw new MeshError('did_unknown', `Cannot reach "${did}": its log is not held`, { did });
@@ -243,7 +247,7 @@ async function createParty(
         },
         freshen: async (did) => {
           const issuer = world.parties.find((one) => one.organisation.did === did);
-          if (issuer?.is.reachesIssuers !== true && issuer !== party) return;
+          if (issuer === undefined || (!is.reachesIssuers && issuer !== party)) return;
           const { operation, revocation } = issuer.is.newest;
           const heartbeat = createHeartbeat(issuer.organisation, {
             iat: Math.floor(clock.nowMs() / 1000),
@@ -272,7 +276,8 @@ export function credentialUnder(
   const leaf = chain.at(-1);
   if (leaf === undefined) throw new Error('a chain has links');
   const key = keyOf(`credential of ${agent.name} under ${leaf.id}`);
-  return { credential: createCredential(leaf, agent, key), key };
+  const exp = Math.min(leaf.payload.exp, leaf.payload.iat + 900);
+  return { credential: createCredential(leaf, agent, key, { exp }), key };
 }
 
 function judgedByDoor(envelope: Uint8Array): Statement[] {

@@ -91,7 +91,7 @@ describe('a signed frame', () => {
     const role = name === 'proof' ? 'I' : 'R';
     const read = (bytes: Uint8Array): unknown =>
       codeOf(() =>
-        verifyShown(signatureShown(role, before[name], parseReply(name, bytes)), [key], isSignatureValidSodium),
+        verifyShown(signatureShown(role, before[name], parseReply(name, bytes)), [key], isSignatureValidSodium, ''),
       );
     expect(read(frames[name])).toBeUndefined();
     const codes = new Set<unknown>();
@@ -112,7 +112,7 @@ describe('a signed frame', () => {
         const messages = before.proof.messages.map((one) => Uint8Array.from(one));
         (messages[i] as Uint8Array)[at] = (message[at] as number) ^ 1;
         const shown = signatureShown('I', { ...before.proof, messages }, proof);
-        expect(codeOf(() => verifyShown(shown, [worker.keys.auth.publicKey], isSignatureValidSodium))).toBe(
+        expect(codeOf(() => verifyShown(shown, [worker.keys.auth.publicKey], isSignatureValidSodium, ''))).toBe(
           'bad_signature',
         );
       }

@@ -73,12 +73,12 @@ describe('the transcript', () => {
 describe('a signature', () => {
   const key = worker.keys.auth;
   const verify = (role: Role, transcript: Transcript, keys = [key.publicKey]): Uint8Array =>
-    verifyShown(signatureShown<'proof'>(role, transcript, proof), keys, isSignatureValidSodium);
+    verifyShown(signatureShown<'proof'>(role, transcript, proof), keys, isSignatureValidSodium, '');
 
   test('is found under the one of several keys that made it, by both verifiers of the rule', () => {
     const keys = [worker.keys.sign.publicKey, key.publicKey];
     expect(verify('I', before.proof, keys)).toEqual(key.publicKey);
-    expect(verifyShown(signatureShown<'proof'>('I', before.proof, proof), keys, isSignatureValidPure)).toEqual(
+    expect(verifyShown(signatureShown<'proof'>('I', before.proof, proof), keys, isSignatureValidPure, '')).toEqual(
       key.publicKey,
     );
   });
@@ -111,7 +111,7 @@ describe('a signature', () => {
     const message = handshakeMessage('I', before.proof, unsigned);
     for (const context of ['delegation', 'login', 'heartbeat']) {
       const signature = key.sign(concatBytes(new TextEncoder().encode(`AgentMesh/${context}/v1\0`), message));
-      expect(() => verifyShown({ message, signature }, [key.publicKey], isSignatureValidSodium)).toThrow(
+      expect(() => verifyShown({ message, signature }, [key.publicKey], isSignatureValidSodium, '')).toThrow(
         expect.objectContaining({ code: 'bad_signature' }),
       );
     }
@@ -124,12 +124,12 @@ describe('a signature', () => {
     );
     const offer = parseHandshakeFrame('offer', frames.offer);
     expect(
-      verifyShown(signatureShown<'offer'>('R', again, offer), [acme.keys.auth.publicKey], isSignatureValidSodium),
+      verifyShown(signatureShown<'offer'>('R', again, offer), [acme.keys.auth.publicKey], isSignatureValidSodium, ''),
     ).toEqual(acme.keys.auth.publicKey);
     const other = signFrame('offer', 'R', again, { ...offer, non: new Uint8Array(32).fill(0x23) }, acme.keys.auth);
     const swapped = { ...parseHandshakeFrame('offer', other), non: offer.non };
     expect(() =>
-      verifyShown(signatureShown<'offer'>('R', again, swapped), [acme.keys.auth.publicKey], isSignatureValidSodium),
+      verifyShown(signatureShown<'offer'>('R', again, swapped), [acme.keys.auth.publicKey], isSignatureValidSodium, ''),
     ).toThrow(expect.objectContaining({ code: 'bad_signature' }));
   });
 });
