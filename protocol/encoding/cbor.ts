@@ -39,11 +39,18 @@ class Reader {
     return value;
   }
 
+  /** Where the bytes passed over start. */
+  skip(length: number): number {
+    const start = this.at;
+    if (length > this.bytes.length - start)
+      throw malformed(`an item of ${length} bytes starts at byte ${start} of ${this.bytes.length}`);
+    this.at = start + length;
+    return start;
+  }
+
   take(length: number): Uint8Array {
-    if (length > this.bytes.length - this.at) throw malformed(`an item of ${length} bytes starts at byte ${this.at} of ${this.bytes.length}`);
-    const out = this.bytes.subarray(this.at, this.at + length);
-    this.at += length;
-    return out;
+    const start = this.skip(length);
+    return this.bytes.subarray(start, this.at);
   }
 
   /** The argument of a head: value, length, count or tag number. */
@@ -96,7 +103,7 @@ function readItem(reader: Reader, depth: number): Cbor {
     case 2:
       return reader.take(reader.argument(info));
     case 3:
-      return textOf(reader.take(reader.argument(info)));
+      return readText(reader, info);
     case 4:
       return readArray(reader, info, depth);
     case 5:
@@ -108,17 +115,40 @@ function readItem(reader: Reader, depth: number): Cbor {
   }
 }
 
-function textOf(bytes: Uint8Array): string {
-  if (bytes.length < 32) {
-    // Most texts are short ASCII field names: quicker without the decoder.
-    let text = '';
-    for (const byte of bytes) {
-      if (byte > 0x7f) return decodeUtf8(bytes);
-      text += String.fromCharCode(byte);
-    }
-    return text;
+function readText(reader: Reader, info: number): string {
+  const start = reader.skip(reader.argument(info));
+  return textOf(reader.bytes, start, reader.at);
+}
+
+/**
+ * Short ASCII texts seen lately, by a hash of their bytes: statements repeat field names and a few words, and to find
+ * one costs less than to make it, above all for the garbage collector.
+ */
+const TEXTS_HELD = 1024;
+const textsHeld: string[] = Array.from({ length: TEXTS_HELD }, () => '');
+const TEXT_HELD_BYTES_MAX = 16; // longer than any field name; longer texts seldom repeat
+
+function textOf(bytes: Uint8Array, from: number, to: number): string {
+  const length = to - from;
+  if (length > TEXT_HELD_BYTES_MAX) return decodeUtf8(bytes.subarray(from, to));
+  let hash = length;
+  for (let i = from; i < to; i++) {
+    const byte = bytes[i] as number;
+    if (byte > 0x7f) return decodeUtf8(bytes.subarray(from, to));
+    hash = (hash * 31 + byte) | 0;
   }
-  return decodeUtf8(bytes);
+  const slot = hash & (TEXTS_HELD - 1);
+  const held = textsHeld[slot] as string;
+  if (held.length === length && isAsciiAt(held, bytes, from)) return held;
+  let text = '';
+  for (let i = from; i < to; i++) text += String.fromCharCode(bytes[i] as number);
+  textsHeld[slot] = text;
+  return text;
+}
+
+function isAsciiAt(text: string, bytes: Uint8Array, from: number): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) !== bytes[from + i]) return false;
+  return true;
 }
 
 function decodeUtf8(bytes: Uint8Array): string {
@@ -132,7 +162,8 @@ function decodeUtf8(bytes: Uint8Array): string {
 function readArray(reader: Reader, info: number, depth: number): Cbor[] {
   const count = reader.argument(info);
   // Each item takes a byte at least, so a count beyond what is left lies, and nothing is reserved for it.
-  if (count > reader.bytes.length - reader.at) throw malformed(`an array of ${count} items in ${reader.bytes.length - reader.at} bytes`);
+  if (count > reader.bytes.length - reader.at)
+    throw malformed(`an array of ${count} items in ${reader.bytes.length - reader.at} bytes`);
   const out: Cbor[] = [];
   for (let i = 0; i < count; i++) out.push(readItem(reader, depth + 1));
   return out;
@@ -140,26 +171,42 @@ function readArray(reader: Reader, info: number, depth: number): Cbor[] {
 
 function readMap(reader: Reader, info: number, depth: number): CborMap {
   const count = reader.argument(info);
-  if (count > (reader.bytes.length - reader.at) / 2) throw malformed(`a map of ${count} entries in ${reader.bytes.length - reader.at} bytes`);
-  const out: Record<string, Cbor> = Object.create(null);
-  let previous: Uint8Array | undefined;
+  if (count > (reader.bytes.length - reader.at) / 2)
+    throw malformed(`a map of ${count} entries in ${reader.bytes.length - reader.at} bytes`);
+  // Without a prototype, so that no name is inherited; set after the fact, as what Object.create(null) makes is a hash
+  // table, five times as large and slow.
+  const out = Object.setPrototypeOf({}, null) as Record<string, Cbor>;
+  const { bytes } = reader;
+  let [previous, previousEnd] = [0, -1];
   for (let i = 0; i < count; i++) {
     const head = reader.byte();
     if (head >> 5 !== 3) throw malformed('a map key that is not text');
-    const keyBytes = reader.take(reader.argument(head & 31));
-    const key = textOf(keyBytes);
-    if (previous !== undefined) {
-      const order = keyOrder(previous, keyBytes);
+    const start = reader.skip(reader.argument(head & 31));
+    const key = textOf(bytes, start, reader.at);
+    if (previousEnd >= 0) {
+      const order = keyOrderAt(bytes, previous, previousEnd, start, reader.at);
       if (order === 0) throw malformed(`the key "${key}" twice in one map`);
       if (order > 0) throw noncanonical(`the key "${key}" is out of order`);
     }
-    previous = keyBytes;
+    [previous, previousEnd] = [start, reader.at];
     out[key] = readItem(reader, depth + 1);
   }
   return out;
 }
 
-const keyOrder = (a: Uint8Array, b: Uint8Array): number => (a.length === b.length ? compareBytes(a, b) : a.length - b.length);
+/** By length, then bytes: of two keys that lie in the same bytes. */
+function keyOrderAt(bytes: Uint8Array, a: number, aEnd: number, b: number, bEnd: number): number {
+  const length = aEnd - a;
+  if (length !== bEnd - b) return length - (bEnd - b);
+  for (let i = 0; i < length; i++) {
+    const difference = (bytes[a + i] as number) - (bytes[b + i] as number);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+const keyOrder = (a: Uint8Array, b: Uint8Array): number =>
+  a.length === b.length ? compareBytes(a, b) : a.length - b.length;
 
 function readLink(reader: Reader, info: number): Link {
   const tag = reader.argument(info);
@@ -202,7 +249,8 @@ class Writer {
 
   #write(head: number, value: number, length: number): void {
     this.bytes[this.at++] = head;
-    for (let i = length - 1, rest = value; i >= 0; i--, rest = Math.floor(rest / 256)) this.bytes[this.at + i] = rest % 256;
+    for (let i = length - 1, rest = value; i >= 0; i--, rest = Math.floor(rest / 256))
+      this.bytes[this.at + i] = rest % 256;
     this.at += length;
   }
 
@@ -226,7 +274,8 @@ function writeItem(writer: Writer, value: Cbor): void {
     writer.head(3, bytes.length);
     writer.raw(bytes);
   } else if (typeof value === 'number') {
-    if (!Number.isSafeInteger(value) || Object.is(value, -0)) throw malformed(`${value} is not an integer of at most 2^53 - 1`);
+    if (!Number.isSafeInteger(value) || Object.is(value, -0))
+      throw malformed(`${value} is not an integer of at most 2^53 - 1`);
     if (value >= 0) writer.head(0, value);
     else writer.head(1, -1 - value);
   } else if (value instanceof Uint8Array) {

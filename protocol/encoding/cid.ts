@@ -16,23 +16,29 @@ const BASE32_VALUE = new Map([...BASE32].map((letter, value) => [letter, value])
 
 export const digestOf = (bytes: Uint8Array): Uint8Array => sha256(bytes);
 
+const CID_TEXT_LENGTH = 59;
+const CID_LETTERS = Uint8Array.from(BASE32, (letter) => letter.charCodeAt(0));
+const asciiDecoder = new TextDecoder();
+
 /** Text of the id with this digest. */
 export function cidText(digest: Uint8Array): string {
-  const bytes = new Uint8Array(CID_BYTES);
-  bytes.set(CID_PREFIX, 0);
-  bytes.set(digest, CID_PREFIX.length);
-  let out = 'b';
+  // Decoded in one piece: a text put together letter by letter stays a tree of as many strings.
+  const letters = new Uint8Array(CID_TEXT_LENGTH);
+  letters[0] = 0x62; // "b"
+  let at = 1;
   let buffer = 0;
   let bits = 0;
-  for (const byte of bytes) {
+  for (let i = 0; i < CID_BYTES; i++) {
+    const byte = (i < CID_PREFIX.length ? CID_PREFIX[i] : digest[i - CID_PREFIX.length]) as number;
     buffer = ((buffer << 8) | byte) & 0xfff;
     bits += 8;
     while (bits >= 5) {
       bits -= 5;
-      out += BASE32.charAt((buffer >> bits) & 31);
+      letters[at++] = CID_LETTERS[(buffer >> bits) & 31] as number;
     }
   }
-  return out + BASE32.charAt((buffer << (5 - bits)) & 31);
+  letters[at] = CID_LETTERS[(buffer << (5 - bits)) & 31] as number;
+  return asciiDecoder.decode(letters);
 }
 
 /** The 32-byte digest of an id text, or undefined if it is not the one text of such an id. */
@@ -76,7 +82,8 @@ export class Link {
   /** Errors: malformed. */
   static parse(text: string): Link {
     const digest = digestOfCid(text);
-    if (digest === undefined) throw new MeshError('malformed', `Cannot read id "${text}": want a CIDv1 like "bafyrei…"`);
+    if (digest === undefined)
+      throw new MeshError('malformed', `Cannot read id "${text}": want a CIDv1 like "bafyrei…"`);
     return Link.ofDigest(digest);
   }
 

@@ -145,22 +145,28 @@ function verifyPeersAllowed(kind: DidKind, peers: readonly string[]): void {
 type Retirement = Rotate | Recover;
 const isRetirement = (op: DidOperation): op is Retirement => op.op === 'rotate' || op.op === 'recover';
 
+interface Successors {
+  readonly operations: Map<string, { readonly operation: Operation; readonly path: PathState }>;
+  /** By the operation that they build on. */
+  readonly children: Map<string, readonly Operation[]>;
+  /** Operations that compete for a place, by `${seq} ${type}`. */
+  readonly siblings: Map<string, readonly Operation[]>;
+}
+
 /** All admitted operations of one DID. Mutable; its `state` is a pure function of what it holds. */
 export class DidLog {
   readonly did: string;
-  readonly #operations = new Map<string, { readonly operation: Operation; readonly path: PathState }>();
   readonly genesis: Operation;
-  readonly #children = new Map<string, Operation[]>();
-  /** Operations that compete for a place, by `${seq} ${type}`. */
-  readonly #siblings = new Map<string, Operation[]>();
-  readonly #listedUses = new Map<string, Set<KeyUse>>();
+  readonly #genesisPath: PathState;
+  // Most logs are an agent's genesis and nothing else: what only others need is made when they come.
+  #successors: Successors | undefined;
+  #listedUses: Map<string, Set<KeyUse>> | undefined;
   #state: DidState | undefined;
 
   constructor(genesis: Operation, path: PathState) {
     this.did = path.did;
     this.genesis = genesis;
-    this.#operations.set(genesis.id, { operation: genesis, path });
-    this.#list(genesis.payload);
+    this.#genesisPath = path;
   }
 
   /** Whether operations not held may list keys: without commitments to next or recovery keys none ever will. */
@@ -183,71 +189,80 @@ export class DidLog {
   }
 
   get size(): number {
-    return this.#operations.size;
+    return 1 + (this.#successors?.operations.size ?? 0);
   }
 
   path(id: string): PathState | undefined {
-    return this.#operations.get(id)?.path;
+    return id === this.genesis.id ? this.#genesisPath : this.#successors?.operations.get(id)?.path;
   }
 
   operation(id: string): Operation | undefined {
-    return this.#operations.get(id)?.operation;
+    return id === this.genesis.id ? this.genesis : this.#successors?.operations.get(id)?.operation;
   }
 
   /** In order of (seq, id bytes). */
   operations(): Operation[] {
-    const seqOf = (operation: Operation): number => this.#operations.get(operation.id)?.path.seq ?? 0;
-    return [...this.#operations.values()]
-      .map(({ operation }) => operation)
-      .sort((a, b) => seqOf(a) - seqOf(b) || compareBytes(a.digest, b.digest));
+    const seqOf = ({ payload }: Operation): number => (payload.op === 'genesis' ? 0 : payload.seq);
+    return this.#all().sort((a, b) => seqOf(a) - seqOf(b) || compareBytes(a.digest, b.digest));
   }
 
   childrenOf(id: string): readonly Operation[] {
-    return this.#children.get(id) ?? [];
+    return this.#successors?.children.get(id) ?? [];
   }
 
   /** Operations of one type at one seq: those that compete for a place. */
   siblings(seq: number, type: DidOperation['op']): readonly Operation[] {
-    return this.#siblings.get(`${seq} ${type}`) ?? [];
+    return this.#successors?.siblings.get(`${seq} ${type}`) ?? [];
   }
 
   /** Siblings that are more than `count`, the highest seq first. */
   crowds(count: number): (readonly Operation[])[] {
     const seqOf = (group: readonly Operation[]): number => ((group[0] as Operation).payload as SuccessorOperation).seq;
-    return [...this.#siblings.values()].filter(({ length }) => length > count).sort((a, b) => seqOf(b) - seqOf(a));
+    return [...(this.#successors?.siblings.values() ?? [])]
+      .filter(({ length }) => length > count)
+      .sort((a, b) => seqOf(b) - seqOf(a));
   }
 
   add(operation: Operation, path: PathState): void {
     const op = operation.payload as SuccessorOperation;
-    this.#operations.set(operation.id, { operation, path });
-    this.#children.set(op.prv.text, [...this.childrenOf(op.prv.text), operation]);
-    this.#siblings.set(`${op.seq} ${op.op}`, [...this.siblings(op.seq, op.op), operation]);
-    this.#list(op);
+    this.#successors ??= { operations: new Map(), children: new Map(), siblings: new Map() };
+    this.#successors.operations.set(operation.id, { operation, path });
+    this.#setRelatives(op, [...this.childrenOf(op.prv.text), operation], [...this.siblings(op.seq, op.op), operation]);
+    if (this.#listedUses !== undefined) list(this.#listedUses, op);
     this.#state = undefined;
   }
 
   remove(operation: Operation): void {
     const op = operation.payload as SuccessorOperation;
     const isOther = ({ id }: Operation): boolean => id !== operation.id;
-    this.#operations.delete(operation.id);
-    this.#children.set(op.prv.text, this.childrenOf(op.prv.text).filter(isOther));
-    this.#siblings.set(`${op.seq} ${op.op}`, this.siblings(op.seq, op.op).filter(isOther));
-    this.#listedUses.clear();
-    for (const { operation: held } of this.#operations.values()) this.#list(held.payload);
+    this.#successors?.operations.delete(operation.id);
+    this.#setRelatives(op, this.childrenOf(op.prv.text).filter(isOther), this.siblings(op.seq, op.op).filter(isOther));
+    this.#listedUses = undefined;
     this.#state = undefined;
+  }
+
+  #setRelatives(op: SuccessorOperation, children: readonly Operation[], siblings: readonly Operation[]): void {
+    this.#successors?.children.set(op.prv.text, children);
+    this.#successors?.siblings.set(`${op.seq} ${op.op}`, siblings);
+  }
+
+  #all(): Operation[] {
+    return [this.genesis, ...[...(this.#successors?.operations.values() ?? [])].map(({ operation }) => operation)];
   }
 
   /** Whether an admitted operation ever listed the key for this use. */
   isListed(multikey: Uint8Array, use: KeyUse): boolean {
-    return this.#listedUses.get(toHex(multikey))?.has(use) ?? false;
+    const { keys } = this.genesis.payload as Genesis; // which most ask for, and few to compare with
+    if (keys.some(([key, uses]) => equalBytes(key, multikey) && uses.includes(use))) return true;
+    return this.#successors !== undefined && (this.#listed().get(toHex(multikey))?.has(use) ?? false);
   }
 
-  #list(op: DidOperation): void {
-    if (!('keys' in op)) return;
-    for (const [key, uses] of op.keys) {
-      const id = toHex(key);
-      this.#listedUses.set(id, new Set([...(this.#listedUses.get(id) ?? []), ...uses]));
+  #listed(): ReadonlyMap<string, ReadonlySet<KeyUse>> {
+    if (this.#listedUses === undefined) {
+      this.#listedUses = new Map();
+      for (const { payload } of this.#all()) list(this.#listedUses, payload);
     }
+    return this.#listedUses;
   }
 
   get state(): DidState {
@@ -280,9 +295,7 @@ export class DidLog {
   }
 
   #follow(): { status: DidStatus; head: Operation; contested: boolean } {
-    const deactivates = [...this.#operations.values()]
-      .filter(({ path }) => path.deactivated)
-      .map(({ operation }) => operation);
+    const deactivates = this.#all().filter(({ payload }) => payload.op === 'deactivate');
     let start = this.genesis;
     if (deactivates.length > 0)
       return { status: 'deactivated', head: lowest(deactivates), contested: deactivates.length > 1 };
@@ -346,7 +359,7 @@ export class DidLog {
       for (const [key, uses] of payload.keys) out.set(toHex(key), { standing: 'current', uses });
       listed = payload.keys;
     }
-    for (const [id, uses] of [...this.#listedUses].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    for (const [id, uses] of [...this.#listed()].sort(([a], [b]) => (a < b ? -1 : 1))) {
       const known = out.get(id);
       if (known === undefined || (!active && known.standing === 'current')) out.set(id, dead(uses, stand));
     }
@@ -356,7 +369,7 @@ export class DidLog {
   /** A key neither kept nor named is dead; a re-listed one becomes current again right after. */
   #retire(out: Map<string, KeyStanding>, key: Uint8Array, op: Retirement): void {
     const id = toHex(key);
-    const uses = this.#listedUses.get(id);
+    const uses = this.#listed().get(id);
     if (uses === undefined) return; // retiring a key that was never listed changes nothing
     const named = op.ret.find(([retired]) => equalBytes(retired, key));
     if (named !== undefined && named[1] !== null) {
@@ -365,6 +378,14 @@ export class DidLog {
       const kept = new Set((named?.[2] ?? []).map(({ text }) => text));
       out.set(id, { standing: 'dead', uses: [...uses].sort(), kept, rseq: op.rseq, rhead: op.rhead?.text ?? null });
     }
+  }
+}
+
+function list(listed: Map<string, Set<KeyUse>>, op: DidOperation): void {
+  if (!('keys' in op)) return;
+  for (const [key, uses] of op.keys) {
+    const id = toHex(key);
+    listed.set(id, new Set([...(listed.get(id) ?? []), ...uses]));
   }
 }
 
