@@ -4,6 +4,7 @@
  */
 import {
   cascadeOf,
+  equalBytes,
   genesisIdOf,
   type IsSignatureValid,
   isMeshError,
@@ -304,7 +305,7 @@ export class MeshNode {
     { did, as, minScore, capabilities, purpose, grant }: HandshakeBody,
     signal: AbortSignal,
   ): Promise<Session> {
-    return await this.handshakes.shake({
+    return this.handshakes.shake({
       did,
       as: as ?? this.organisation.did,
       signal,
@@ -413,7 +414,8 @@ export class MeshNode {
   #publish(statement: Statement, source: Source): void {
     const { topic } = kindRow(statement.t);
     if (topic === undefined || (isOfKind(statement, 'delegation/v1') && statement.payload.pri === true)) return;
-    const isForwarded = source.via === 'gossip' && statement.envelope === this.#validating;
+    const isForwarded =
+      source.via === 'gossip' && this.#validating !== undefined && equalBytes(statement.envelope, this.#validating);
     const isOld = source.via !== 'local' && source.via !== 'gossip' && (topic !== 'rev' || !this.#forward.take('rev'));
     if (isForwarded || isOld) return;
     this.components.network.publish(topic, statement.envelope).catch((error: unknown) => {

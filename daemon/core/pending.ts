@@ -8,7 +8,7 @@ const A_PEER_MAX = 256; // so that one peer cannot push out what others sent
 const KEEP_MS = 10 * 60_000; // by then reconciliation has offered it again
 
 type RemoteSource = Exclude<Source, { via: 'local' }>;
-interface Entry {
+export interface PendingEntry {
   readonly statement: Statement;
   readonly source: RemoteSource;
   readonly waitsFor: string;
@@ -21,7 +21,7 @@ interface Entry {
  */
 export class PendingStatements {
   readonly #clock: Clock;
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, PendingEntry>();
   readonly #waiting = new Map<string, Set<string>>();
   readonly #byPeer = new Map<string, number>();
   #bytes = 0;
@@ -53,15 +53,24 @@ export class PendingStatements {
   }
 
   /** What waits for this DID or operation, oldest first. */
-  waitingFor(id: string): Statement[] {
-    return [...(this.#waiting.get(id) ?? [])].map((waiting) => (this.#entries.get(waiting) as Entry).statement);
+  waitingFor(name: string): Statement[] {
+    return this.entriesFor(name).map(({ statement }) => statement);
   }
 
-  /** Takes out what waited for this DID or operation, oldest first. */
-  take(waitsFor: string): Entry[] {
-    const entries = [...(this.#waiting.get(waitsFor) ?? [])].map((id) => this.#entries.get(id) as Entry);
-    for (const entry of entries) this.#remove(entry);
-    return entries;
+  /** What waits for any of these, oldest first. */
+  entriesFor(...names: readonly string[]): PendingEntry[] {
+    return names.flatMap((name) =>
+      [...(this.#waiting.get(name) ?? [])].map((id) => this.#entries.get(id) as PendingEntry),
+    );
+  }
+
+  /** Whether this entry waits still, and for the same. */
+  has(entry: PendingEntry): boolean {
+    return this.#entries.get(entry.statement.id) === entry;
+  }
+
+  remove(entry: PendingEntry): void {
+    if (this.has(entry)) this.#remove(entry);
   }
 
   expire(): void {
@@ -72,7 +81,7 @@ export class PendingStatements {
     }
   }
 
-  #removeOldest(which: (entry: Entry) => boolean): void {
+  #removeOldest(which: (entry: PendingEntry) => boolean): void {
     for (const entry of this.#entries.values()) {
       if (!which(entry)) continue;
       this.#remove(entry);
@@ -80,7 +89,7 @@ export class PendingStatements {
     }
   }
 
-  #remove(entry: Entry): void {
+  #remove(entry: PendingEntry): void {
     this.#entries.delete(entry.statement.id);
     this.#bytes -= entry.statement.envelope.length;
     const left = (this.#byPeer.get(entry.source.peer) ?? 1) - 1;

@@ -12,9 +12,9 @@ import {
   kindRow,
   limits,
   MeshError,
-  MeshState,
+  type MeshState,
   parseStatement,
-  RangeIndex,
+  type RangeIndex,
   type Statement,
   type Topic,
   toHex,
@@ -77,6 +77,8 @@ const BULK = 16; // below this, handing signatures to other threads costs more t
 const TURN = 64; // statements admitted before other work gets a turn
 const GROUP_MS = 50; // remote statements may be lost with at most this much of a crash; neighbours hold them
 
+const LOCAL: Source = { via: 'local' };
+
 /** Rows: `s` epoch32 id → envelope; `v` id → private link; `b` org32 → heartbeat. */
 const SET = 0x73;
 const PRIVATE = 0x76;
@@ -90,9 +92,13 @@ export class Pipeline {
   readonly #listeners: PipelineListener[] = [];
   readonly #inUse = new Set<string>();
   #bytes = 0;
+  #isFullKnown = false;
   #unwritten: StoreWrite[] = [];
-  #flush: Promise<void> | undefined;
-  #failed: Error | undefined;
+  #isFlushDue = false;
+  /** Never rejects: what went wrong is in #failed. */
+  #writing: Promise<void> | undefined;
+  #failed: MeshError | undefined;
+  #isClosed = false;
 
   constructor(components: PipelineComponents, options: PipelineOptions = {}) {
     this.#components = components;
@@ -127,7 +133,11 @@ export class Pipeline {
     else this.#inUse.delete(organisation);
   }
 
-  /** Reads the store into memory. Errors: store_corrupt, naming the row. */
+  /**
+   * Reads the store into memory, in whatever order its rows build on each other. What has expired or lost its place
+   * leaves it; `unplaced` rows stay there, for when what they build on comes again. Errors: store_corrupt, naming the
+   * row; read_only.
+   */
   async open(): Promise<{ readonly statements: number; readonly unplaced: number }> {
     const { store, state, clock } = this.#components;
     const statements: Statement[] = [];
@@ -135,24 +145,27 @@ export class Pipeline {
       for await (const [key, value] of store.range(Uint8Array.of(prefix), Uint8Array.of(prefix + 1)))
         statements.push(readRow(key, value));
     }
-    const dead: Statement[] = [];
-    let open: Statement[] = statements;
-    for (let before = -1; open.length !== before; ) {
-      before = open.length;
-      const waiting = Map.groupBy(open, ({ payload }) => ('prv' in payload ? payload.prv?.text : undefined));
-      open = open.filter((statement) => {
-        const admission = state.admit(statement, clock.nowMs(), { awaiting: (id) => waiting.get(id) ?? [] });
-        if (admission.verdict === 'accept') this.#enter(statement);
-        else if (admission.verdict === 'ignore' && admission.code === 'expired') dead.push(statement);
-        return admission.verdict === 'pending';
-      });
+    const successors = Map.groupBy(statements, ({ payload }) => ('prv' in payload ? payload.prv?.text : undefined));
+    const waiting = new Map<string, Statement[]>();
+    const open = statements.reverse();
+    for (let statement = open.pop(); statement !== undefined; statement = open.pop()) {
+      const admission = state.admit(statement, clock.nowMs(), { awaiting: (id) => successors.get(id) ?? [] });
+      if (admission.verdict === 'pending') {
+        addTo(waiting, admission.waitsFor, statement);
+      } else if (admission.verdict === 'accept') {
+        this.#enter(statement);
+        for (const evicted of admission.evicted) this.#leave(evicted);
+        if (!isOfKind(statement, 'didop/v1')) continue;
+        for (const awaited of [statement.id, didOfOperation(statement)]) {
+          open.push(...(waiting.get(awaited) ?? []));
+          waiting.delete(awaited);
+        }
+      } else {
+        this.#unwritten.push({ type: 'del', key: rowKey(statement) });
+      }
     }
-    if (dead.length > 0)
-      await store.batch(
-        dead.map((statement) => ({ type: 'del', key: rowKey(statement) })),
-        { sync: false },
-      );
-    return { statements: state.size, unplaced: open.length };
+    await this.flush();
+    return { statements: state.size, unplaced: [...waiting.values()].flat().length };
   }
 
   /**
@@ -160,15 +173,19 @@ export class Pipeline {
    * whatever was not admitted is not held. Errors: the door's codes, read_only.
    */
   async submit(statements: readonly Statement[]): Promise<void> {
+    const accepted: Statement[] = [];
+    let refusal: MeshError | undefined;
     for (const statement of statements) {
       verifySignatures(statement, this.#components.isSignatureValid);
-      const outcome = this.#admit(statement, { via: 'local' });
+      const outcome = this.#admit(statement, LOCAL);
+      if (outcome.verdict === 'accept') accepted.push(statement);
       if (outcome.verdict === 'accept' || outcome.code === 'duplicate') continue;
-      await this.flush();
-      throw new MeshError(outcome.code, `Cannot keep an own statement: ${outcome.message}`, { id: statement.id });
+      refusal = new MeshError(outcome.code, `Cannot keep an own statement: ${outcome.message}`, { id: statement.id });
+      break;
     }
     await this.flush();
-    for (const statement of statements) this.#announce(statement, { via: 'local' });
+    for (const statement of accepted) this.#announce(statement, LOCAL);
+    if (refusal !== undefined) throw refusal;
   }
 
   /** One envelope from a peer, with its verdict. Never throws for what the bytes say. */
@@ -189,21 +206,14 @@ export class Pipeline {
     if (checkSignatures === undefined || envelopes.length < BULK)
       return envelopes.map((envelope) => this.receive(envelope, source));
     const opened = envelopes.map((envelope) => this.#open(envelope, source));
-    const statements = opened.filter((entry): entry is Statement => !('verdict' in entry));
-    const valid = await checkSignatures(statements);
-    const isValid = new Map(statements.map((statement, i) => [statement, valid[i] === true]));
+    const valid = await checkSignatures(opened.filter((entry): entry is Statement => !('verdict' in entry)));
     const outcomes: Outcome[] = [];
+    let checked = 0;
     for (const entry of opened) {
       if (outcomes.length > 0 && outcomes.length % TURN === 0) await this.#components.clock.soon();
       if ('verdict' in entry) outcomes.push(this.#refuse(entry, source));
-      else if (isValid.get(entry) === true) outcomes.push(this.#enterRemote(entry, source));
-      else
-        outcomes.push(
-          this.#refuse(
-            { verdict: 'reject', code: 'bad_signature', message: 'a signature does not verify', statement: entry },
-            source,
-          ),
-        );
+      else if (valid[checked++] === true) outcomes.push(this.#enterRemote(entry, source));
+      else outcomes.push(this.#refuse(badSignature(entry), source));
     }
     return outcomes;
   }
@@ -239,21 +249,23 @@ export class Pipeline {
 
   /** Whatever was admitted before the call is on disk when it resolves. Errors: read_only. */
   async flush(): Promise<void> {
-    while (this.#unwritten.length > 0 || this.#flush !== undefined) {
-      if (this.#flush !== undefined) await this.#flush;
-      else await this.#write();
+    while (this.#failed === undefined && (this.#writing !== undefined || this.#unwritten.length > 0)) {
+      this.#writing ??= this.#write();
+      await this.#writing;
     }
-    this.#throwIfFailed();
+    if (this.#failed !== undefined) throw this.#failed;
   }
 
+  /** Admits nothing more, and writes what was admitted. Errors: read_only. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.flush();
   }
 
   #open(envelope: Uint8Array, source: Source): Statement | (Outcome & { verdict: 'ignore' | 'reject' | 'pending' }) {
     let statement: Statement;
     try {
-      statement = parseStatement(envelope);
+      statement = parseStatement(ownBytes(envelope));
     } catch (error) {
       return outcomeOf(error);
     }
@@ -271,31 +283,24 @@ export class Pipeline {
     if ((source.via === 'gossip' || source.via === 'put') && !this.#unasked.take(source.peer)) {
       return { verdict: 'ignore', code: 'busy', message: 'too many unasked statements', statement };
     }
-    if (
-      source.via !== 'local' &&
-      source.via !== 'presented' &&
-      isOfKind(statement, 'delegation/v1') &&
-      statement.payload.pri === true
-    ) {
-      return { verdict: 'reject', code: 'private', message: 'a private link outside a handshake', statement };
-    }
     return statement;
   }
 
+  /** The door after the signatures. */
   #enterRemote(statement: Statement, source: Source): Outcome {
     const outcome = this.#admit(statement, source);
-    if (outcome.verdict === 'accept') {
-      this.#soon();
-      this.#announce(statement, source);
-    } else if (outcome.verdict === 'pending') {
-      this.#wait(statement, outcome.waitsFor as string, source);
-    } else {
-      this.#refuse(outcome, source);
-    }
+    if (outcome.verdict === 'accept') this.#soon();
+    else if (outcome.verdict === 'pending') this.#wait(statement, outcome.waitsFor as string, source);
+    else this.#refuse(outcome, source);
     return outcome;
   }
 
   #admit(statement: Statement, source: Source): Outcome {
+    if (isPrivate(statement) && source.via !== 'local' && source.via !== 'presented')
+      return { verdict: 'reject', code: 'private', message: 'a private link outside a handshake', statement };
+    // Before the state changes: it never holds what will not be written.
+    if (this.#isClosed || this.#failed !== undefined)
+      return { verdict: 'ignore', code: 'read_only', message: 'nothing more is admitted', statement };
     if (this.#isFull(statement))
       return { verdict: 'ignore', code: 'full', message: 'the store is at its mark', statement };
     const admission = this.state.admit(statement, this.#components.clock.nowMs(), {
@@ -305,6 +310,7 @@ export class Pipeline {
       case 'accept':
         this.#keep(statement);
         for (const evicted of admission.evicted) this.#leave(evicted);
+        if (source.via !== 'local') this.#announce(statement, source); // a local one is not on disk yet
         this.#retry(statement);
         return { verdict: 'accept', statement };
       case 'pending':
@@ -329,19 +335,34 @@ export class Pipeline {
     if (isNew && did !== undefined) for (const listener of this.#listeners) listener.awaiting?.(did, source.peer);
   }
 
-  /** Runs the door again for what waited for this statement's DID or id. */
+  /** Runs the door again for what waits for this statement's DID or id. What still does keeps its place and its time. */
   #retry(arrived: Statement): void {
     if (!isOfKind(arrived, 'didop/v1')) return;
-    const did = didOfOperation(arrived);
-    const waiting = [...this.#pending.take(arrived.id), ...this.#pending.take(did)];
-    for (const { statement, source } of waiting) this.#enterRemote(statement, source);
+    for (const entry of this.#pending.entriesFor(arrived.id, didOfOperation(arrived))) {
+      if (!this.#pending.has(entry)) continue; // judged with another of them
+      const outcome = this.#enterRemote(entry.statement, entry.source);
+      if (outcome.verdict !== 'pending') this.#pending.remove(entry);
+    }
   }
 
+  /** Heartbeats take no place in the store. */
   #isFull(statement: Statement): boolean {
-    if (this.state.size < this.#statementsMax && this.#bytes < this.#bytesMax) return false;
-    const iss = 'iss' in statement.payload ? statement.payload.iss : undefined;
-    const organisation = iss === undefined ? undefined : (this.state.didState(iss)?.organisation ?? iss);
-    return organisation === undefined || !this.#inUse.has(organisation);
+    if (this.state.size < this.#statementsMax && this.#bytes < this.#bytesMax) {
+      this.#isFullKnown = false;
+      return false;
+    }
+    if (isOfKind(statement, 'heartbeat/v1')) return false;
+    if (!this.#isFullKnown) {
+      const facts = { statements: this.state.size, bytes: this.#bytes };
+      this.#components.log.warn(facts, 'the statement store is at its mark: only organisations in use are admitted');
+    }
+    this.#isFullKnown = true;
+    return !this.#inUse.has(this.#organisationOf(statement));
+  }
+
+  #organisationOf({ id, payload }: Statement): string {
+    if ('op' in payload && payload.op === 'genesis') return payload.ctl ?? didOfGenesis(id);
+    return this.state.didState(payload.iss)?.organisation ?? payload.iss;
   }
 
   #enter(statement: Statement): void {
@@ -350,9 +371,8 @@ export class Pipeline {
   }
 
   #keep(statement: Statement): void {
-    this.#throwIfFailed();
-    if (!isOfKind(statement, 'heartbeat/v1')) this.#enter(statement);
-    else return; // heartbeats are pulled again after a restart: only the newest counts, and age starts anew
+    if (isOfKind(statement, 'heartbeat/v1')) return; // pulled again after a restart, when its age starts anew
+    this.#enter(statement);
     this.#unwritten.push({ type: 'put', key: rowKey(statement), value: statement.envelope });
   }
 
@@ -375,8 +395,10 @@ export class Pipeline {
   }
 
   #soon(): void {
-    if (this.#unwritten.length === 0 || this.#flush !== undefined) return;
+    if (this.#isFlushDue || this.#unwritten.length === 0) return;
+    this.#isFlushDue = true;
     this.#components.clock.after(GROUP_MS, () => {
+      this.#isFlushDue = false;
       this.flush().catch((error: unknown) => this.#components.log.error({ error }, 'statements cannot be written'));
     });
   }
@@ -384,9 +406,8 @@ export class Pipeline {
   async #write(): Promise<void> {
     const writes = this.#unwritten;
     this.#unwritten = [];
-    this.#flush = this.#components.store.batch(writes, { sync: true });
     try {
-      await this.#flush;
+      await this.#components.store.batch(writes, { sync: true });
     } catch (cause) {
       this.#failed = new MeshError(
         'read_only',
@@ -394,21 +415,18 @@ export class Pipeline {
         {},
         { cause },
       );
-    } finally {
-      this.#flush = undefined;
     }
-  }
-
-  #throwIfFailed(): void {
-    if (this.#failed !== undefined) throw this.#failed;
+    this.#writing = undefined;
   }
 }
 
 const didOfOperation = ({ id, payload }: Statement<'didop/v1'>): string =>
   payload.op === 'genesis' ? didOfGenesis(id) : payload.iss;
 
-const isInSet = (statement: Statement): boolean =>
-  kindRow(statement.t).topic !== undefined && !(isOfKind(statement, 'delegation/v1') && statement.payload.pri === true);
+const isPrivate = (statement: Statement): boolean =>
+  isOfKind(statement, 'delegation/v1') && statement.payload.pri === true;
+
+const isInSet = (statement: Statement): boolean => kindRow(statement.t).topic !== undefined && !isPrivate(statement);
 
 const itemOf = ({ epoch, digest }: Statement): { epoch: number; id: Uint8Array } => ({ epoch, id: digest });
 
@@ -424,8 +442,8 @@ function rowKey(statement: Statement): Uint8Array {
 function readRow(key: Uint8Array, value: Uint8Array): Statement {
   const row = toHex(key);
   try {
-    const statement = parseStatement(value);
-    if (equalBytes(rowKey(statement), key)) return statement;
+    const statement = parseStatement(ownBytes(value));
+    if (equalBytes(rowKey(statement), key) && !isOfKind(statement, 'heartbeat/v1')) return statement;
   } catch (cause) {
     throw new MeshError(
       'store_corrupt',
@@ -438,6 +456,26 @@ function readRow(key: Uint8Array, value: Uint8Array): Statement {
     id: row,
   });
 }
+
+/**
+ * Bytes that nothing else shares: the parts of a statement are views, and a view keeps alive whatever it lies in, be it
+ * a frame with hundreds of others that were refused.
+ */
+const ownBytes = (bytes: Uint8Array): Uint8Array =>
+  bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+
+function addTo<T>(lists: Map<string, T[]>, name: string, item: T): void {
+  const list = lists.get(name);
+  if (list === undefined) lists.set(name, [item]);
+  else list.push(item);
+}
+
+const badSignature = (statement: Statement): Outcome & { verdict: 'reject' } => ({
+  verdict: 'reject',
+  code: 'bad_signature',
+  message: 'a signature does not verify',
+  statement,
+});
 
 function outcomeOf(error: unknown, statement?: Statement): Outcome & { verdict: 'ignore' | 'reject' } {
   if (!isMeshError(error)) throw error;
