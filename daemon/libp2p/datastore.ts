@@ -64,7 +64,12 @@ class DirectoryDatastore implements PeerDatastore {
 
 /** Errors: store_corrupt. */
 export function parseKnownPeers(text: string): KnownPeer[] {
-  const rows: unknown = JSON.parse(text);
+  let rows: unknown;
+  try {
+    rows = JSON.parse(text);
+  } catch (cause) {
+    throw new MeshError('store_corrupt', 'Cannot read known peers: not JSON', {}, { cause });
+  }
   if (!Array.isArray(rows) || !rows.every(isKnownPeer))
     throw new MeshError('store_corrupt', 'Cannot read known peers: not what was written');
   return rows.slice(0, limits.KNOWN_PEERS_MAX);

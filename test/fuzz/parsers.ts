@@ -1,7 +1,10 @@
 /** Every parser of bytes that others send or leave in files, what it is fed with, and the codes that it may answer. */
 import { parseConfigFile } from '../../daemon/config.ts';
-import { formatPlainKey, parseKeyFile } from '../../daemon/keys/key-file.ts';
+import { parseEventTypes } from '../../daemon/control/event-streams.ts';
+import { parseKnownPeers } from '../../daemon/libp2p/datastore.ts';
 import { checkJson, parseJsonStrict } from '../../protocol/control/index.ts';
+import { formatPlainKey, parseKeyFile } from '../../protocol/control/key-file.ts';
+import { formatDaemonInfo, formatRoots, parseDaemonInfo, parseRoots } from '../../protocol/control/paths.ts';
 import { parseCapability } from '../../protocol/delegation/capability.ts';
 import { encodeBundle, collectBundle, verifyBundle } from '../../protocol/delegation/bundle.ts';
 import { CHAIN_CODES, verifyChainBytes } from '../../protocol/delegation/verify.ts';
@@ -11,7 +14,13 @@ import { digestOf, Link } from '../../protocol/encoding/cid.ts';
 import { keyOfPeerId, parseMultikeyText } from '../../protocol/encoding/multikey.ts';
 import { decodeVarint, encodeVarint } from '../../protocol/encoding/varint.ts';
 import { type ErrorCode, MeshError } from '../../protocol/errors.ts';
-import { encodeHandshakeFrame, parseHandshakeFrame, parseReply } from '../../protocol/iatp/frames.ts';
+import {
+  encodeHandshakeFrame,
+  ENDINGS,
+  parseHandshakeFrame,
+  parseReply,
+  REFUSALS,
+} from '../../protocol/iatp/frames.ts';
 import { createPresentation, openPresentation } from '../../protocol/iatp/presentation.ts';
 import { parsePrivateJwk, parsePublicJwk, privateJwk, publicJwk } from '../../protocol/identity/jwk.ts';
 import * as limits from '../../protocol/limits.ts';
@@ -424,6 +433,23 @@ const PROTOCOL_PARSERS: readonly FuzzedParser[] = [
     format: CBOR,
   },
   {
+    name: 'handshake refusal or ending',
+    start: () => (bytes) => {
+      try {
+        parseHandshakeFrame('refusal', bytes);
+      } catch {
+        parseHandshakeFrame('end', bytes); // its own error will do
+      }
+    },
+    corpus: [
+      ...REFUSALS.map((rej) => encodeHandshakeFrame('refusal', { rej })),
+      encodeHandshakeFrame('refusal', { rej: 'chain:revoked' }),
+      ...ENDINGS.map((end) => encodeHandshakeFrame('end', { end })),
+    ],
+    codes: HANDSHAKE,
+    format: CBOR,
+  },
+  {
     name: 'capability',
     start: () => (bytes) => parseCapability(lossy.decode(bytes)),
     corpus: texts('read:reports/q3', 'execute:tools:calculator', 'mcp:x/*'),
@@ -474,6 +500,35 @@ const FILE_PARSERS: readonly FuzzedParser[] = [
     corpus: texts(CONFIG, '', 'network: lab\n'),
     codes: ['config_invalid'],
     bytesMax: 4096,
+  },
+  {
+    name: 'daemon.json',
+    start: () => (bytes) => parseDaemonInfo(lossy.decode(bytes)),
+    corpus: texts(formatDaemonInfo({ pid: 1, version: '1.0.0', socket: '/run/s', started: '2026-11-22T00:00:00Z' })),
+    codes: ['malformed', 'too_large'],
+    format: JSON_TEXT,
+    bytesMax: limits.DAEMON_INFO_BYTES_MAX,
+  },
+  {
+    name: 'roots.json',
+    start: () => (bytes) => parseRoots(lossy.decode(bytes)),
+    corpus: texts(formatRoots([]), formatRoots([acme.did, beta.did])),
+    codes: ['malformed', 'too_large'],
+    format: JSON_TEXT,
+    bytesMax: limits.ROOTS_BYTES_MAX,
+  },
+  {
+    name: 'known peers',
+    start: () => (bytes) => parseKnownPeers(lossy.decode(bytes)),
+    corpus: json([], [{ peer: keyOf(1).peerId, addresses: ['/ip4/127.0.0.1/tcp/1'], seenMs: 1 }]),
+    codes: ['store_corrupt'],
+    format: JSON_TEXT,
+  },
+  {
+    name: 'types of events',
+    start: () => (bytes) => parseEventTypes(lossy.decode(bytes)),
+    corpus: texts('session.opened', 'session.opened,session.ended'),
+    codes: ['bad_request'],
   },
   {
     name: 'key file',
