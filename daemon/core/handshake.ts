@@ -252,6 +252,7 @@ export class Handshakes {
     const signal =
       request.signal === undefined ? this.#stop.signal : AbortSignal.any([request.signal, this.#stop.signal]);
     if (signal.aborted) throw new MeshError('cancelled', 'Cannot shake hands: cancelled');
+    this.#components.sessions.verifyRoom();
     this.#take('outbound');
     try {
       const presenter = await this.#components.presenterFor(as, request.grant);
@@ -383,7 +384,7 @@ export class Handshakes {
     Object.assign(parties, { as, did });
     if (did === as)
       throw new MeshError('reflection', `Cannot shake hands with "${did}": it is the one that is asked`, { did });
-    if (sessions.isFull) throw new MeshError('busy', 'Cannot shake hands: as many sessions are open as there may be');
+    sessions.verifyRoom();
     const facts: HandshakeFacts = {
       direction: 'inbound',
       as,

@@ -124,8 +124,15 @@ export class Sessions {
     return this.#open.size;
   }
 
-  get isFull(): boolean {
-    return this.#open.size >= this.#sessionsMax;
+  /** Whether one more may be opened. Errors: busy, closed. */
+  verifyRoom(): void {
+    if (this.#isClosed) throw new MeshError('closed', 'Cannot open a session: this side is stopping');
+    if (this.size >= this.#sessionsMax) {
+      throw new MeshError('busy', `Cannot open a session: ${this.size} are open`, {
+        is: this.size,
+        want: this.#sessionsMax,
+      });
+    }
   }
 
   /** Only what holds now by the clock too, whatever timers have come to. */
@@ -146,7 +153,10 @@ export class Sessions {
    */
   open(session: Session, stream: FrameStream, grounds: SessionGrounds): { readonly over: Promise<void> } {
     const { sid, as, did, organisation, peer, direction, expiresMs } = session;
-    this.#verifyRoomFor(sid);
+    this.verifyRoom();
+    if (this.#open.has(sid)) {
+      throw new MeshError('replay', `Cannot open session "${sid}": it is open already`, { id: sid });
+    }
     const { clock, emit } = this.#components;
     const expiry = clock.after(expiresMs - clock.nowMs(), () => this.end(sid, 'expired'));
     const open: Open = { session, stream, grounds, expiry, deaf: new AbortController(), farewell: undefined };
@@ -161,17 +171,6 @@ export class Sessions {
     const over = this.#listen(open).finally(() => this.#lifelines.delete(over));
     this.#lifelines.add(over);
     return { over };
-  }
-
-  #verifyRoomFor(sid: string): void {
-    if (this.#isClosed) throw new MeshError('closed', 'Cannot open a session: this side is stopping');
-    if (this.isFull)
-      throw new MeshError('busy', `Cannot open a session: ${this.size} are open`, {
-        is: this.size,
-        want: this.#sessionsMax,
-      });
-    if (this.#open.has(sid))
-      throw new MeshError('replay', `Cannot open session "${sid}": it is open already`, { id: sid });
   }
 
   /** False if there is no such session. */

@@ -230,7 +230,7 @@ describe('busy', () => {
   });
 
   test('is R with as many sessions open as it keeps', async () => {
-    const { acme, beta } = await pair({ sessionsMax: 2 });
+    const { acme, beta } = await pair({ sessionsMax: [2] });
     const first = await shake(beta, acme);
     await shake(beta, acme);
     expect(await outcomeOf(shake(beta, acme))).toBe('busy (peer)');
@@ -238,6 +238,13 @@ describe('busy', () => {
     await settle();
     expect(endings(acme)).toEqual(['closed']);
     expect(await outcomeOf(shake(beta, acme))).toBe('a session');
+  });
+
+  test('is I with as many sessions open as it keeps', async () => {
+    const { acme, beta } = await pair({ sessionsMax: [10, 1] });
+    await shake(beta, acme);
+    expect(await outcomeOf(shake(beta, acme))).toBe('busy');
+    expect(acme.sessions.size).toBe(1);
   });
 
   test('counts nothing of what has ended', async () => {

@@ -92,7 +92,8 @@ export interface WorldOptions {
   /** Whether everybody holds everybody's statements and heartbeats from the start. Default true. */
   readonly knows?: boolean;
   readonly handshake?: HandshakeOptions;
-  readonly sessionsMax?: number;
+  /** Of each party, in order. */
+  readonly sessionsMax?: readonly number[];
   readonly latencyMs?: number;
 }
 
@@ -148,7 +149,7 @@ async function createParty(
   world: World,
   name: string,
   number: number,
-  options: { handshake: HandshakeOptions; sessionsMax: number | undefined },
+  options: { handshake: HandshakeOptions; sessionsMax: readonly number[] | undefined },
 ): Promise<Party> {
   const { clock, mesh } = world;
   const organisation = createOrganisation(name);
@@ -181,10 +182,8 @@ async function createParty(
     reaches: undefined,
     newest: { operation: organisation.genesis, revocation: null },
   };
-  const sessions = new Sessions(
-    { clock, log, view: state, emit },
-    options.sessionsMax === undefined ? {} : { sessionsMax: options.sessionsMax },
-  );
+  const sessionsMax = options.sessionsMax?.[number];
+  const sessions = new Sessions({ clock, log, view: state, emit }, sessionsMax === undefined ? {} : { sessionsMax });
   const usual = (did: string, grant: string | undefined): Presenter => {
     if (did === organisation.did)
       return { did, signer: organisation.keys.auth, envelopes: [organisation.genesis.envelope] };
