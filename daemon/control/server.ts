@@ -1,5 +1,4 @@
 /** The control API over HTTP: the table of protocol/control on a unix socket, and on a loopback port where one is asked for. */
-import { chmod } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, ListenOptions, Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
@@ -92,9 +91,9 @@ class HttpControlServer implements ControlServer {
     this.#streams = new EventStreams(options.events, options.streams);
     this.#app = this.#createApp();
     const answer = (request: IncomingMessage, response: ServerResponse): void => this.#app.routing(request, response);
-    this.#unixServer = createHttpServer(answer);
+    this.#unixServer = createHttpServer(answer, options.log);
     if (options.tcp !== undefined) {
-      this.#tcpServer = createHttpServer(answer);
+      this.#tcpServer = createHttpServer(answer, options.log);
       this.#tcpServer.on('connection', (socket) => this.#tcpSockets.add(socket));
     }
   }
@@ -363,7 +362,7 @@ function textOf(problem: Problem): string {
   }
 }
 
-function createHttpServer(answer: (request: IncomingMessage, response: ServerResponse) => void): Server {
+function createHttpServer(answer: (request: IncomingMessage, response: ServerResponse) => void, log: Logger): Server {
   const server = createServer(
     { maxHeaderSize: limits.API_HEADER_BYTES_MAX, connectionsCheckingInterval: limits.API_HEADERS_MS / 2 },
     answer,
@@ -373,6 +372,8 @@ function createHttpServer(answer: (request: IncomingMessage, response: ServerRes
   server.requestTimeout = limits.API_REQUEST_MS;
   server.timeout = limits.API_IDLE_MS;
   server.on('clientError', answerNonsense);
+  // A connection that cannot be accepted (too many open files) is no reason to stop.
+  server.on('error', (err) => log.error({ err }, 'the control socket could not accept a connection'));
   return server;
 }
 
@@ -399,32 +400,25 @@ function answerNonsense(error: NodeJS.ErrnoException, socket: Socket): void {
 }
 
 /** The socket has mode 0600 from the first moment at which anybody could connect. */
-async function listenPrivately(server: Server, path: string): Promise<void> {
+function listenPrivately(server: Server, path: string): Promise<void> {
   const before = process.umask(0o177);
-  let listening: Promise<void>;
   try {
-    listening = listenOn(server, { path }, path); // binds at once
+    return listenOn(server, { path }, path); // binds before it returns
   } finally {
     process.umask(before);
   }
-  await listening;
-  await chmod(path, 0o600); // where bind does not heed the umask
 }
 
 function listenOn(server: Server, where: ListenOptions, shown: string): Promise<void> {
   return new Promise((settle, fail) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      fail(
-        cause.code === 'EADDRINUSE'
-          ? new MeshError(
-              'already_running',
-              `Cannot listen on "${shown}": something is there`,
-              { path: shown },
-              { cause },
-            )
-          : cause,
-      );
+    const refuse = (cause: NodeJS.ErrnoException): void => {
+      const taken = `Cannot listen on "${shown}": something is there`;
+      fail(cause.code === 'EADDRINUSE' ? new MeshError('already_running', taken, { path: shown }, { cause }) : cause);
+    };
+    server.once('error', refuse);
+    server.listen(where, () => {
+      server.off('error', refuse);
+      settle();
     });
-    server.listen(where, settle);
   });
 }
