@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { concatBytes, toHex, u32be } from '../../../protocol/encoding/bytes.ts';
 import { digestOf } from '../../../protocol/encoding/cid.ts';
@@ -38,6 +40,15 @@ describe('the transcript', () => {
     expect(handshakeMessage('I', before.proof, unsigned)).toEqual(concatBytes(Uint8Array.of(0x49), expected));
     expect(handshakeMessage('R', before.proof, unsigned)[0]).toBe(0x52);
     expect(peerIdBytes(channel.initiator)).toHaveLength(38);
+  });
+
+  test('of the worked example is what SPEC.md says', () => {
+    const spec = readFileSync(join(import.meta.dirname, '../../../protocol/SPEC.md'), 'utf8');
+    for (const name of ['offer', 'proof', 'result'] as const) {
+      const hash = toHex(transcriptHash(before[name], encodeUnsigned(parseHandshakeFrame(name, frames[name]))));
+      expect(spec).toContain(`| ${name.toUpperCase()} | ${frames[name].length} | ${hash} |`);
+    }
+    for (const value of [channel.initiator, channel.responder, acme.did, worker.did]) expect(spec).toContain(value);
   });
 
   test('tells apart messages that run together to the same bytes', () => {
