@@ -54,6 +54,12 @@ describe('prefixes of text are not authority', () => {
     expect(isResourceWithin(child, parent)).toBe(false);
   });
 
+  test('a star stands for one segment at least', () => {
+    expect(isCovered('read:', 'read:*')).toBe(false);
+    expect(isCovered('read:data/', 'read:data/*')).toBe(false);
+    expect(isCovered('read:data/x', 'read:data/*')).toBe(true);
+  });
+
   test('a subtree contains what is below it, and itself', () => {
     for (const child of ['w/notes/', 'w/notes/a', 'w/notes/a/', 'w/notes/a/b'])
       expect(isResourceWithin(child, 'w/notes/')).toBe(true);

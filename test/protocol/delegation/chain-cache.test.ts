@@ -203,11 +203,11 @@ describe('the cache', () => {
           }
         }
       }),
-      { numRuns: 400 },
+      { numRuns: 200 },
     );
     // Nothing was shown unless much was remembered and much was valid.
-    expect(hits).toBeGreaterThan(150);
-    expect(valid).toBeGreaterThan(300);
+    expect(hits).toBeGreaterThan(60);
+    expect(valid).toBeGreaterThan(150);
   });
 
   test('checks no signature again, and notices at once what is learnt', () => {
@@ -246,6 +246,20 @@ describe('the cache', () => {
     const cache = createChainCache();
     expect(cache.verify(forged, { ...check, isVerified: () => true }).leaf).toBe(leaf.id);
     expect(refusalOf(() => cache.verify(forged, check)).code).toBe('bad_signature');
+  });
+
+  test('notices when the grace of a key ends, though nothing was learnt', () => {
+    const beat = createHeartbeat(beta, { iat: NOW_SECONDS + 160, head: rotated, signers: [keySet('beta 2').sign] });
+    const view = knowing([rotated, beat, createHeartbeat(acme, { iat: NOW_SECONDS + 160 })], NOW_MS + 160_000);
+    const cache = createChainCache();
+    const at = (seconds: number) => checkOf(view, { nowMs: (NOW_SECONDS + seconds) * 1000 });
+    expect(cache.verify([root, first], at(160)).validUntilSeconds).toBe(NOW_SECONDS + 200);
+    expect(cache.verify([root, first], at(259)).leaf).toBe(first.id);
+    expect(refusalOf(() => cache.verify([root, first], at(260)))).toMatchObject({
+      code: 'key_retired',
+      data: { link: 1 },
+    });
+    expect(cache.verify([root, first], at(259)).leaf).toBe(first.id);
   });
 
   test('forgets the oldest chain', () => {
