@@ -6,7 +6,7 @@ import { createLibp2p } from 'libp2p';
 
 export const ECHO = '/echo/1.0.0';
 export const createBare = async (listen: readonly string[]) =>
-  await createLibp2p({
+  createLibp2p({
     addresses: { listen: [...listen] },
     transports: [tcp()],
     connectionEncrypters: [noise()],

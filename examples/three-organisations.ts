@@ -261,7 +261,10 @@ async function tell(folder: string): Promise<void> {
     const tookMs = await until(`${name} knowing`, REVOKED_WITHIN_MS, async () => {
       const shown = await mesh.chains.verify(leaf, { roots: [acme.did] }).then(
         () => 'valid',
-        (error: unknown) => (isMeshError(error) ? error.code : Promise.reject(error)),
+        (error: unknown) => {
+          if (isMeshError(error)) return error.code;
+          throw error;
+        },
       );
       return shown === 'revoked';
     });

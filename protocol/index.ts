@@ -1,14 +1,72 @@
 /** The door of protocol/: rules and formats, pure. */
-export * from './errors.ts';
-export * from './domains.ts';
+export {
+  ERRORS,
+  type ErrorCode,
+  isErrorCode,
+  type ErrorData,
+  MeshError,
+  isMeshError,
+  unreachable,
+} from './errors.ts';
+export {
+  SIGNING_CONTEXTS,
+  type SigningContext,
+  signedBytes,
+  CHANNEL_BINDING_PREFIX,
+  SEALED_KEY_PREFIX,
+  KEY_RING_PREFIX,
+  DEFAULT_NETWORK,
+  isNetworkName,
+  type ProtocolName,
+  protocolId,
+  TOPICS,
+  type Topic,
+  topicName,
+} from './domains.ts';
 export * as limits from './limits.ts';
-export * from './signature.ts';
-export * from './encoding/bytes.ts';
+export {
+  SIGNATURE_BYTES,
+  PUBLIC_KEY_BYTES,
+  type IsSignatureValid,
+  isSignatureValidPure,
+  verifySignature,
+} from './signature.ts';
+export {
+  toHex,
+  fromHex,
+  equalBytes,
+  compareBytes,
+  concatBytes,
+  u32be,
+  toBase64url,
+  fromBase64url,
+} from './encoding/bytes.ts';
 export { type Cbor, type CborMap, decodeCbor, encodeCbor } from './encoding/cbor.ts';
 export { cidText, digestOf, digestOfCid, Link } from './encoding/cid.ts';
-export * from './encoding/multikey.ts';
+export {
+  MULTIKEY_BYTES,
+  multikeyOf,
+  isMultikey,
+  rawKeyOf,
+  multikeyText,
+  parseMultikeyText,
+  peerIdOfKey,
+  keyOfPeerId,
+  peerIdBytes,
+  isPeerId,
+} from './encoding/multikey.ts';
 export { decodeVarint, encodeVarint } from './encoding/varint.ts';
-export * from './identity/did.ts';
+export {
+  DID_TEXT_MAX,
+  didOfDigest,
+  didOfGenesis,
+  genesisIdOf,
+  digestOfDid,
+  isMeshDid,
+  didKeyOf,
+  keyOfDidKey,
+  isAudienceDid,
+} from './identity/did.ts';
 export type {
   Deactivate,
   DidKind,
@@ -102,9 +160,36 @@ export {
   verifyBundle,
 } from './delegation/bundle.ts';
 export type { Heartbeat, Revocation, RevocationTarget } from './revocation/revocation.ts';
-export * from './statement/kinds.ts';
-export * from './statement/statement.ts';
-export * from './state/view.ts';
+export {
+  type Kind,
+  KINDS,
+  type KindName,
+  type PayloadOf,
+  type Payload,
+  isKindName,
+  kindRow,
+} from './statement/kinds.ts';
+export {
+  type Statement,
+  parseStatement,
+  isOfKind,
+  parseStatementOf,
+  verifySignatures,
+  encodePayload,
+  signingInput,
+  assembleStatement,
+  type StatementSigner,
+  type Unsigned,
+  signStatement,
+} from './statement/statement.ts';
+export {
+  type DidStatus,
+  type KeyStanding,
+  type DidState,
+  type HeldHeartbeat,
+  type RevocationTargetKey,
+  type MeshView,
+} from './state/view.ts';
 export {
   admitAll,
   type Admission,

@@ -175,7 +175,7 @@ export class Agents {
 
   /** Makes a person DID. Errors: conflict, key_missing, the door's codes. */
   async createSponsor(contact: string, name: string | null): Promise<SponsorRow> {
-    return await this.#serial.run(() => this.#createSponsor(contact, name));
+    return this.#serial.run(() => this.#createSponsor(contact, name));
   }
 
   async #createSponsor(contact: string, name: string | null): Promise<SponsorRow> {
@@ -242,7 +242,7 @@ export class Agents {
   async create(
     agent: NewAgent,
   ): Promise<{ readonly agent: AgentRow; readonly token: string | null; readonly toSign: readonly SigningRequest[] }> {
-    return await this.#serial.run(async () => {
+    return this.#serial.run(async () => {
       const sponsor =
         agent.parent === undefined
           ? (await this.#sponsorFor(agent.sponsor)).did
@@ -254,9 +254,7 @@ export class Agents {
         });
       }
       const complete = { ...agent, sponsor };
-      return agent.publicKey === undefined
-        ? await this.#createHeld(complete)
-        : this.#draftAgent(complete, agent.publicKey);
+      return agent.publicKey === undefined ? this.#createHeld(complete) : this.#draftAgent(complete, agent.publicKey);
     });
   }
 
@@ -265,7 +263,7 @@ export class Agents {
     did: string,
     signatures: readonly Uint8Array[],
   ): Promise<{ readonly agent: AgentRow; readonly token: string | null }> {
-    return await this.#serial.run(async () => {
+    return this.#serial.run(async () => {
       const draft = this.#take(this.#agentDrafts, did, 'agent');
       const own = this.#components.organisation.signer('sign');
       const genesis = assembleStatement(draft.payload, [
@@ -274,13 +272,13 @@ export class Agents {
       ]);
       verifySignatures(genesis, this.#components.isSignatureValid);
       this.#requireRoom(draft.agent.sponsor);
-      return await this.#add(draft.agent, genesis, 'agent');
+      return this.#add(draft.agent, genesis, 'agent');
     });
   }
 
   /** Publishes an agent made before, and issues a token. Errors: not_found, suspended, revoked, the door's codes. */
   async register(did: string): Promise<{ readonly agent: AgentRow; readonly token: string }> {
-    return await this.#serial.run(async () => {
+    return this.#serial.run(async () => {
       const agent = this.agent(did);
       const status = this.status(agent);
       if (status === 'suspended' || status === 'revoked') this.requireActive(agent);
@@ -291,7 +289,7 @@ export class Agents {
 
   /** Local: no new credential, the current one revoked, tokens void. Errors: not_found, revoked. */
   async suspend(did: string): Promise<AgentRow> {
-    return await this.#serial.run(async () => {
+    return this.#serial.run(async () => {
       const agent = this.agent(did);
       if (this.isRevoked(did)) this.requireActive(agent);
       if (agent.isSuspended) return agent;
@@ -310,7 +308,7 @@ export class Agents {
 
   /** Errors: not_found, revoked. */
   async resume(did: string): Promise<AgentRow> {
-    return await this.#serial.run(async () => {
+    return this.#serial.run(async () => {
       const agent = this.agent(did);
       if (this.isRevoked(did)) this.requireActive(agent);
       if (!agent.isSuspended) return agent;
@@ -324,7 +322,7 @@ export class Agents {
 
   /** Revokes its DID for ever. Errors: not_found, revoked. */
   async revoke(did: string, reason: string): Promise<Statement<'revocation/v1'>> {
-    return await this.#serial.run(async () => {
+    return this.#serial.run(async () => {
       const agent = this.agent(did);
       if (this.isRevoked(did))
         throw new MeshError('revoked', `Cannot revoke agent "${agent.name}": it is revoked already`, { did });
@@ -352,9 +350,9 @@ export class Agents {
 
   /** Errors: not_found, conflict, suspended, revoked. */
   async issueToken(did: string): Promise<string> {
-    return await this.#serial.run(async () => {
+    return this.#serial.run(async () => {
       this.requireActive(this.agent(did));
-      return await this.#issueToken(did);
+      return this.#issueToken(did);
     });
   }
 

@@ -81,7 +81,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
     return {
       did: agent.did,
       name: agent.name,
-      sponsor: { did: agent.sponsor, ...(sponsor?.name != null && { name: sponsor.name }) },
+      sponsor: { did: agent.sponsor, ...(typeof sponsor?.name === 'string' && { name: sponsor.name }) },
       parent: agent.parent,
       status: agents.status(agent),
       capabilities: capabilitiesOf(agent.capabilities),
@@ -274,7 +274,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
     },
 
     organisationRotate: async ({ body }) =>
-      await operations.offer(
+      operations.offer(
         await organisation.prepareRotate(
           body.retire.map(retirementFrom),
           body.rotationKeys?.map(parseMultikeyText),
@@ -282,7 +282,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
         ),
       ),
     organisationRecover: async ({ body }) =>
-      await operations.offer(
+      operations.offer(
         await organisation.prepareRecover(
           body.recoveryKeys.map(parseMultikeyText),
           body.retire.map(retirementFrom),
@@ -297,10 +297,10 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
           want: organisation.did,
         });
       }
-      return await operations.offer(organisation.prepareDeactivate(keys?.map(parseMultikeyText)));
+      return operations.offer(organisation.prepareDeactivate(keys?.map(parseMultikeyText)));
     },
     operationComplete: async ({ params: { id }, body: { signatures } }) =>
-      await operations.complete(id, signatures.map(signatureFrom)),
+      operations.complete(id, signatures.map(signatureFrom)),
 
     delegationCreate: async ({ body }) => delegationView(await delegations.create(body)),
     delegationComplete: async ({ params: { id }, body: { signatures } }, caller) => {
@@ -332,7 +332,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
     chainVerify: async ({ params: { leaf }, body }, caller, signal) => {
       const links = visibleChain(leaf, caller);
       const request = requestFrom(body);
-      return await chains.verify(links, {
+      return chains.verify(links, {
         signal,
         ...(body.roots !== undefined && { roots: new Set(body.roots) }),
         ...(request !== undefined && { request }),
@@ -342,7 +342,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
     },
     rootList: async () => ({ roots: [...node.roots].map((did) => ({ did, own: did === organisation.did })) }),
 
-    revocationCreate: async ({ body: { target, reason, as } }) => await revoked(target, reason, as),
+    revocationCreate: async ({ body: { target, reason, as } }) => revoked(target, reason, as),
     revocationList: async ({ query: { organisation: only } }) => {
       const organisations =
         only === undefined ? [...state.dids()].filter((did) => state.didState(did)?.kind === 'org') : [only];

@@ -1,4 +1,5 @@
 /** Judging chains with what this daemon knows, and refreshing what it knows where that is too old. */
+import type { MeshError } from '../../protocol/index.ts';
 import {
   type ChainReport,
   type ChainRequest,
@@ -10,7 +11,6 @@ import {
   type IsSignatureValid,
   isMeshError,
   linksTo,
-  MeshError,
   type MeshView,
   stalenessOf,
   type Statement,

@@ -66,9 +66,7 @@ export class Delegations {
    * on disk when it resolves. Errors: those of verifyChain before freshness, not_found, key_missing, the door's codes.
    */
   async create(body: DelegateBody): Promise<Made> {
-    return body.from === undefined && body.as === undefined
-      ? await this.#createRoot(body)
-      : await this.#createChild(body);
+    return body.from === undefined && body.as === undefined ? this.#createRoot(body) : this.#createChild(body);
   }
 
   /** The signature of an issuer that keeps its own key. Errors: not_found, expired, bad_signature, the door's codes. */
@@ -99,7 +97,7 @@ export class Delegations {
       { organisation: { did: organisation.did, key: own.publicKey }, sponsor: { did: sponsor, key: person.publicKey } },
       this.#context(),
     );
-    return await this.#publish(payload, [own, person]);
+    return this.#publish(payload, [own, person]);
   }
 
   async #createChild(body: DelegateBody): Promise<Made> {
@@ -118,7 +116,7 @@ export class Delegations {
       ...this.#context(),
       view: pipeline.state,
     });
-    return 'sign' in key ? await this.#publish(payload, [key]) : this.#draft(payload, issuer, key.publicKey);
+    return 'sign' in key ? this.#publish(payload, [key]) : this.#draft(payload, issuer, key.publicKey);
   }
 
   #parentChain(body: DelegateBody): LinkStatement[] {

@@ -60,7 +60,7 @@ export class Freshness {
     if (organisation === this.#components.organisation.did) return this.#beat();
     if (options.maxAgeSeconds > 0 && this.#isFresh(organisation, options.maxAgeSeconds)) return;
     const running = options.maxAgeSeconds > 0 ? this.#underWay.get(organisation) : undefined;
-    if (running !== undefined) return await running;
+    if (running !== undefined) return running;
     const work = this.#pull(organisation, options).finally(() => this.#underWay.delete(organisation));
     this.#underWay.set(organisation, work);
     await work;
@@ -99,7 +99,7 @@ export class Freshness {
           issuer,
         )
       ) {
-        return await this.#complete(organisation, issuer, either);
+        return this.#complete(organisation, issuer, either);
       }
     }
     if (maxAgeSeconds === 0) return; // only the issuer's answer would count

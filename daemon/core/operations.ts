@@ -43,7 +43,7 @@ export class Operations {
   /** Publishes it, or says who has to sign. Errors: the door's codes. */
   async offer(prepared: PreparedOperation): Promise<OperationAnswer> {
     const payload = encodePayload<'didop/v1'>(prepared.payload);
-    if (prepared.signers.every(isHeld)) return await this.#publish(prepared, payload, []);
+    if (prepared.signers.every(isHeld)) return this.#publish(prepared, payload, []);
     const id = Link.ofDigest(digestOf(payload)).text;
     if (this.#drafts.size >= DRAFTS_MAX) this.#drafts.delete(this.#drafts.keys().next().value as string);
     this.#drafts.set(id, { prepared, payload, untilMs: this.#components.clock.nowMs() + DRAFT_MS });
@@ -62,7 +62,7 @@ export class Operations {
     this.#drafts.delete(id);
     if (this.#components.clock.nowMs() >= draft.untilMs)
       throw new MeshError('expired', `Cannot complete operation "${id}": its time is over, ask anew`, { id });
-    return await this.#publish(draft.prepared, draft.payload, signatures);
+    return this.#publish(draft.prepared, draft.payload, signatures);
   }
 
   async #publish(

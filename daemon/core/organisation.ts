@@ -78,10 +78,10 @@ export class Organisation {
     { name }: { readonly name: string | null },
   ): Promise<Organisation> {
     const { registry, pipeline } = components;
-    const did = registry.organisation?.did ?? (await findUnfinished(components)) ?? (await makeGenesis(components));
-    const row = { did, name: name ?? registry.organisation?.name ?? null };
-    if (registry.organisation?.did !== row.did || registry.organisation.name !== row.name)
-      await registry.saveOrganisation(row);
+    const { organisation: known } = registry;
+    const did = known?.did ?? (await findUnfinished(components)) ?? (await makeGenesis(components));
+    const row = { did, name: name ?? known?.name ?? null };
+    if (known?.did !== row.did || known.name !== row.name) await registry.saveOrganisation(row);
     pipeline.setInUse(did, true);
     return new Organisation(did, components);
   }
@@ -138,7 +138,7 @@ export class Organisation {
     reason: string,
     issuer: { readonly did: string; readonly signer: Signer } | undefined,
   ): Promise<Statement<'revocation/v1'>> {
-    return await this.#serial.run(async () => {
+    return this.#serial.run(async () => {
       await this.#learnOwnOnce();
       const head = this.revocationHead();
       const own = this.signer('sign');

@@ -19,7 +19,7 @@ export class OwnSigners {
 
   /** By name, made if missing: for keys whose making may have been cut off by a crash. */
   async obtain(name: string): Promise<Signer> {
-    return this.#keys.has(name) ? this.#keys.signer(name) : await this.create(name);
+    return this.#keys.has(name) ? this.#keys.signer(name) : this.create(name);
   }
 
   find(publicKey: Uint8Array): Signer | undefined {

@@ -113,6 +113,6 @@ export class Resolver {
 
   async #untilBound(peer: string, signal: AbortSignal): Promise<boolean> {
     const { sync } = this.#components;
-    return await sync.untilBound(peer, deadline(this.#components.clock, DIAL_TIMEOUT_MS, signal));
+    return sync.untilBound(peer, deadline(this.#components.clock, DIAL_TIMEOUT_MS, signal));
   }
 }

@@ -22,7 +22,7 @@ export class Revocations {
    * Errors: not_found (target not held), not_entitled, revoked, key_missing, the door's codes.
    */
   async revoke(target: RevocationTargetJson, reason: string, as: string | undefined): Promise<Revoked> {
-    const { organisation, state } = this.#node;
+    const { organisation } = this.#node;
     const tgt = targetFrom(target);
     const issuer = this.#issuerFor(tgt, as);
     this.#refuseTwice(tgt, issuer);

@@ -145,7 +145,7 @@ export class Sync {
   /** Whether the peer is bound, now or before the signal fires. */
   async untilBound(peer: string, signal: AbortSignal): Promise<boolean> {
     if (this.#organisations.has(peer)) return true;
-    return await new Promise((resolve) => {
+    return new Promise((resolve) => {
       const waiting = this.#awaitingBound.get(peer) ?? new Set();
       this.#awaitingBound.set(peer, waiting);
       waiting.add(resolve);
@@ -210,10 +210,10 @@ export class Sync {
   async reconcile(peer: string, organisation: string | null = null, signal?: AbortSignal): Promise<Reconciled> {
     const key = `${peer} ${organisation}`;
     const running = this.#underWay.get(key);
-    if (running !== undefined) return await running;
+    if (running !== undefined) return running;
     const work = this.#reconcile(peer, organisation, signal).finally(() => this.#underWay.delete(key));
     this.#underWay.set(key, work);
-    return await work;
+    return work;
   }
 
   /** Judges anew whether the peers of an organisation may still speak for it. */
@@ -446,7 +446,7 @@ export class Sync {
   async #serve(stream: FrameStream): Promise<void> {
     for (;;) {
       const frame = await stream.receive({ signal: this.#stop.signal });
-      if (frame === undefined) return await stream.close();
+      if (frame === undefined) return stream.close();
       await stream.send(encodeAnswer(await this.#answer(frame, stream.connection)));
     }
   }
@@ -482,7 +482,7 @@ export class Sync {
         ];
       }
       case 'put':
-        return await this.#take(question[1], connection);
+        return this.#take(question[1], connection);
       case 'beat':
         return this.#beats(question[1], question[2], connection);
     }

@@ -107,7 +107,7 @@ export function didView(state: MeshState, did: string, nowMs: number): DidView {
       ageSeconds: beat === undefined ? null : Math.max(0, Math.round(nowMs / 1000 - beat.iat)),
       revocations: revocations.at(-1)?.payload.seq ?? 0,
     },
-    document: didDocument(held) as DidView['document'],
+    document: didDocument(held),
     documentMetadata: metadataView(held),
   };
 }

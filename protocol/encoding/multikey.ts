@@ -27,7 +27,8 @@ export const multikeyText = (multikey: Uint8Array): string => base58btc.encode(m
 /** Errors: malformed. */
 export function parseMultikeyText(text: string): Uint8Array {
   const bytes = decodeBase58(text);
-  if (bytes === undefined || !isMultikey(bytes)) throw new MeshError('malformed', `Cannot read key "${text}": want an Ed25519 multikey like "z6Mk…"`);
+  if (bytes === undefined || !isMultikey(bytes))
+    throw new MeshError('malformed', `Cannot read key "${text}": want an Ed25519 multikey like "z6Mk…"`);
   return bytes;
 }
 
@@ -37,7 +38,11 @@ export const peerIdOfKey = (multikey: Uint8Array): string =>
 /** Errors: malformed (also for the PeerIds of other key types). */
 export function keyOfPeerId(peerId: string): Uint8Array {
   const bytes = decodeBase58(`z${peerId}`);
-  if (bytes === undefined || bytes.length !== PEER_ID_HEAD.length + 32 || !equalBytes(bytes.subarray(0, 6), PEER_ID_HEAD)) {
+  if (
+    bytes === undefined ||
+    bytes.length !== PEER_ID_HEAD.length + 32 ||
+    !equalBytes(bytes.subarray(0, 6), PEER_ID_HEAD)
+  ) {
     throw new MeshError('malformed', `Cannot read PeerId "${peerId}": want an Ed25519 one like "12D3KooW…"`);
   }
   return multikeyOf(bytes.subarray(PEER_ID_HEAD.length));
@@ -48,16 +53,17 @@ export const peerIdBytes = (peerId: string): Uint8Array => concatBytes(PEER_ID_H
 
 export function isPeerId(text: string): boolean {
   const bytes = decodeBase58(`z${text}`);
-  return bytes !== undefined && bytes.length === PEER_ID_HEAD.length + 32 && equalBytes(bytes.subarray(0, 6), PEER_ID_HEAD);
+  return (
+    bytes !== undefined && bytes.length === PEER_ID_HEAD.length + 32 && equalBytes(bytes.subarray(0, 6), PEER_ID_HEAD)
+  );
 }
 
 function decodeBase58(text: string): Uint8Array | undefined {
   if (text.length > MULTIKEY_TEXT_MAX) return undefined;
   try {
-    const bytes = base58btc.decode(text as `z${string}`);
+    const bytes = base58btc.decode(text);
     return base58btc.encode(bytes) === text ? bytes : undefined;
   } catch {
     return undefined; // not base58: the callers say what they wanted
   }
 }
-

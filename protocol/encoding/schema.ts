@@ -58,7 +58,8 @@ export const text = (lengthMax: number): Schema<string> =>
 
 export const oneOf = <const T extends string>(...options: readonly T[]): Schema<T> =>
   schema((value, field) => {
-    if (typeof value !== 'string' || !(options as readonly string[]).includes(value)) fail(field, `one of "${options.join('", "')}"`);
+    if (typeof value !== 'string' || !(options as readonly string[]).includes(value))
+      fail(field, `one of "${options.join('", "')}"`);
   });
 
 export const literal = <const T extends string | number | boolean>(wanted: T): Schema<T> =>
@@ -76,27 +77,44 @@ export const nullable = <T>(inner: Schema<T>): Schema<T | null> =>
     if (value !== null) inner.check(value, field);
   });
 
+/** Array.isArray, without the `any` that it brings. */
+const isList = (value: Cbor | undefined): value is readonly Cbor[] => Array.isArray(value);
+
 export const list = <T>(item: Schema<T>, min: number, max: number): Schema<readonly T[]> =>
   schema((value, field) => {
-    if (!Array.isArray(value) || value.length < min || value.length > max) return fail(field, `a list of ${min} to ${max} items`);
+    if (!isList(value) || value.length < min || value.length > max)
+      return fail(field, `a list of ${min} to ${max} items`);
     for (let i = 0; i < value.length; i++) item.check(value[i], `${field}[${i}]`);
   });
 
-export const tuple = <const T extends readonly Schema<unknown>[]>(...items: T): Schema<{ readonly [I in keyof T]: Checked<T[I]> }> =>
+export const tuple = <const T extends readonly Schema<unknown>[]>(
+  ...items: T
+): Schema<{ readonly [I in keyof T]: Checked<T[I]> }> =>
   schema((value, field) => {
-    if (!Array.isArray(value) || value.length !== items.length) return fail(field, `a list of exactly ${items.length} items`);
+    if (!isList(value) || value.length !== items.length) return fail(field, `a list of exactly ${items.length} items`);
     for (let i = 0; i < items.length; i++) (items[i] as Schema<unknown>).check(value[i], `${field}[${i}]`);
   });
 
 type Fields = Readonly<Record<string, Schema<unknown>>>;
-type MapOf<R extends Fields, O extends Fields> = { readonly [K in keyof R]: Checked<R[K]> } & { readonly [K in keyof O]?: Checked<O[K]> };
+type MapOf<R extends Fields, O extends Fields> = { readonly [K in keyof R]: Checked<R[K]> } & {
+  readonly [K in keyof O]?: Checked<O[K]>;
+};
 
 /** A map with exactly these keys; the optional ones may be absent (never null). */
-export const map = <const R extends Fields, const O extends Fields = Record<never, never>>(required: R, optional?: O): Schema<MapOf<R, O>> => {
+export const map = <const R extends Fields, const O extends Fields = Record<never, never>>(
+  required: R,
+  optional?: O,
+): Schema<MapOf<R, O>> => {
   const all = new Map<string, Schema<unknown>>(Object.entries({ ...required, ...optional }));
   const names = Object.keys(required);
   return schema((value, field) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Uint8Array || value instanceof Link) {
+    if (
+      typeof value !== 'object' ||
+      value === null ||
+      Array.isArray(value) ||
+      value instanceof Uint8Array ||
+      value instanceof Link
+    ) {
       return fail(field, 'a map');
     }
     const entries = value as Record<string, Cbor | undefined>;
@@ -113,15 +131,22 @@ export const map = <const R extends Fields, const O extends Fields = Record<neve
 const join = (field: string, key: string): string => (field === '' ? key : `${field}.${key}`);
 
 /** Runs a further check on what already has the right shape. */
-export const refine = <T>(inner: Schema<T>, further: (value: T, fail: (field: string, want: string) => never) => void): Schema<T> =>
+export const refine = <T>(
+  inner: Schema<T>,
+  further: (value: T, fail: (field: string, want: string) => never) => void,
+): Schema<T> =>
   schema((value, field) => {
     further(inner.check(value, field), fail);
   });
 
 /** Picks the schema by a text field of the map. */
-export const variant = <const V extends Readonly<Record<string, Schema<unknown>>>>(key: string, variants: V): Schema<Checked<V[keyof V]>> =>
+export const variant = <const V extends Readonly<Record<string, Schema<unknown>>>>(
+  key: string,
+  variants: V,
+): Schema<Checked<V[keyof V]>> =>
   schema((value, field) => {
-    const tag = typeof value === 'object' && value !== null ? (value as Record<string, Cbor | undefined>)[key] : undefined;
+    const tag =
+      typeof value === 'object' && value !== null ? (value as Record<string, Cbor | undefined>)[key] : undefined;
     const inner = typeof tag === 'string' && Object.hasOwn(variants, tag) ? variants[tag] : undefined;
     if (inner === undefined) return fail(join(field, key), `one of "${Object.keys(variants).join('", "')}"`);
     inner.check(value, field);

@@ -25,7 +25,8 @@ export function decodeVarint(bytes: Uint8Array, at = 0): { readonly value: numbe
     value += (byte & 0x7f) * 0x80 ** i;
     if (byte < 0x80) {
       if (byte === 0 && i > 0) throw new MeshError('noncanonical', 'Cannot accept a varint: not in its shortest form');
-      if (value > 0xffff_ffff) throw new MeshError('malformed', `Cannot read a varint: it is ${value}, want at most 2^32 - 1`);
+      if (value > 0xffff_ffff)
+        throw new MeshError('malformed', `Cannot read a varint: it is ${value}, want at most 2^32 - 1`);
       return { value, end: at + i + 1 };
     }
   }

@@ -34,35 +34,70 @@ export function parseStatement(envelope: Uint8Array): Statement {
   const [payloadBytes, signatures] = openEnvelope(decodeCbor(envelope));
   const payload = decodeCbor(payloadBytes);
   const t = typeof payload === 'object' && payload !== null && 't' in payload ? payload.t : undefined;
-  if (typeof t !== 'string') throw new MeshError('schema', 'Cannot accept a statement: its payload names no kind', { field: 't' });
-  if (!isKindName(t)) throw new MeshError('unknown_kind', `Cannot accept a statement of kind "${t}": not known here`, { field: 't', is: t });
+  if (typeof t !== 'string')
+    throw new MeshError('schema', 'Cannot accept a statement: its payload names no kind', { field: 't' });
+  if (!isKindName(t))
+    throw new MeshError('unknown_kind', `Cannot accept a statement of kind "${t}": not known here`, {
+      field: 't',
+      is: t,
+    });
   const row = kindRow(t);
   if (envelope.length > row.bytesMax) throw tooLarge(envelope.length, row.bytesMax);
   return build(t, row.schema.check(payload, ''), payloadBytes, signatures, envelope);
 }
 
-export const isOfKind = <K extends KindName>(statement: Statement, t: K): statement is Statement<K> => statement.t === t;
+export const isOfKind = <K extends KindName>(statement: Statement, t: K): statement is Statement<K> =>
+  statement.t === t;
 
 /** Parses and wants one kind. Errors: as parseStatement; schema for another kind. */
 export function parseStatementOf<K extends KindName>(t: K, envelope: Uint8Array): Statement<K> {
   const statement = parseStatement(envelope);
-  if (!isOfKind(statement, t)) throw new MeshError('schema', `Cannot accept a "${statement.t}" here: want a "${t}"`, { field: 't', is: statement.t, want: t });
+  if (!isOfKind(statement, t))
+    throw new MeshError('schema', `Cannot accept a "${statement.t}" here: want a "${t}"`, {
+      field: 't',
+      is: statement.t,
+      want: t,
+    });
   return statement;
 }
 
-function build(t: KindName, payload: Payload, payloadBytes: Uint8Array, signatures: readonly Uint8Array[], envelope: Uint8Array): Statement {
+function build(
+  t: KindName,
+  payload: Payload,
+  payloadBytes: Uint8Array,
+  signatures: readonly Uint8Array[],
+  envelope: Uint8Array,
+): Statement {
   if (payload.by.length !== signatures.length) {
-    throw new MeshError('signers', `Cannot accept a statement: ${signatures.length} signatures, want ${payload.by.length}`);
+    throw new MeshError(
+      'signers',
+      `Cannot accept a statement: ${signatures.length} signatures, want ${payload.by.length}`,
+    );
   }
   const digest = digestOf(payloadBytes);
-  return { id: cidText(digest), digest, t, payload, payloadBytes, signatures, envelope, epoch: Math.floor(payload.iat / EPOCH_SECONDS) };
+  return {
+    id: cidText(digest),
+    digest,
+    t,
+    payload,
+    payloadBytes,
+    signatures,
+    envelope,
+    epoch: Math.floor(payload.iat / EPOCH_SECONDS),
+  };
 }
 
 function openEnvelope(outer: Cbor): [Uint8Array, readonly Uint8Array[]] {
-  if (!Array.isArray(outer) || outer.length !== 2) throw new MeshError('malformed', 'Cannot read an envelope: want an array of payload and signatures');
+  if (!Array.isArray(outer) || outer.length !== 2)
+    throw new MeshError('malformed', 'Cannot read an envelope: want an array of payload and signatures');
   const [payload, signatures] = outer as readonly Cbor[];
-  if (!(payload instanceof Uint8Array) || !Array.isArray(signatures)) throw new MeshError('malformed', 'Cannot read an envelope: want payload bytes and a list of signatures');
-  if (signatures.length > SIGNERS_MAX) throw new MeshError('signers', `Cannot accept an envelope: ${signatures.length} signatures, want at most ${SIGNERS_MAX}`);
+  if (!(payload instanceof Uint8Array) || !Array.isArray(signatures))
+    throw new MeshError('malformed', 'Cannot read an envelope: want payload bytes and a list of signatures');
+  if (signatures.length > SIGNERS_MAX)
+    throw new MeshError(
+      'signers',
+      `Cannot accept an envelope: ${signatures.length} signatures, want at most ${SIGNERS_MAX}`,
+    );
   for (const signature of signatures as readonly Cbor[]) {
     if (!(signature instanceof Uint8Array) || signature.length !== SIGNATURE_BYTES) {
       throw new MeshError('malformed', `Cannot read an envelope: a signature that is not ${SIGNATURE_BYTES} bytes`);
@@ -85,12 +120,13 @@ export function verifySignatures(statement: Statement, isSignatureValid: IsSigna
 /** The canonical bytes of a payload, which are what is signed and hashed. Errors: schema, malformed. */
 export function encodePayload<K extends KindName>(payload: PayloadOf<K>): Uint8Array {
   const value = payload as unknown as Cbor;
-  kindRow((payload as Payload).t as KindName).schema.check(value, '');
+  kindRow(payload.t).schema.check(value, '');
   return encodeCbor(value);
 }
 
 /** What each signer signs. */
-export const signingInput = (t: KindName, payloadBytes: Uint8Array): Uint8Array => signedBytes(kindRow(t).context, payloadBytes);
+export const signingInput = (t: KindName, payloadBytes: Uint8Array): Uint8Array =>
+  signedBytes(kindRow(t).context, payloadBytes);
 
 /** Puts signatures made elsewhere, in the order of `by`, around a payload. Errors: as parseStatement. */
 export const assembleStatement = (payloadBytes: Uint8Array, signatures: readonly Uint8Array[]): Statement =>
@@ -105,9 +141,15 @@ export interface StatementSigner {
 export type Unsigned<P> = P extends unknown ? Omit<P, 'by'> : never;
 
 /** Fills `by` from the signers, signs, and parses the result as any receiver would. Errors: schema, malformed. */
-export function signStatement<K extends KindName>(payload: Unsigned<PayloadOf<K>> & { readonly t: K }, signers: readonly StatementSigner[]): Statement<K> {
+export function signStatement<K extends KindName>(
+  payload: Unsigned<PayloadOf<K>> & { readonly t: K },
+  signers: readonly StatementSigner[],
+): Statement<K> {
   const complete = { ...payload, by: signers.map(({ publicKey }) => publicKey) } as unknown as PayloadOf<K>;
   const payloadBytes = encodePayload<K>(complete);
-  const input = signingInput((complete as Payload).t as KindName, payloadBytes);
-  return assembleStatement(payloadBytes, signers.map((signer) => signer.sign(input))) as Statement<K>;
+  const input = signingInput(complete.t, payloadBytes);
+  return assembleStatement(
+    payloadBytes,
+    signers.map((signer) => signer.sign(input)),
+  ) as Statement<K>;
 }

@@ -9,7 +9,7 @@
  *   ["beat", [did, … 64], nonce or null]             ["have", [heartbeat, …]]
  *                                                    ["no", code]              to any
  */
-import { type Cbor, decodeCbor, encodeCbor } from '../encoding/cbor.ts';
+import { decodeCbor, encodeCbor } from '../encoding/cbor.ts';
 import {
   bytes,
   type Checked,
@@ -74,8 +74,8 @@ export const parseQuestion = (frame: Uint8Array): Question => parse(frame, QUEST
 /** Errors: too_large, malformed, noncanonical, schema. */
 export const parseAnswer = (frame: Uint8Array): Answer => parse(frame, ANSWERS, 'answer') as Answer;
 
-export const encodeQuestion = (question: Question): Uint8Array => encodeCbor(question as Cbor);
-export const encodeAnswer = (answer: Answer): Uint8Array => encodeCbor(answer as Cbor);
+export const encodeQuestion = (question: Question): Uint8Array => encodeCbor(question);
+export const encodeAnswer = (answer: Answer): Uint8Array => encodeCbor(answer);
 
 function parse(frame: Uint8Array, rows: Readonly<Record<string, Schema<unknown>>>, what: string): unknown {
   if (frame.length > SYNC_FRAME_BYTES_MAX) {

@@ -67,7 +67,7 @@ export async function startDaemonProcess(options: DaemonProcessOptions): Promise
   });
   const end = async (signal: NodeJS.Signals): Promise<number | NodeJS.Signals> => {
     if (isRunning(child)) child.kill(signal);
-    return await gone;
+    return gone;
   };
   return {
     did: found(/organisation +(\S+)/, printed),

@@ -28,7 +28,10 @@ const run = (
 
 const processes = (): Promise<string> =>
   new Promise((resolve, reject) =>
-    execFile('ps', ['-eo', 'args'], (error, stdout) => (error === null ? resolve(stdout) : reject(error))),
+    execFile('ps', ['-eo', 'args'], (error, stdout) => {
+      if (error === null) resolve(stdout);
+      else reject(new Error('ps failed', { cause: error }));
+    }),
   );
 
 test('the three-organisation story is as it should be, and leaves no process behind', SLOW, async () => {

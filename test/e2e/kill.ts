@@ -33,7 +33,12 @@ export async function killRepeatedly(rounds: number, seed: number): Promise<Kill
       const lost = [...acknowledged].filter((id) => !before.has(id));
       if (lost.length > 0) return { acknowledged: acknowledged.size, lost, starts: round + 1 };
       const killed = new Promise<void>((resolve) => {
-        setTimeout(() => daemon.end('SIGKILL').then(() => resolve(), resolve), 20 + random() * 300);
+        setTimeout(
+          () => {
+            void daemon.end('SIGKILL').then(() => resolve());
+          },
+          20 + random() * 300,
+        );
       });
       await Promise.all(Array.from({ length: WRITERS }, (_, i) => write(mesh, did as string, acknowledged, i)));
       await killed;
