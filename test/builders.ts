@@ -168,7 +168,7 @@ function following(identity: Identity, { prv = identity.genesis, iat, seq }: Suc
   const before = 'seq' in prv.payload ? prv.payload.seq : 0;
   return {
     t: 'didop/v1',
-    iat: iat ?? NOW_SECONDS + 60 * (before + 1),
+    iat: iat ?? NOW_SECONDS,
     iss: identity.did,
     seq: seq ?? before + 1,
     prv: Link.ofDigest(prv.digest),

@@ -1,6 +1,6 @@
 /** DID histories with forks, generated, and the state in a form that can be compared byte for byte. */
 import fc from 'fast-check';
-import type { DidState } from '../../../protocol/index.ts';
+import type { DidState, Statement } from '../../../protocol/index.ts';
 import { toHex } from '../../../protocol/index.ts';
 import {
   createDeactivate,
@@ -46,22 +46,43 @@ interface Grown {
   readonly recovery: readonly TestKey[];
 }
 
-/** The genesis and what the steps make of it, all valid: as many operations as distinct steps, and one. */
-export function growHistory(identity: Identity, history: readonly Step[]): Operation[] {
+/** The names of the key sets that such a history lists. */
+export const keyNames = ({ name }: Identity, history: readonly Step[]): string[] => [
+  name,
+  ...history.flatMap(({ type, fate }, i) =>
+    (type === 'rotate' || type === 'recover') && fate !== 'listed again' ? [`${name} ${i}`] : [],
+  ),
+];
+
+/**
+ * The genesis and what the steps make of it, all valid: as many operations as distinct steps, and one. What retires
+ * keys stands by one of `heads`, or by nothing.
+ */
+export function growHistory(
+  identity: Identity,
+  history: readonly Step[],
+  heads: readonly Statement[] = [],
+): Operation[] {
   const { name, genesis, next, recovery } = identity;
   const grown: Grown[] = [{ operation: genesis, keys: name, next, recovery }];
   for (const [i, step] of history.entries()) {
     const open = grown.filter(({ operation }) => operation.payload.op !== 'deactivate');
     const parent = open[step.parent % open.length];
-    if (parent !== undefined) grown.push(grow(identity, parent, step, `${name} ${i}`));
+    if (parent !== undefined) grown.push(grow(identity, parent, step, `${name} ${i}`, heads));
   }
   return [...new Map(grown.map(({ operation }) => [operation.id, operation])).values()];
 }
 
-function grow(identity: Identity, parent: Grown, { type, variant, fate }: Step, label: string): Grown {
+function grow(
+  identity: Identity,
+  parent: Grown,
+  { type, variant, fate, ...step }: Step,
+  label: string,
+  heads: readonly Statement[],
+): Grown {
   const prv = parent.operation;
   const before = 'seq' in prv.payload ? prv.payload.seq : 0;
-  const common = { prv, iat: NOW_SECONDS + 60 * (before + 1) - 30 * variant };
+  const common = { prv, iat: NOW_SECONDS - 3600 + 60 * before - 30 * variant };
   const nodes = identity.kind === 'org' ? [identity.node] : [];
   const found = keySet(parent.keys);
   const retire: Retired = {
@@ -72,7 +93,13 @@ function grow(identity: Identity, parent: Grown, { type, variant, fate }: Step, 
     'listed again': [],
   }[fate];
   const keys = fate === 'listed again' ? parent.keys : label;
-  const listing = { ...common, keys: keySet(keys).listed, next: [keyOf(`${label} next`)], retire };
+  const listing = {
+    ...common,
+    keys: keySet(keys).listed,
+    next: [keyOf(`${label} next`)],
+    retire,
+    rhead: heads[step.parent % (heads.length + 1)] ?? null,
+  };
   switch (type) {
     case 'update':
       return {
