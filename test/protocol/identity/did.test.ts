@@ -55,3 +55,16 @@ test('an audience is a did:mesh or the did:key of an Ed25519 key', () => {
     expect(isAudienceDid(wrong), wrong).toBe(false);
   }
 });
+
+test('what has the form of a did:mesh has a digest, and nothing else has: any letter at any place', () => {
+  let [held, refused] = [0, 0];
+  for (let at = 0; at < did.length; at++) {
+    for (const letter of 'abcdefghijklmnopqrstuvwxyz01234567890:=A') {
+      const changed = did.slice(0, at) + letter + did.slice(at + 1);
+      expect(isMeshDid(changed), changed).toBe(digestOfDid(changed) !== undefined);
+      if (isMeshDid(changed)) held += 1;
+      else refused += 1;
+    }
+  }
+  expect(Math.min(held, refused)).toBeGreaterThan(500);
+});
