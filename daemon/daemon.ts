@@ -38,6 +38,8 @@ export interface Daemon extends AsyncDisposable {
   readonly addresses: readonly string[];
   readonly paths: HomePaths;
   readonly socket: string;
+  /** Of the control API on loopback, where one was asked for. */
+  readonly apiUrl: string | undefined;
   /** Made by this start: the home was empty. */
   readonly isNew: boolean;
   readonly recoveryFiles: readonly string[];
@@ -126,6 +128,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     });
     const server = await createControlServer(backend, {
       socketPath: socket,
+      ...(config.apiPort !== null && { tcp: { host: '127.0.0.1', port: config.apiPort } as const }),
       log,
       tokens: { agentOf: (token) => node.agents.agentOfToken(token) },
       events: node.events,
@@ -153,6 +156,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       addresses: network.addresses(),
       paths,
       socket,
+      apiUrl: server.tcp === undefined ? undefined : `http://${server.tcp.host}:${server.tcp.port}`,
       isNew,
       recoveryFiles,
       warnings: warnings(),
@@ -239,7 +243,7 @@ function warningsOf({ warnings }: ResolvedConfig, keys: KeyRing, paths: HomePath
       message: `The private keys in "${paths.keys}" are not encrypted: start once with --passphrase-file to encrypt them`,
     });
   }
-  if (readdirSync(paths.recovery).some((name) => name.startsWith('recovery-'))) {
+  if (recoveryFilesIn(paths).length > 0) {
     out.push({
       code: 'recovery_keys_here',
       message: `The recovery keys are still in "${paths.recovery}": move them offline, to two places`,
@@ -262,10 +266,15 @@ async function makeRecoveryKeys(
     const name = `recovery-${i}`;
     if (!ring.has(name)) await ring.create(name);
     keys.push(ring.publicKey(name));
-    files.push(join(paths.recovery, name));
   }
+  files.push(...recoveryFilesIn(paths));
   return keys;
 }
+
+const recoveryFilesIn = ({ recovery }: HomePaths): string[] =>
+  readdirSync(recovery)
+    .filter((name) => name.startsWith('recovery-'))
+    .map((name) => join(recovery, name));
 
 const once = (work: () => Promise<void>): (() => Promise<void>) => {
   let running: Promise<void> | undefined;

@@ -101,6 +101,7 @@ function greeting({
   addresses,
   paths,
   socket,
+  apiUrl,
   isNew,
   recoveryFiles,
   warnings,
@@ -110,6 +111,7 @@ function greeting({
     ['PeerId', peerId],
     ...addresses.map((address): [string, string] => ['address', address]),
     ['socket', socket],
+    ...(apiUrl === undefined ? [] : [['API', apiUrl] as [string, string]]),
     ['home', paths.home],
   ];
   const lines = [`agentmeshd ${VERSION} is ready`, ...rows.map(([name, value]) => `  ${name.padEnd(13)} ${value}`)];

@@ -39,6 +39,8 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** Absolute path of the control socket; null: the home's own. */
   readonly socket: string | null;
+  /** Port of the control API on 127.0.0.1, beside the socket; 0: a free one; null: none. */
+  readonly apiPort: number | null;
 }
 export type SettingName = keyof Config;
 
@@ -74,8 +76,8 @@ const text = (want: string, test: (value: string) => boolean): Kind<string> =>
   kind(want, (value) => typeof value === 'string' && test(value));
 const oneOf = <const T extends string>(values: readonly T[]): Kind<T> =>
   kind(`one of ${values.join(', ')}`, (value) => values.some((known) => known === value));
-const optional = (inner: Kind<string>): Kind<string | null> => ({
-  ...kind(`${inner.want}, or null`, (value) => value === null || inner.isValid(value)),
+const optional = <T>(inner: Kind<T>): Kind<T | null> => ({
+  ...kind<T | null>(`${inner.want}, or null`, (value) => value === null || inner.isValid(value), inner.fromText),
   ...(inner.isPath === true ? { isPath: true } : {}),
 });
 const integer = (min: number, max: number): Kind<number> =>
@@ -254,6 +256,14 @@ export const SETTINGS: { readonly [Name in SettingName]: Setting<Config[Name]> }
     }),
     preset: null,
     about: ['Control socket; null: in the home directory. Whoever can open it owns the daemon.'],
+  },
+  apiPort: {
+    kind: optional(integer(0, 65_535)),
+    preset: null,
+    about: [
+      'Port of the control API on 127.0.0.1 too, for agents of other users and browsers; 0: a free one; null: none.',
+      "Every request there needs an agent's token; the operator uses the socket.",
+    ],
   },
 };
 

@@ -112,6 +112,7 @@ describe('loadConfig()', () => {
       criticalDomains: ['[pay]', 'pay', ['pay']],
       stalenessReadSeconds: ['0', '0', 0],
       stalenessWriteSeconds: ['5', '5', 5],
+      apiPort: ['4802', '4802', 4802],
       sponsorAgentsMax: ['1000', '1000', 1000],
       heartbeatSeconds: ['1', '1', 1],
       credentialSeconds: ['2', '2', 2],
@@ -356,6 +357,7 @@ describe('formatConfig()', () => {
     targetDegree: fc.integer({ min: 1, max: 64 }),
     logLevel: fc.constantFrom('debug', 'info', 'warn', 'error'),
     socket: fc.constantFrom(null, '/run/agentmesh.sock'),
+    apiPort: fc.option(fc.integer({ min: 0, max: 65_535 })),
   };
 
   it('writes what reads as the same settings', () => {
