@@ -68,6 +68,7 @@ describe('loadConfig()', () => {
       targetDegree: 8,
       logLevel: 'info',
       socket: null,
+      apiPort: null,
     });
     for (const name of SETTING_NAMES) expect(SETTINGS[name].kind.isValid(DEFAULT_CONFIG[name]), name).toBe(true);
   });
