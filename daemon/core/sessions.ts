@@ -238,11 +238,9 @@ export class Sessions {
     if (isOfKind(statement, 'didop/v1')) {
       add(this.#byDid.get(statement.payload.op === 'genesis' ? didOfGenesis(statement.id) : statement.payload.iss));
     } else if (isOfKind(statement, 'revocation/v1')) {
-      const { tgt, org } = statement.payload;
-      // The organisation too: one number too often freezes it.
-      add(this.#byDid.get(org));
-      if (tgt.link !== undefined) add(this.#byLink.get(tgt.link.text));
-      if (tgt.did !== undefined) add(this.#byDid.get(tgt.did));
+      // Whoever may revoke anything that a session rests on is of an organisation that it rests on, and that numbers it;
+      // and one number too often freezes the organisation.
+      add(this.#byDid.get(statement.payload.org));
     } else if (isOfKind(statement, 'delegation/v1')) {
       add(this.#byLink.get(statement.id));
     }

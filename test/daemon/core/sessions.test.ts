@@ -168,6 +168,23 @@ describe('a session ends in the same turn in which it is learnt', () => {
     expect(endings(acme)).toEqual(expected);
   });
 
+  test('of organisations alone, that one of them has two histories, on its own side as well', async () => {
+    for (const [at, of] of [
+      [0, 1],
+      [1, 1],
+    ] as const) {
+      const world = await createHandshakeWorld();
+      open = world;
+      const [acme, beta] = world.parties as [Party, Party];
+      await beta.handshakes.shake({ as: beta.organisation.did, did: acme.organisation.did });
+      await settle();
+      const forked = (world.parties[of] as Party).organisation;
+      world.learn([createRotate(forked, 'one'), createRotate(forked, 'two')], world.parties[at] as Party);
+      expect(endings(world.parties[at] as Party)).toEqual(['did_forked']);
+      await world.close();
+    }
+  });
+
   test('by five revocations with one number', async () => {
     const { world, acme, beta } = await opened();
     const others = Array.from({ length: 5 }, (_, i) =>

@@ -452,6 +452,36 @@ describe('verifyPeer() refuses', () => {
     expect(codeOf(() => judge(how))).toBe('sponsor_missing');
   });
 
+  test("to take a colleague's root link for one's own", () => {
+    const theirs = createRootLink(beta, bob, { aud: colleague.did });
+    expect(codeOf(() => judge({ more: [theirs], claim: { ident: theirs.id } }))).toBe('sponsor_missing');
+  });
+
+  test('to take who was delegated to for who delegated, by the key bound in between', () => {
+    const theirs = keyOf('ephemeral of a colleague');
+    const passed = createChildLink(ident, worker, {
+      aud: colleague.did,
+      cnf: theirs.publicKey,
+      pri: true,
+      exp: NOW_SECONDS + 900,
+    });
+    const [, check] = setUp({ presented: [passed], check: { wanted: [] }, signer: theirs });
+    const claim = { did: worker.did, peer: beta.node.peerId };
+    expect(codeOf(() => verifyPeer({ ...claim, ident: passed.id }, check))).toBe('sponsor_missing');
+    const trusting = { ...check, roots: new Set([beta.did]) };
+    expect(codeOf(() => verifyPeer({ ...claim, ident: ident.id, grant: passed.id }, trusting))).toBe(
+      'chain:holder_mismatch',
+    );
+  });
+
+  test('a chain of which less is known than the handshake is about, though nothing is wanted of it', () => {
+    const fresh = createHeartbeat(beta, { iat: NOW_SECONDS + 60 });
+    const check = { nowMs: NOW_MS + 100_000, wanted: [] };
+    expect(codeOf(() => judge({ more: [fresh], check: { ...check, asked: q3 } }))).toBeUndefined();
+    const writing = { ...check, asked: [{ can: 'write:notes/1' }] };
+    expect(codeOf(() => judge({ more: [fresh], check: writing }))).toBe('chain:status_stale');
+  });
+
   test("a private link whose signature is not its issuer's", () => {
     const forged = createCredential(ident, worker, keyOf('mallory'), { signers: [keyOf('mallory')] });
     expect(codeOf(() => judge({ presented: [forged], claim: { ident: forged.id }, signer: keyOf('mallory') }))).toBe(
