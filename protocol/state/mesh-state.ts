@@ -390,8 +390,6 @@ export class MeshState implements MeshView {
     if (sponsor.kind !== 'person' || sponsor.ctl !== payload.sub) {
       return reject(`Cannot admit a link: its sponsor is no person of "${payload.sub}"`);
     }
-    if (payload.prf === null && issuer.kind !== 'org')
-      return reject(`Cannot admit a root link: "${payload.iss}" is not an organisation`);
     // A private link may be signed by its parent's cnf key, and parents are judged at use.
     if (payload.pri !== true || payload.prf === null) {
       const [first, second] = payload.by as [Uint8Array, Uint8Array?];

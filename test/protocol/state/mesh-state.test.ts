@@ -670,6 +670,33 @@ describe('revocations', () => {
     expect(admit(state, rivals[4] as Statement)).toBe('ignore superseded');
   });
 
+  test('freeze their organisation whichever number is crowded last', () => {
+    const stolen = [1, 2, 3, 4, 5].map((i) => createRevocation(acme, bot, { rsn: `${i}` }));
+    const rotate = createRotate(acme, 'acme 1');
+    const signers = [keySet('acme 1').sign];
+    const state = stateOf([...everyone, ...stolen, rotate]);
+    for (const [i, link] of links.slice(0, 5).entries()) {
+      expect(statusOf(state, acme)).toBe('active'); // five claim number 1, and none of them counts
+      expect(admit(state, createRevocation(acme, link, { prv: r1, signers, rsn: `${i}` }))).toBe('accept');
+    }
+    expect(statusOf(state, acme)).toBe('frozen');
+  });
+
+  test('below one that left its place stop counting with it, where only that led to them', () => {
+    const rotate = createRotate(acme, 'acme 1', { rhead: r4 });
+    const state = stateOf([...everyone, ...links, r1, r2, r3, r4, rotate]);
+    const signers = [keySet('acme 1').sign];
+    const rivalsOfThird = [1, 2, 3, 4, 5].map((i) =>
+      createRevocation(acme, bot, { prv: r2, iat: NOW_SECONDS - 60, rsn: `${i}`, signers }),
+    );
+    for (const rival of rivalsOfThird) {
+      expect([0, 1, 2, 3].map((i) => isRevoked(state, links[i] as Statement))).toEqual([true, true, true, true]);
+      expect(admit(state, rival)).toBe('accept');
+    }
+    expect(state.get(r3.id)).toBeUndefined();
+    expect([0, 1, 2, 3].map((i) => isRevoked(state, links[i] as Statement))).toEqual([false, false, false, true]);
+  });
+
   test('that left are missed by those that followed', () => {
     const low = createRevocation(acme, bot, { iat: NOW_SECONDS - 60, rsn: 'low' });
     const firsts = sorted([r1, ...[1, 2, 3, 4].map((i) => createRevocation(acme, root, { rsn: `${i}` }))]);
