@@ -1,6 +1,13 @@
+import { chainVectors } from './chain.ts';
+import { didVectors } from './did.ts';
 import { iatpVectors } from './iatp.ts';
 import { statementVectors } from './statement.ts';
 import type { VectorSet } from './vectors.ts';
 
 /** Every folder of vectors, by its name. */
-export const SETS: Readonly<Record<string, VectorSet>> = { iatp: iatpVectors, statement: statementVectors };
+export const SETS: Readonly<Record<string, VectorSet>> = {
+  chain: chainVectors,
+  did: didVectors,
+  iatp: iatpVectors,
+  statement: statementVectors,
+};

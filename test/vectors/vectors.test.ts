@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { isErrorCode, parseStatement } from '../../protocol/index.ts';
+import { CHAIN_CODES, DIMENSIONS, isErrorCode, parseStatement } from '../../protocol/index.ts';
+import { type ChainVector, verdictOf } from './chain.ts';
+import { refusalOfOperation, stateJson, stateOf } from './did.ts';
 import { SETS } from './sets.ts';
 import { refusalOf } from './statement.ts';
 import { filesOf, filesOnDisk, type InvalidVector, type ValidVector } from './vectors.ts';
@@ -26,13 +28,14 @@ describe.each(Object.entries(SETS))('the vectors of %s', (name, set) => {
 });
 
 /** The files themselves, as another implementation would read them. */
-function read<T>(verdict: 'valid' | 'invalid'): [string, T][] {
-  return [...filesOnDisk('statement')]
-    .filter(([path]) => path.startsWith(`statement/${verdict}/`))
-    .map(([path, text]) => [path.slice(`statement/${verdict}/`.length, -'.json'.length), JSON.parse(text) as T]);
+function read<T>(set: string, verdict: 'valid' | 'invalid'): [string, T][] {
+  const folder = `${set}/${verdict}/`;
+  return [...filesOnDisk(set)]
+    .filter(([path]) => path.startsWith(folder))
+    .map(([path, text]) => [path.slice(folder.length, -'.json'.length), JSON.parse(text) as T]);
 }
 
-test.each(read<ValidVector>('valid'))('statement %s is accepted, with the id that it has', (_, vector) => {
+test.each(read<ValidVector>('statement', 'valid'))('statement %s is accepted, with the id that it has', (_, vector) => {
   expect(refusalOf(vector)).toBeUndefined();
   const statement = parseStatement(Buffer.from(vector.envelopeBytes as string, 'hex'));
   expect({ id: statement.id, epoch: statement.epoch, kind: statement.t }).toEqual({
@@ -43,6 +46,56 @@ test.each(read<ValidVector>('valid'))('statement %s is accepted, with the id tha
   expect(Buffer.from(statement.payloadBytes).toString('hex')).toBe(vector.payloadBytes);
 });
 
-test.each(read<InvalidVector>('invalid'))('statement %s is refused with its code', (_, vector) => {
+test.each(read<InvalidVector>('statement', 'invalid'))('statement %s is refused with its code', (_, vector) => {
   expect(refusalOf(vector)).toBe(vector.code);
+});
+
+interface DidVector {
+  readonly did: string;
+  readonly operations: string[];
+  readonly state: object;
+}
+test.each(read<DidVector>('did', 'valid'))(
+  'DID %s has its state, in whatever order its operations come',
+  (_, vector) => {
+    const { did, operations, state } = vector;
+    for (const order of [operations, [...operations].reverse(), [...operations.slice(1), ...operations.slice(0, 1)]]) {
+      expect(JSON.parse(JSON.stringify(stateJson(stateOf(did, order))))).toEqual(state);
+    }
+  },
+);
+
+interface RefusedOperation {
+  readonly held: string[];
+  readonly operation: string;
+  readonly code: string;
+}
+test.each(read<RefusedOperation>('did', 'invalid'))(
+  'DID %s is refused with its code',
+  (_, { held, operation, code }) => {
+    expect(refusalOfOperation(held, operation)).toBe(code);
+  },
+);
+
+test.each(read<ChainVector & { readonly effective: unknown }>('chain', 'valid'))(
+  'chain %s allows what it says',
+  (_, vector) => {
+    expect(verdictOf(vector)).toEqual({ effective: vector.effective });
+  },
+);
+
+test.each(read<ChainVector & { readonly code: string; readonly dimension?: string }>('chain', 'invalid'))(
+  'chain %s is refused with its code',
+  (_, vector) => {
+    const { code, dimension } = verdictOf(vector);
+    expect(code).toBe(vector.code);
+    if (vector.dimension !== undefined) expect(dimension).toBe(vector.dimension);
+  },
+);
+
+test('chains have a vector for every code and every dimension', () => {
+  const vectors = read<{ code: string; dimension?: string }>('chain', 'invalid').map(([, vector]) => vector);
+  expect([...new Set(vectors.map(({ code }) => code))].sort()).toEqual([...CHAIN_CODES].sort());
+  const dimensions = vectors.flatMap(({ dimension }) => dimension ?? []);
+  expect([...new Set(dimensions)].sort()).toEqual([...DIMENSIONS].sort());
 });
