@@ -294,7 +294,9 @@ export const chainVectors: VectorSet = {
     },
     'not-yet': invalid(
       'not_yet',
-      ended(createChildLink(root, agent, { aud: worker.did, nbf: NOW + limits.SKEW_SECONDS + 1 })),
+      ended(
+        createChildLink(root, agent, { aud: worker.did, nbf: NOW + limits.SKEW_SECONDS + 1, exp: root.payload.exp }),
+      ),
     ),
     expired: invalid('expired', { nowSeconds: NOW_SECONDS + 900 + limits.SKEW_SECONDS }),
     depth: invalid('depth', {
