@@ -45,7 +45,7 @@ export const ERRORS = {
   sponsor_revoked: 'the sponsor is revoked or deactivated',
   chain: 'the presented chain failed; data.reason holds its code',
   caps_insufficient: 'the granted capabilities do not cover what is wanted',
-  score_below: 'the trust score, in the verifier\'s own view, is below the required minimum',
+  score_below: "the trust score, in the verifier's own view, is below the required minimum",
   policy_denied: 'local policy denies it',
   replay: 'a nonce or message of an earlier exchange was used again',
   reflection: 'a side was shown its own identity or message',
@@ -55,16 +55,16 @@ export const ERRORS = {
   closed: 'the other side closed it, or this side is stopping',
   // The network and the daemon
   unreachable: 'no connection to a peer that could answer',
-  no_channel_binding: 'the connection\'s Noise frames were not recorded, so nothing can be bound to it',
+  no_channel_binding: "the connection's Noise frames were not recorded, so nothing can be bound to it",
   no_route: 'nothing is at this address, or not for this caller',
-  cancelled: 'the caller\'s AbortSignal fired',
+  cancelled: "the caller's AbortSignal fired",
   not_running: 'no daemon answers on the control socket',
   already_running: 'another daemon holds this home',
   not_found: 'no such object here',
   conflict: 'an object of this name exists already, or is in another state',
-  bad_request: 'the request does not fit the route\'s schema',
+  bad_request: "the request does not fit the route's schema",
   unauthorized: 'a token is missing, wrong or expired',
-  forbidden: 'the token\'s agent may not do this',
+  forbidden: "the token's agent may not do this",
   sponsor_full: 'the sponsor has as many agents as allowed',
   suspended: 'the agent is suspended on this daemon',
   key_missing: 'the private key that this needs is not held here',
@@ -75,12 +75,13 @@ export const ERRORS = {
   store_corrupt: 'the database holds a row that it cannot have written',
   read_only: 'the daemon is stopping, or a write failed and nothing is acknowledged any more',
   node_too_old: 'started by a Node older than this package supports',
-  internal: 'a fault of this program; the daemon\'s log holds the detail',
+  internal: "a fault of this program; the daemon's log holds the detail",
 } as const;
 
 export type ErrorCode = keyof typeof ERRORS;
 
-export const isErrorCode = (value: unknown): value is ErrorCode => typeof value === 'string' && Object.hasOwn(ERRORS, value);
+export const isErrorCode = (value: unknown): value is ErrorCode =>
+  typeof value === 'string' && Object.hasOwn(ERRORS, value);
 
 /** JSON-safe facts beside a code; what each code carries is fixed here so that callers can rely on it. */
 export interface ErrorData {

@@ -61,6 +61,9 @@ export function verifySignature(
   multikey: Uint8Array,
 ): void {
   if (!isMultikey(multikey) || !isSignatureValid(signature, signedBytes(context, message), rawKeyOf(multikey))) {
-    throw new MeshError('bad_signature', `Cannot accept a "${context}" signature: it does not verify under the key that it names`);
+    throw new MeshError(
+      'bad_signature',
+      `Cannot accept a "${context}" signature: it does not verify under the key that it names`,
+    );
   }
 }

@@ -1,5 +1,21 @@
 /** did:mesh operations, `didop/v1` (SPEC "DID operations"). */
-import { bytes, type Checked, integer, link, list, literal, map, multikey, nullable, oneOf, refine, text, textWhere, tuple, variant } from '../encoding/schema.ts';
+import {
+  bytes,
+  type Checked,
+  integer,
+  link,
+  list,
+  literal,
+  map,
+  multikey,
+  nullable,
+  oneOf,
+  refine,
+  text,
+  textWhere,
+  tuple,
+  variant,
+} from '../encoding/schema.ts';
 import { isPeerId } from '../encoding/multikey.ts';
 import { compareBytes } from '../encoding/bytes.ts';
 import {
@@ -31,14 +47,18 @@ export const signers = refine(list(multikey, 1, SIGNERS_MAX), (keys, fail) => {
 
 const digest = bytes(32);
 const uses = refine(list(oneOf(...KEY_USES), 1, KEY_USES.length), (value, fail) => {
-  for (let i = 1; i < value.length; i++) if ((value[i - 1] as string) >= (value[i] as string)) fail('uses', 'uses sorted, each once');
+  for (let i = 1; i < value.length; i++)
+    if ((value[i - 1] as string) >= (value[i] as string)) fail('uses', 'uses sorted, each once');
 });
 const keys = refine(list(tuple(multikey, uses), 1, DID_KEYS_MAX), (value, fail) => {
   if (hasRepeats(value.map(([key]) => key))) fail('keys', 'each key once');
 });
-const peers = refine(list(textWhere(isPeerId, 'an Ed25519 PeerId like "12D3KooW…"'), 0, DID_PEERS_MAX), (value, fail) => {
-  if (new Set(value).size !== value.length) fail('peer', 'each PeerId once');
-});
+const peers = refine(
+  list(textWhere(isPeerId, 'an Ed25519 PeerId like "12D3KooW…"'), 0, DID_PEERS_MAX),
+  (value, fail) => {
+    if (new Set(value).size !== value.length) fail('peer', 'each PeerId once');
+  },
+);
 const services = list(tuple(text(SERVICE_TEXT_MAX), text(SERVICE_TEXT_MAX)), 0, DID_SERVICES_MAX);
 const commitments = refine(list(digest, 0, DID_COMMITMENTS_MAX), (value, fail) => {
   if (hasRepeats(value)) fail('nxt', 'each commitment once');
@@ -66,7 +86,8 @@ const genesis = refine(
     { svc: services, ctl: meshDid },
   ),
   (op, fail) => {
-    if ((op.kind === 'org') !== (op.ctl === undefined)) fail('ctl', 'the organisation of an agent or person, and none for an organisation');
+    if ((op.kind === 'org') !== (op.ctl === undefined))
+      fail('ctl', 'the organisation of an agent or person, and none for an organisation');
     if (op.kind !== 'org' && op.peer.length > 0) fail('peer', 'PeerIds for organisations only');
     checkThreshold('nthr', op.nthr, op.nxt.length, fail);
     checkThreshold('rthr', op.rthr, op.rec.length, fail);
@@ -119,11 +140,20 @@ function checkThreshold(field: string, value: number, of: number, fail: Fail): v
   if (of === 0 ? value !== 0 : value < 1 || value > of) fail(field, `a threshold from ${Math.min(1, of)} to ${of}`);
 }
 
-function checkRetired(op: { readonly iat: number; readonly keys: readonly (readonly [Uint8Array, unknown])[]; readonly ret: readonly (readonly [Uint8Array, number | null, unknown])[] }, fail: Fail): void {
+function checkRetired(
+  op: {
+    readonly iat: number;
+    readonly keys: readonly (readonly [Uint8Array, unknown])[];
+    readonly ret: readonly (readonly [Uint8Array, number | null, unknown])[];
+  },
+  fail: Fail,
+): void {
   if (hasRepeats(op.ret.map(([key]) => key))) fail('ret', 'each retired key once');
-  if (hasRepeats([...op.ret.map(([key]) => key), ...op.keys.map(([key]) => key)])) fail('ret', 'no key both listed and retired');
+  if (hasRepeats([...op.ret.map(([key]) => key), ...op.keys.map(([key]) => key)]))
+    fail('ret', 'no key both listed and retired');
   for (const [, until] of op.ret) {
-    if (until !== null && until > op.iat + GRACE_SECONDS_MAX) fail('ret', `grace of at most ${GRACE_SECONDS_MAX} seconds`);
+    if (until !== null && until > op.iat + GRACE_SECONDS_MAX)
+      fail('ret', `grace of at most ${GRACE_SECONDS_MAX} seconds`);
   }
 }
 

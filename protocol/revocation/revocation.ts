@@ -1,5 +1,16 @@
 /** `revocation/v1` and `heartbeat/v1` (SPEC "Revocation and freshness"). */
-import { bytes, type Checked, integer, link, literal, map, multikey, nullable, refine, text } from '../encoding/schema.ts';
+import {
+  bytes,
+  type Checked,
+  integer,
+  link,
+  literal,
+  map,
+  multikey,
+  nullable,
+  refine,
+  text,
+} from '../encoding/schema.ts';
 import { meshDid, seconds, signers } from '../identity/operations.ts';
 import { DID_SEQ_MAX, NONCE_BYTES, REASON_TEXT_MAX, REVOCATION_SEQ_MAX } from '../limits.ts';
 
@@ -24,7 +35,8 @@ export const revocation = refine(
   }),
   (value, fail) => {
     if ((value.seq === 1) !== (value.prv === null)) fail('prv', 'null for number 1, the one before for all others');
-    if (value.by.length !== (value.iss === value.org ? 1 : 2)) fail('by', 'the issuer, then its organisation; once where they are one');
+    if (value.by.length !== (value.iss === value.org ? 1 : 2))
+      fail('by', 'the issuer, then its organisation; once where they are one');
   },
 );
 export type Revocation = Checked<typeof revocation>;
