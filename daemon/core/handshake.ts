@@ -273,6 +273,7 @@ export class Handshakes {
     let stream: FrameStream | undefined;
     try {
       const transcript = startTranscript(this.#channel('I', connection));
+      this.#components.sessions.verifyRoom(connection.id);
       const startedMs = this.#components.clock.monotonicMs();
       stream = await this.#components.network.openStream(connection, 'iatp', {
         frameBytesMax: limits.IATP_FRAME_BYTES_MAX,

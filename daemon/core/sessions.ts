@@ -124,15 +124,13 @@ export class Sessions {
     return this.#open.size;
   }
 
-  /** Whether one more may be opened. Errors: busy, closed. */
-  verifyRoom(): void {
+  /** Whether one more may be opened, by this side on that connection if one is named. Errors: busy, closed. */
+  verifyRoom(connection?: string): void {
     if (this.#isClosed) throw new MeshError('closed', 'Cannot open a session: this side is stopping');
-    if (this.size >= this.#sessionsMax) {
-      throw new MeshError('busy', `Cannot open a session: ${this.size} are open`, {
-        is: this.size,
-        want: this.#sessionsMax,
-      });
-    }
+    verifyBelow(this.size, this.#sessionsMax, 'are open');
+    const shared = connection === undefined ? [] : this.#find(this.#byConnection.get(connection));
+    const own = shared.filter(({ session }) => session.direction === 'outbound');
+    verifyBelow(own.length, limits.SESSIONS_A_CONNECTION_MAX, 'hold a stream of the connection each');
   }
 
   /** Only what holds now by the clock too, whatever timers have come to. */
@@ -368,6 +366,10 @@ export class Sessions {
     for (const did of restsOn.dids) changeIn(this.#byDid, did, change);
     changeIn(this.#byConnection, connection, change);
   }
+}
+
+function verifyBelow(is: number, want: number, what: string): void {
+  if (is >= want) throw new MeshError('busy', `Cannot open a session: ${is} ${what}, want < ${want}`, { is, want });
 }
 
 function changeIn(index: Map<string, Set<string>>, key: string, change: (sids: Set<string>) => void): void {

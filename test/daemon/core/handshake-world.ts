@@ -10,7 +10,7 @@ import {
   type Presenter,
 } from '../../../daemon/core/handshake.ts';
 import { Sessions } from '../../../daemon/core/sessions.ts';
-import type { Logger, PeerConnection } from '../../../daemon/ports.ts';
+import type { Clock, Logger, Network, PeerConnection } from '../../../daemon/ports.ts';
 import type { MeshEventInput } from '../../../protocol/control/index.ts';
 import {
   admitAll,
@@ -95,6 +95,8 @@ export interface WorldOptions {
   /** Of each party, in order. */
   readonly sessionsMax?: readonly number[];
   readonly latencyMs?: number;
+  /** In place of the network in memory and of time that waits. */
+  readonly real?: { readonly clock: Clock; join(node: TestKey): Promise<Network> };
 }
 
 export const quiet: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
@@ -105,8 +107,10 @@ export async function createHandshakeWorld({
   handshake = {},
   sessionsMax,
   latencyMs = 0,
+  real,
 }: WorldOptions = {}): Promise<World> {
-  const clock = new VirtualClock();
+  // Tests that give others use what the ports have, and nothing more.
+  const clock = (real?.clock ?? new VirtualClock()) as VirtualClock;
   const mesh = new MemoryMesh({ clock, latencyMs });
   const parties: Party[] = [];
   const world: World = {
@@ -126,12 +130,15 @@ export async function createHandshakeWorld({
       await Promise.all(parties.map(({ network }) => network.close()));
     },
   };
-  for (const [i, name] of names.entries()) parties.push(await createParty(world, name, i, { handshake, sessionsMax }));
+  for (const [i, name] of names.entries())
+    parties.push(await createParty(world, name, i, { handshake, sessionsMax, real }));
   for (const party of parties) {
     const known = knows ? parties : [party];
     admitAll(party.state, known.flatMap(publishedBy), clock.nowMs());
   }
-  for (const [i, a] of parties.entries()) for (const b of parties.slice(i + 1)) mesh.connect(a.network, b.network);
+  if (real === undefined) {
+    for (const [i, a] of parties.entries()) for (const b of parties.slice(i + 1)) mesh.connect(a.network, b.network);
+  }
   await settle();
   return world;
 }
@@ -149,7 +156,7 @@ async function createParty(
   world: World,
   name: string,
   number: number,
-  options: { handshake: HandshakeOptions; sessionsMax: readonly number[] | undefined },
+  options: Pick<WorldOptions, 'handshake'> & { sessionsMax: readonly number[] | undefined; real: WorldOptions['real'] },
 ): Promise<Party> {
   const { clock, mesh } = world;
   const organisation = createOrganisation(name);
@@ -160,7 +167,10 @@ async function createParty(
     cap: [{ can: 'read:reports/*' }, { can: 'pay:invoices/*' }, { can: 'write:notes/*' }],
   });
   const state = new MeshState();
-  const network = mesh.join(organisation.node.peerId);
+  const { real } = options;
+  const network = (
+    real === undefined ? mesh.join(organisation.node.peerId) : await real.join(organisation.node)
+  ) as MemoryNetwork;
   const events: MeshEventInput[] = [];
   const errors: LogLine[] = [];
   const log: Logger = {
