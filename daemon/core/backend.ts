@@ -274,16 +274,16 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
     },
 
     organisationRotate: async ({ body }) =>
-      operations.offer(
-        await organisation.prepareRotate(
+      operations.offer(() =>
+        organisation.prepareRotate(
           body.retire.map(retirementFrom),
           body.rotationKeys?.map(parseMultikeyText),
           commitmentsFrom(body.next),
         ),
       ),
     organisationRecover: async ({ body }) =>
-      operations.offer(
-        await organisation.prepareRecover(
+      operations.offer(() =>
+        organisation.prepareRecover(
           body.recoveryKeys.map(parseMultikeyText),
           body.retire.map(retirementFrom),
           commitmentsFrom(body.next),
@@ -297,7 +297,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
           want: organisation.did,
         });
       }
-      return operations.offer(organisation.prepareDeactivate(keys?.map(parseMultikeyText)));
+      return operations.offer(() => organisation.prepareDeactivate(keys?.map(parseMultikeyText)));
     },
     operationComplete: async ({ params: { id }, body: { signatures } }) =>
       operations.complete(id, signatures.map(signatureFrom)),

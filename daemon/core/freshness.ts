@@ -66,11 +66,16 @@ export class Freshness {
     await work;
   }
 
-  /** Signs where the own logs end, as of now. */
+  /** Signs where the own logs end, as of now; an organisation without keys (deactivated, or moved elsewhere) cannot. */
   #beat(): void {
-    const { pipeline, organisation, random, clock } = this.#components;
+    const { pipeline, organisation, random, clock, log } = this.#components;
     const nonce = random.bytes(limits.NONCE_BYTES);
-    pipeline.receiveAnswer(organisation.heartbeat(nonce).envelope, nonce, clock.nowMs());
+    try {
+      pipeline.receiveAnswer(organisation.heartbeat(nonce).envelope, nonce, clock.nowMs());
+    } catch (error) {
+      if (!isMeshError(error)) throw error;
+      log.warn({ code: error.code, reason: error.message }, 'no heartbeat of the own organisation');
+    }
   }
 
   #isFresh(organisation: string, maxAgeSeconds: number): boolean {

@@ -40,8 +40,12 @@ export class Operations {
     this.#components = components;
   }
 
-  /** Publishes it, or says who has to sign. Errors: the door's codes. */
-  async offer(prepared: PreparedOperation): Promise<OperationAnswer> {
+  /** Prepares and publishes an operation, or says who has to sign it. Errors: of `prepare`, the door's codes. */
+  async offer(prepare: () => PreparedOperation | Promise<PreparedOperation>): Promise<OperationAnswer> {
+    return this.#components.organisation.inTurn(async () => this.#offer(await prepare()));
+  }
+
+  async #offer(prepared: PreparedOperation): Promise<OperationAnswer> {
     const payload = encodePayload<'didop/v1'>(prepared.payload);
     if (prepared.signers.every(isHeld)) return this.#publish(prepared, payload, []);
     const id = Link.ofDigest(digestOf(payload)).text;
@@ -50,8 +54,12 @@ export class Operations {
     return this.#answer(id, prepared, payload, false);
   }
 
-  /** Errors: not_found, expired, signers, bad_signature, the door's codes. */
+  /** Errors: not_found, expired, conflict (something changed meanwhile), signers, bad_signature, the door's codes. */
   async complete(id: string, signatures: readonly Uint8Array[]): Promise<OperationAnswer> {
+    return this.#components.organisation.inTurn(() => this.#complete(id, signatures));
+  }
+
+  async #complete(id: string, signatures: readonly Uint8Array[]): Promise<OperationAnswer> {
     const draft = this.#drafts.get(id);
     if (draft === undefined)
       throw new MeshError(
@@ -62,6 +70,7 @@ export class Operations {
     this.#drafts.delete(id);
     if (this.#components.clock.nowMs() >= draft.untilMs)
       throw new MeshError('expired', `Cannot complete operation "${id}": its time is over, ask anew`, { id });
+    this.#components.organisation.verifyCurrent(draft.prepared.payload);
     return this.#publish(draft.prepared, draft.payload, signatures);
   }
 

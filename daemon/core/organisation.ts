@@ -15,6 +15,8 @@ import {
   peerIdOfKey,
   type RevocationTarget,
   signStatement,
+  targetKeyOf,
+  toHex,
   type Statement,
   type StatementSigner,
 } from '../../protocol/index.ts';
@@ -103,14 +105,38 @@ export class Organisation {
     return this.#components.signers.signerFor(this.state, this.did, use);
   }
 
-  /** Highest number of the own revocation log, and its id. */
+  /** Highest number of the own revocation log, and its id. What a key retired as dead numbered later is no part of it. */
   revocationHead(): { readonly seq: number; readonly id: string | null } {
-    const log = this.#components.pipeline.state.revocationsBy(this.did);
-    const complete = log.filter(({ id, payload }) =>
-      this.#components.pipeline.state.holdsRevocations(this.did, payload.seq, id),
-    );
-    const last = complete.at(-1);
+    const { state } = this.#components.pipeline;
+    const last = state
+      .revocationsBy(this.did)
+      .findLast(
+        (revocation) =>
+          state.holdsRevocations(this.did, revocation.payload.seq, revocation.id) &&
+          state.revocationsOf(targetKeyOf(revocation.payload.tgt)).includes(revocation),
+      );
     return last === undefined ? { seq: 0, id: null } : { seq: last.payload.seq, id: last.id };
+  }
+
+  /** Does work that numbers or orders something after whatever else does so has ended. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    return this.#serial.run(work);
+  }
+
+  /**
+   * An operation that was prepared earlier still continues what is held: a second one on the same head would be a fork,
+   * and a key retired as dead takes with it what it revoked since. Errors: conflict.
+   */
+  verifyCurrent(payload: PreparedOperation['payload']): void {
+    const { seq, id } = this.revocationHead();
+    const isHead = 'prv' in payload && payload.prv.text === this.state.head;
+    const standsByAll = !('rseq' in payload) || (payload.rseq === seq && (payload.rhead?.text ?? null) === id);
+    if (isHead && standsByAll) return;
+    throw new MeshError(
+      'conflict',
+      `Cannot complete a "${payload.op}": ${isHead ? 'something was revoked' : 'the DID changed'} since it was prepared, ask anew`,
+      { did: this.did },
+    );
   }
 
   /** Says where the DID log and the revocation log end, as of now. Errors: key_missing. */
@@ -162,14 +188,23 @@ export class Organisation {
 
   /**
    * New keys for the retired ones, of the same uses; the others stay. The next rotation key is made too, unless the
-   * commitments are given. Nothing is in force before `finish`. Errors: not_found (a key not listed), key_missing.
+   * commitments are given. Nothing is in force before it is published.
+   * Errors: did_forked, did_deactivated, not_found (a key not listed), key_missing.
    */
   async prepareRotate(
     retire: readonly Retirement[],
     elsewhere: readonly Uint8Array[] | undefined,
     next: Commitments | undefined,
   ): Promise<PreparedOperation> {
-    const { state } = this;
+    const state = this.#changeable();
+    if (state.status === 'frozen')
+      throw new MeshError(
+        'did_forked',
+        `Cannot rotate "${this.did}": it is frozen, only a recovery goes on from there`,
+        {
+          did: this.did,
+        },
+      );
     const generation = state.seq + 1;
     const signers = elsewhere?.map((publicKey) => ({ publicKey })) ?? this.#heldRotationKeys(state);
     const { keys, ret } = await this.#replaceKeys(state, retire, generation);
@@ -200,7 +235,7 @@ export class Organisation {
     next: Commitments | undefined,
     recovery: Commitments,
   ): Promise<PreparedOperation> {
-    const { state } = this;
+    const state = this.#changeable();
     const generation = state.seq + 1;
     const { keys, ret } = await this.#replaceKeys(state, retire, generation);
     const committed = next ?? (await this.#nextRotation(generation));
@@ -229,8 +264,9 @@ export class Organisation {
     return { payload, signers };
   }
 
+  /** Errors: did_deactivated, key_missing. */
   prepareDeactivate(elsewhere: readonly Uint8Array[] | undefined): PreparedOperation {
-    const { state } = this;
+    const state = this.#changeable();
     const signers = elsewhere?.map((publicKey) => ({ publicKey })) ?? this.#heldRotationKeys(state);
     const payload = {
       t: 'didop/v1' as const,
@@ -242,6 +278,15 @@ export class Organisation {
       prv: Link.parse(state.head),
     };
     return { payload, signers };
+  }
+
+  /** Errors: did_deactivated. */
+  #changeable(): DidState {
+    const { state } = this;
+    if (state.status !== 'deactivated') return state;
+    throw new MeshError('did_deactivated', `Cannot change "${this.did}": it is deactivated, for ever`, {
+      did: this.did,
+    });
   }
 
   #nowSeconds(): number {
@@ -294,15 +339,32 @@ export class Organisation {
         throw new MeshError('not_found', `Cannot retire key "${multikeyText(key)}": it is not in use`, {
           key: multikeyText(key),
         });
-      const fresh = await this.#components.signers.obtain(`${ORGANISATION_KEY}-${generation}-${i}`);
+      const fresh = await this.#obtain(
+        `${ORGANISATION_KEY}-${generation}-${i}`,
+        ({ publicKey }) => !state.listed.has(toHex(publicKey)),
+      );
       keys.push([fresh.publicKey, listed[1]]);
       ret.push([key, graceSeconds === null ? null : nowSeconds + graceSeconds, keep.map((id) => Link.parse(id))]);
     }
     return { keys, ret };
   }
 
+  /** A key that no operation names yet: beside a fork there may be one for the same place, and a thief may have it. */
+  async #obtain(name: string, isUnused: (signer: Signer) => boolean): Promise<Signer> {
+    for (let i = 1; ; i++) {
+      const signer = await this.#components.signers.obtain(i === 1 ? name : `${name}.${i}`);
+      if (isUnused(signer)) return signer;
+    }
+  }
+
   async #nextRotation(generation: number): Promise<Commitments> {
-    const next = await this.#components.signers.obtain(`rotation-${generation + 1}`);
+    const committed = this.#components.pipeline.state
+      .operationsOf(this.did)
+      .flatMap(({ payload }) => ('nxt' in payload ? payload.nxt : []));
+    const next = await this.#obtain(
+      `rotation-${generation + 1}`,
+      ({ publicKey }) => !committed.some((digest) => equalBytes(digest, digestOf(publicKey))),
+    );
     return { commitments: [digestOf(next.publicKey)], threshold: 1 };
   }
 }

@@ -68,6 +68,7 @@ const SORTED_MAX = 8; // organisations asked about at one time
 const QUESTIONS_PER_SECOND = 50; // a reconciliation takes a handful
 const QUESTIONS_BURST = 500; // the first one of a newcomer with a full store
 const NONCES_PER_SECOND = 20; // a signature each
+const PEERS_FAULTS: ReadonlySet<ErrorCode> = new Set(['malformed', 'noncanonical', 'schema', 'too_large']); // others are this side's
 const IN_STREAMS_MAX = 4; // one for each direction of two connections
 
 export class Sync {
@@ -457,7 +458,7 @@ export class Sync {
       return await this.#answerTo(parseQuestion(frame), connection);
     } catch (error) {
       if (!isMeshError(error)) throw error;
-      this.#components.network.penalise(connection.peer, `sync: ${error.code}`);
+      if (PEERS_FAULTS.has(error.code)) this.#components.network.penalise(connection.peer, `sync: ${error.code}`);
       return ['no', error.code];
     }
   }
