@@ -10,9 +10,12 @@ import {
   didOfGenesis,
   digestOf,
   encodePayload,
+  equalBytes,
   fromBase64url,
   type IsSignatureValid,
   isCapabilityWithin,
+  isEntitled,
+  isMeshError,
   isOfKind,
   type KeyUse,
   limits,
@@ -87,11 +90,9 @@ export interface HeldCredential {
 
 const ALL_USES: readonly KeyUse[] = ['auth', 'delegate', 'sign'];
 const ROOT_LINK_SECONDS = 7 * 86_400; // renewed at half of it, so an organisation may be away for three days
-const TOKENS_MAX = 16; // of one agent; the oldest goes
 const DRAFT_MS = 10 * 60_000; // for a signature made elsewhere to come back
 const DRAFTS_MAX = 256; // waiting at once; the oldest goes
 const LOOK_MS = 5_000; // well below half of the shortest life worth having
-const LOGIN_SECONDS = 900; // as long as a credential
 
 interface AgentDraft {
   readonly agent: NewAgent & { readonly sponsor: string };
@@ -119,7 +120,10 @@ export class Agents {
   readonly #credentialDrafts = new Map<string, CredentialDraft>();
   readonly #tokens = new Map<string, { readonly did: string; readonly untilMs: number | undefined }>();
   readonly #challenges = new Map<string, { readonly did: string; readonly untilMs: number }>();
+  /** Why an agent could not be renewed, so that it is said once. */
+  readonly #notRenewed = new Map<string, string>();
   #timer: { cancel(): void } | undefined;
+  #isClosed = false;
 
   constructor(components: AgentsComponents, options: AgentsOptions = {}) {
     this.#components = components;
@@ -137,19 +141,28 @@ export class Agents {
   }
 
   async start(): Promise<void> {
+    const { pipeline, organisation } = this.#components;
+    // What a retired key signed ends at once, or with its grace.
+    pipeline.listen({
+      accepted: ({ payload }) => {
+        if (payload.t === 'didop/v1' && payload.op !== 'genesis' && payload.iss === organisation.did)
+          void this.#renewInBackground();
+      },
+    });
     await this.#renewAll();
-    const look = (): void => {
-      this.#timer = this.#components.clock.after(LOOK_MS, () => {
-        this.#renewAll()
-          .catch((error: unknown) => this.#components.log.error({ error }, 'credentials cannot be renewed'))
-          .finally(look);
-      });
-    };
-    look();
+    this.#look();
   }
 
-  close(): void {
+  #look(): void {
+    if (this.#isClosed) return;
+    this.#timer = this.#components.clock.after(LOOK_MS, () => void this.#renewInBackground().then(() => this.#look()));
+  }
+
+  /** Begins nothing more, and lets what was begun end. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
     this.#timer?.cancel();
+    await this.#serial.run(async () => {});
   }
 
   // Sponsors
@@ -163,6 +176,14 @@ export class Agents {
     const row = this.#components.registry.sponsor(did);
     if (row === undefined)
       throw new MeshError('not_found', `Cannot find sponsor "${did}": no such person here`, { did });
+    return row;
+  }
+
+  /** Errors: not_found, revoked. */
+  requireSponsor(did: string): SponsorRow {
+    const row = this.sponsor(did);
+    if (this.isRevoked(did))
+      throw new MeshError('revoked', `Cannot sign root links as sponsor "${did}": this person is revoked`, { did });
     return row;
   }
 
@@ -219,6 +240,7 @@ export class Agents {
     return row;
   }
 
+  /** Of an agent or sponsor: whether the organisation revoked its DID. */
   isRevoked(did: string): boolean {
     const { pipeline, organisation } = this.#components;
     return pipeline.state.revocationsOf({ did }).some(({ payload }) => payload.iss === organisation.did);
@@ -247,18 +269,16 @@ export class Agents {
         agent.parent === undefined
           ? (await this.#sponsorFor(agent.sponsor)).did
           : this.#sponsorOfParent(agent.parent, agent.capabilities);
-      this.#requireRoom(sponsor);
-      if (this.agents().some(({ name, did }) => name === agent.name && !this.isRevoked(did))) {
-        throw new MeshError('conflict', `Cannot make agent "${agent.name}": there is one of this name already`, {
-          is: agent.name,
-        });
-      }
+      this.#requirePlace(agent.name, sponsor);
       const complete = { ...agent, sponsor };
       return agent.publicKey === undefined ? this.#createHeld(complete) : this.#draftAgent(complete, agent.publicKey);
     });
   }
 
-  /** The signature of an agent that keeps its own key. Errors: not_found, bad_signature, expired, the door's codes. */
+  /**
+   * The signature of an agent that keeps its own key. Errors: not_found, bad_signature, expired, conflict, sponsor_full,
+   * revoked, the door's codes.
+   */
   async complete(
     did: string,
     signatures: readonly Uint8Array[],
@@ -271,7 +291,7 @@ export class Agents {
         own.sign(signingInput('didop/v1', draft.payload)),
       ]);
       verifySignatures(genesis, this.#components.isSignatureValid);
-      this.#requireRoom(draft.agent.sponsor);
+      this.#requirePlace(draft.agent.name, draft.agent.sponsor); // another may have taken it since
       return this.#add(draft.agent, genesis, 'agent');
     });
   }
@@ -292,16 +312,15 @@ export class Agents {
     return this.#serial.run(async () => {
       const agent = this.agent(did);
       if (this.isRevoked(did)) this.requireActive(agent);
-      if (agent.isSuspended) return agent;
       const row = { ...agent, isSuspended: true, tokens: [] };
-      await this.#components.registry.saveAgent(row);
+      if (!agent.isSuspended) await this.#components.registry.saveAgent(row);
       this.#forgetTokens(did);
-      const credential = this.#credentials.get(did);
-      this.#dropCredentials(did);
+      const credential = this.credential(did);
       if (credential !== undefined) {
         await this.#components.organisation.revoke({ link: Link.parse(credential.link.id) }, 'suspended', undefined);
       }
-      this.#components.events.changed(row);
+      this.#dropCredentials(did); // not before its revocation is out: who asks again brings it out then
+      if (!agent.isSuspended) this.#components.events.changed(row);
       return row;
     });
   }
@@ -314,9 +333,9 @@ export class Agents {
       if (!agent.isSuspended) return agent;
       const row = { ...agent, isSuspended: false };
       await this.#components.registry.saveAgent(row);
-      await this.#renew(row);
+      if (row.isRegistered) await this.#renew(row);
       this.#components.events.changed(row);
-      return row;
+      return this.agent(did);
     });
   }
 
@@ -360,8 +379,8 @@ export class Agents {
     const agent = this.agent(did);
     const token = toBase64url(this.#components.random.bytes(32));
     const tokens = [...agent.tokens, hashOf(token)];
-    for (const old of tokens.slice(0, -TOKENS_MAX)) this.#tokens.delete(old);
-    await this.#components.registry.saveAgent({ ...agent, tokens: tokens.slice(-TOKENS_MAX) });
+    for (const old of tokens.slice(0, -limits.TOKENS_PER_AGENT_MAX)) this.#tokens.delete(old);
+    await this.#components.registry.saveAgent({ ...agent, tokens: tokens.slice(-limits.TOKENS_PER_AGENT_MAX) });
     this.#tokens.set(hashOf(token), { did, untilMs: undefined });
     return token;
   }
@@ -374,8 +393,8 @@ export class Agents {
         did,
       });
     const nonce = this.#components.random.bytes(limits.LOGIN_NONCE_BYTES);
-    const untilMs = this.#components.clock.nowMs() + 60_000;
-    bounded(this.#challenges, DRAFTS_MAX);
+    const untilMs = this.#components.clock.nowMs() + limits.LOGIN_CHALLENGE_SECONDS * 1000;
+    bounded(this.#challenges, limits.LOGIN_CHALLENGES_PENDING_MAX);
     this.#challenges.set(toHex(nonce), { did, untilMs });
     return { nonce, untilMs };
   }
@@ -390,14 +409,19 @@ export class Agents {
     }
   }
 
-  /** A token for 15 minutes, in memory only. */
+  /** A token for 15 minutes, in memory only; of one agent the newest 16 are good. */
   loginToken(did: string): { readonly token: string; readonly untilMs: number } {
     this.requireActive(this.agent(did));
     const token = toBase64url(this.#components.random.bytes(32));
-    const untilMs = this.#components.clock.nowMs() + LOGIN_SECONDS * 1000;
+    const nowMs = this.#components.clock.nowMs();
+    const untilMs = nowMs + limits.LOGIN_TOKEN_SECONDS * 1000;
+    const own: string[] = [];
     for (const [hash, known] of this.#tokens) {
-      if (known.untilMs !== undefined && known.untilMs <= this.#components.clock.nowMs()) this.#tokens.delete(hash);
+      if (known.untilMs === undefined) continue;
+      if (known.untilMs <= nowMs) this.#tokens.delete(hash);
+      else if (known.did === did) own.push(hash);
     }
+    if (own.length >= limits.TOKENS_PER_AGENT_MAX) this.#tokens.delete(own[0] as string);
     this.#tokens.set(hashOf(token), { did, untilMs });
     return { token, untilMs };
   }
@@ -478,6 +502,10 @@ export class Agents {
 
   /** Errors: not_found, bad_signature, expired, suspended, revoked, the door's codes. */
   async completeCredential(did: string, id: string, signatures: readonly Uint8Array[]): Promise<HeldCredential> {
+    return this.#serial.run(() => this.#completeCredential(did, id, signatures));
+  }
+
+  async #completeCredential(did: string, id: string, signatures: readonly Uint8Array[]): Promise<HeldCredential> {
     this.requireActive(this.agent(did));
     const draft = this.#take(this.#credentialDrafts, id, 'credential');
     if (draft.agent !== did)
@@ -527,35 +555,74 @@ export class Agents {
     });
   }
 
+  /** Also where the clock was set back, so that it is not valid yet. */
   #isHalfOver({ payload: { iat, exp } }: Statement<'delegation/v1'>): boolean {
-    return this.#nowSeconds() >= iat + (exp - iat) / 2;
+    const nowSeconds = this.#nowSeconds();
+    return nowSeconds >= iat + (exp - iat) / 2 || nowSeconds < iat - limits.SKEW_SECONDS;
   }
 
+  /** Whether the organisation still has the key that signed a root link: one in its grace will not do for long. */
+  #isByCurrentKey({ payload }: Statement<'delegation/v1'>): boolean {
+    return this.#components.organisation.state.keys.some(([key]) => equalBytes(key, payload.by[0] as Uint8Array));
+  }
+
+  /** Errors: revoked, by somebody who may: what was taken away on purpose does not come back by itself. */
+  #requireNotRevoked(link: Statement<'delegation/v1'>, agent: AgentRow): void {
+    const { state } = this.#components.pipeline;
+    const by = state.revocationsOf({ link: link.id }).find(({ payload }) => isEntitled(payload.iss, link, state));
+    if (by !== undefined)
+      throw new MeshError('revoked', `Cannot renew agent "${agent.name}": its root link was revoked`, {
+        id: link.id,
+        by: by.payload.iss,
+      });
+  }
+
+  #renewInBackground(): Promise<void> {
+    return this.#renewAll().catch((error: unknown) =>
+      this.#components.log.error({ error }, 'credentials cannot be renewed'),
+    );
+  }
+
+  /** Each by itself: that one cannot be renewed is no reason for the others to lapse. */
   async #renewAll(): Promise<void> {
+    const { organisation, log } = this.#components;
     for (const { did } of this.agents()) {
+      if (this.#isClosed || organisation.state.status !== 'active') return;
       await this.#serial.run(async () => {
         const agent = this.agent(did);
-        if (this.status(agent) === 'active') await this.#renew(agent);
-        else if (this.isRevoked(did)) this.#dropCredentials(did);
+        try {
+          if (this.status(agent) === 'active') await this.#renew(agent);
+          else if (this.isRevoked(did)) this.#dropCredentials(did);
+          this.#notRenewed.delete(did);
+        } catch (error) {
+          if (!isMeshError(error)) throw error;
+          if (this.#notRenewed.get(did) !== error.code)
+            log.warn({ did, code: error.code, reason: error.message }, 'an agent cannot be renewed');
+          this.#notRenewed.set(did, error.code);
+        }
       });
     }
   }
 
-  /** Root link and credential, each where half of its life is over. */
+  /** Root link and credential, each where half of its life is over or a key it stands on is retired. */
   async #renew(agent: AgentRow): Promise<void> {
-    const current = this.#components.pipeline.state.link(agent.rootLink);
+    const { pipeline, registry } = this.#components;
+    const current = pipeline.state.link(agent.rootLink);
     let row = agent;
-    if (current === undefined || this.#isHalfOver(current)) {
+    if (current !== undefined) this.#requireNotRevoked(current, agent);
+    if (current === undefined || this.#isHalfOver(current) || !this.#isByCurrentKey(current)) {
       const link = this.#makeRootLink(agent.did, agent.sponsor, agent.capabilities);
-      await this.#components.pipeline.submit([link]);
+      await pipeline.submit([link]);
       row = { ...agent, rootLink: link.id };
-      await this.#components.registry.saveAgent(row);
+      await registry.saveAgent(row);
     }
     const credential = this.#credentials.get(row.did);
-    if (credential !== undefined && !this.#isHalfOver(credential.link)) return;
+    const root = pipeline.state.link(credential?.link.payload.prf?.text ?? '');
+    const isStanding = root !== undefined && this.#isByCurrentKey(root);
+    if (credential !== undefined && isStanding && !this.#isHalfOver(credential.link)) return;
     if (row.keyHeldBy === 'agent') {
-      if (credential !== undefined && credential.link.payload.exp <= this.#nowSeconds()) {
-        this.#credentials.delete(row.did);
+      if (credential !== undefined && (!isStanding || credential.link.payload.exp <= this.#nowSeconds())) {
+        this.#dropCredentials(row.did);
         this.#components.events.credentialLapsed(row.did, credential.link);
       }
       return;
@@ -644,7 +711,7 @@ export class Agents {
       });
     // A draft may have waited for weeks: what is stale is made anew.
     const fresh =
-      isOfKind(link, 'delegation/v1') && !this.#isHalfOver(link)
+      isOfKind(link, 'delegation/v1') && !this.#isHalfOver(link) && this.#isByCurrentKey(link)
         ? link
         : this.#makeRootLink(agent.did, agent.sponsor, agent.capabilities);
     await pipeline.submit([genesis, fresh]);
@@ -658,6 +725,7 @@ export class Agents {
   #makeRootLink(did: string, sponsor: string, capabilities: readonly Capability[]): Statement<'delegation/v1'> {
     const { organisation, pipeline, signers, random } = this.#components;
     const own = organisation.signer('delegate');
+    this.requireSponsor(sponsor);
     const person = signers.signerFor(pipeline.state.didState(sponsor), sponsor, 'delegate');
     const nowSeconds = this.#nowSeconds();
     const payload = createRootLink(
@@ -719,7 +787,11 @@ export class Agents {
     return agent.sponsor;
   }
 
-  #requireRoom(sponsor: string): void {
+  /** Errors: conflict (the name is taken), revoked (the sponsor is), sponsor_full. */
+  #requirePlace(name: string, sponsor: string): void {
+    if (this.agents().some((agent) => agent.name === name && !this.isRevoked(agent.did)))
+      throw new MeshError('conflict', `Cannot make agent "${name}": there is one of this name already`, { is: name });
+    this.requireSponsor(sponsor);
     const count = this.agentsOf(sponsor).length;
     if (count < this.#agentsPerSponsorMax) return;
     throw new MeshError(

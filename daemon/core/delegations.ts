@@ -89,7 +89,8 @@ export class Delegations {
 
   async #createRoot(body: DelegateBody): Promise<Made> {
     const { organisation, agents, signers, pipeline } = this.#components;
-    const sponsor = body.sponsor === undefined ? this.#onlySponsor() : agents.sponsor(body.sponsor).did;
+    const sponsor = body.sponsor === undefined ? this.#onlySponsor() : body.sponsor;
+    agents.requireSponsor(sponsor);
     const own = organisation.signer('delegate');
     const person = signers.signerFor(pipeline.state.didState(sponsor), sponsor, 'delegate');
     const payload = createRootLink(

@@ -293,10 +293,10 @@ export class MeshNode {
     this.#stop.abort();
     for (const timer of this.#timers) timer.cancel();
     this.freshness.close();
-    this.agents.close();
+    this.sync.close();
+    await this.agents.close();
     await this.handshakes.close();
     await this.sessions.close();
-    this.sync.close();
     await this.pipeline.close();
   }
 

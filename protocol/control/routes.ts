@@ -239,7 +239,7 @@ export const ROUTES = {
     params: did,
     body: S.SignaturesBody,
     response: S.AgentRegistered,
-    errors: ['not_found', 'bad_signature', 'signers', 'expired', ...SIGNING_ERRORS],
+    errors: ['not_found', 'bad_signature', 'signers', 'expired', 'sponsor_full', 'revoked', ...SIGNING_ERRORS],
     who: 'operator',
   }),
   agentRegister: route({

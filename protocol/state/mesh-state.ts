@@ -467,8 +467,13 @@ export class MeshState implements MeshView {
     // Else a thief with a retired key could keep the genuine ones out by dating his own later.
     if (!this.#isVouching(statement, nowMs)) return ignore('superseded');
     const own = this.#organisation(iss);
+    // One from the future is of a time before the own clock was set back, and would keep the others out until then.
+    const isVoid = ({ statement: other, askedMs: asked = 0 }: HeldHeartbeat): boolean =>
+      !this.#isVouching(other, nowMs) ||
+      other.payload.iat > nowMs / 1000 + SKEW_SECONDS ||
+      asked > nowMs;
     const isNewer = (held: HeldHeartbeat | undefined): boolean =>
-      held === undefined || !this.#isVouching(held.statement, nowMs) || isLater(statement, held.statement);
+      held === undefined || isVoid(held) || isLater(statement, held.statement);
     let news = false;
     if (isNewer(own.stapled)) {
       own.stapled = { statement, askedMs: undefined };
@@ -476,9 +481,7 @@ export class MeshState implements MeshView {
     }
     if (
       askedMs !== undefined &&
-      (own.answered === undefined ||
-        askedMs > (own.answered.askedMs as number) ||
-        !this.#isVouching(own.answered.statement, nowMs))
+      (own.answered === undefined || askedMs > (own.answered.askedMs as number) || isVoid(own.answered))
     ) {
       own.answered = { statement, askedMs };
       news = true;
