@@ -157,7 +157,7 @@ export class Pipeline {
         for (const evicted of admission.evicted) this.#leave(evicted);
         if (!isOfKind(statement, 'didop/v1')) continue;
         for (const awaited of [statement.id, didOfOperation(statement)]) {
-          open.push(...(waiting.get(awaited) ?? []));
+          for (const freed of waiting.get(awaited) ?? []) open.push(freed);
           waiting.delete(awaited);
         }
       } else {
@@ -283,6 +283,8 @@ export class Pipeline {
     if ((source.via === 'gossip' || source.via === 'put') && !this.#unasked.take(source.peer)) {
       return { verdict: 'ignore', code: 'busy', message: 'too many unasked statements', statement };
     }
+    if (isPrivate(statement) && source.via !== 'local' && source.via !== 'presented')
+      return { verdict: 'reject', code: 'private', message: 'a private link outside a handshake', statement };
     return statement;
   }
 
@@ -296,8 +298,6 @@ export class Pipeline {
   }
 
   #admit(statement: Statement, source: Source): Outcome {
-    if (isPrivate(statement) && source.via !== 'local' && source.via !== 'presented')
-      return { verdict: 'reject', code: 'private', message: 'a private link outside a handshake', statement };
     // Before the state changes: it never holds what will not be written.
     if (this.#isClosed || this.#failed !== undefined)
       return { verdict: 'ignore', code: 'read_only', message: 'nothing more is admitted', statement };
