@@ -98,6 +98,7 @@ const rotate = refine(
   (op, fail) => {
     checkThreshold('nthr', op.nthr, op.nxt.length, fail);
     checkRetired(op, fail);
+    checkRevocationLog(op, fail);
   },
 );
 const update = map({ ...successor, op: literal('update'), peer: peers, svc: services });
@@ -119,6 +120,7 @@ const recover = refine(
     checkThreshold('nthr', op.nthr, op.nxt.length, fail);
     checkThreshold('rthr', op.rthr, op.rec.length, fail);
     checkRetired(op, fail);
+    checkRevocationLog(op, fail);
   },
 );
 const deactivate = map({ ...successor, op: literal('deactivate') });
@@ -155,6 +157,10 @@ function checkRetired(
     if (until !== null && until > op.iat + GRACE_SECONDS_MAX)
       fail('ret', `grace of at most ${GRACE_SECONDS_MAX} seconds`);
   }
+}
+
+function checkRevocationLog({ rseq, rhead }: { readonly rseq: number; readonly rhead: unknown }, fail: Fail): void {
+  if ((rseq === 0) !== (rhead === null)) fail('rhead', 'null exactly when nothing was revoked');
 }
 
 function hasRepeats(values: readonly Uint8Array[]): boolean {

@@ -294,6 +294,11 @@ export const statementVectors: VectorSet = {
         ret: [[acme.keys.sign.publicKey, null, []]],
       }),
     ),
+    'rotate-standing-by-a-revocation-without-a-number': invalid(
+      'DID operations',
+      'schema',
+      changed(createRotate(acme, 'acme second'), [acme.next], { rhead: other }),
+    ),
     'link-without-capabilities': link({ cap: [] }),
     'link-with-a-bare-star': link({ cap: [{ can: '*' }] }),
     'link-with-a-star-inside': link({ cap: [{ can: 'read:*/x' }] }),

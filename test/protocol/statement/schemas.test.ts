@@ -153,7 +153,13 @@ const goodRetired: Fields[] = [
   retired(IAT + limits.GRACE_SECONDS_MAX, []),
   retired(null, times(limits.KEPT_IDS_MAX, id)),
 ];
-const badRevocationLog: Fields[] = [{ rseq: -1 }, { rseq: limits.REVOCATION_SEQ_MAX + 1 }, { rhead: foreignLink }];
+const badRevocationLog: Fields[] = [
+  { rseq: -1 },
+  { rseq: limits.REVOCATION_SEQ_MAX + 1 },
+  { rseq: 0 }, // with rhead
+  { rhead: null }, // with rseq
+  { rhead: foreignLink },
+];
 
 const operation = { t: 'didop/v1', by, iat: IAT };
 const successor = { ...operation, iss: did, seq: 1, prv: id(1) };
