@@ -86,8 +86,8 @@ async function seal(plain: keyFiles.PlainKeyFile, passphrase: string): Promise<s
 
 function deriveKey(passphrase: string, { cost, salt }: keyFiles.Kdf): Promise<KeyObject> {
   const { r, p, keyBytes } = keyFiles.SCRYPT;
-  // As the daemon derives it; twice scrypt's table, since OpenSSL counts a little more than that.
-  const options = { N: cost, r, p, maxmem: 2 * 128 * cost * r };
+  // As the daemon derives it; OpenSSL counts a little more than scrypt's table.
+  const options = { N: cost, r, p, maxmem: 2 * 128 * cost * r + 2 ** 20 };
   return new Promise((settle, fail) => {
     scrypt(passphrase.normalize('NFKC'), salt, keyBytes, options, (error, derived) => {
       if (error !== null) return fail(error);

@@ -1,6 +1,6 @@
 /** Chains checked in this very process, from bytes: nothing is believed because a daemon says so. */
-import { type Capability, type ChainReport, type ErrorData, isMeshError, verifyBundle } from '../protocol/index.ts';
-import { isSignatureValidSodium } from '../protocol/sodium.ts';
+import { type Capability, type ErrorData, isMeshError } from '../protocol/index.ts';
+import { type ChainReport, verifyChain } from '../sdk/index.ts';
 import type { Checked } from './views/chains.ts';
 
 export interface CheckOptions {
@@ -12,12 +12,7 @@ export interface CheckOptions {
 
 export function checkBundle(bytes: Uint8Array, { roots, capabilities, nowMs }: CheckOptions): Checked {
   try {
-    const report = verifyBundle(bytes, {
-      roots: new Set(roots),
-      nowMs,
-      isSignatureValid: isSignatureValidSodium,
-      ...(capabilities.length > 0 && { request: { capabilities } }),
-    });
+    const report = verifyChain(bytes, { roots, nowMs, ...(capabilities.length > 0 && { capabilities }) });
     return { ok: true, code: null, message: null, data: {}, report };
   } catch (error) {
     return refusedBy(error);

@@ -17,6 +17,8 @@ export interface Column<Row> {
   readonly title: string;
   readonly cell: (row: Row) => Cell;
   readonly align?: 'right';
+  /** Left out, the last one first, where the terminal is too narrow for it. */
+  readonly optional?: true;
 }
 
 const GAP = '  ';
@@ -24,15 +26,23 @@ const GAP = '  ';
 const textOf = (cell: Cell): string => plain(typeof cell === 'string' ? cell : cell.text);
 const toneOf = (cell: Cell): Tone | undefined => (typeof cell === 'string' ? undefined : cell.tone);
 
-/** Titles and rows; a list where a row does not fit the terminal even with its ids cut short. */
+/**
+ * Titles and rows. On a terminal that is too narrow ids are cut short, then optional columns left out; where not even
+ * that will do, every row is a list of its fields, with nothing cut or left out.
+ */
 export function formatTable<Row>(rows: readonly Row[], columns: readonly Column<Row>[], view: View): string {
-  const cells = rows.map((row) => columns.map(({ cell }) => cell(row)));
-  const full = cells.map((row) => row.map(textOf));
-  if (fits(full, columns, view)) return layOut(full, cells, columns, view);
-  const short = shortenIds(full.flat());
-  const cut = full.map((row) => row.map((text) => short.get(text) ?? text));
-  if (fits(cut, columns, view)) return layOut(cut, cells, columns, view);
-  return cells
+  const table = tableOf(rows, columns);
+  if (fits(table, view)) return layOut(table, view);
+  const short = shortenIds(table.texts.flat());
+  for (let shown = [...columns]; ; ) {
+    const whole = tableOf(rows, shown);
+    const cut = { ...whole, texts: whole.texts.map((row) => row.map((text) => short.get(text) ?? text)) };
+    if (fits(cut, view)) return layOut(cut, view);
+    const last = shown.findLastIndex(({ optional }) => optional === true);
+    if (last < 0) break;
+    shown = shown.toSpliced(last, 1);
+  }
+  return table.cells
     .map((row) =>
       formatFields(
         row.map((cell, i) => [columns[i]?.title ?? '', cell] as const),
@@ -42,22 +52,27 @@ export function formatTable<Row>(rows: readonly Row[], columns: readonly Column<
     .join('\n');
 }
 
-type Titled = readonly { readonly title: string; readonly align?: 'right' }[];
+interface Table {
+  readonly columns: readonly { readonly title: string; readonly align?: 'right' }[];
+  readonly cells: readonly (readonly Cell[])[];
+  readonly texts: readonly (readonly string[])[];
+}
 
-const widthsOf = (texts: readonly (readonly string[])[], columns: Titled): number[] =>
+function tableOf<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): Table {
+  const cells = rows.map((row) => columns.map(({ cell }) => cell(row)));
+  return { columns, cells, texts: cells.map((row) => row.map(textOf)) };
+}
+
+const widthsOf = ({ texts, columns }: Table): number[] =>
   columns.map(({ title }, i) => Math.max(widthOf(title), ...texts.map((row) => widthOf(row[i] ?? ''))));
 
-const fits = (texts: readonly (readonly string[])[], columns: Titled, view: View): boolean =>
+const fits = (table: Table, view: View): boolean =>
   view.columns === undefined ||
-  widthsOf(texts, columns).reduce((sum, width) => sum + width + GAP.length, -GAP.length) <= view.columns;
+  widthsOf(table).reduce((sum, width) => sum + width + GAP.length, -GAP.length) <= view.columns;
 
-function layOut(
-  texts: readonly (readonly string[])[],
-  cells: readonly (readonly Cell[])[],
-  columns: Titled,
-  { paint }: View,
-): string {
-  const widths = widthsOf(texts, columns);
+function layOut(table: Table, { paint }: View): string {
+  const { texts, cells, columns } = table;
+  const widths = widthsOf(table);
   const line = (row: readonly string[], tones: readonly (Tone | undefined)[]): string => {
     const padded = row.map((text, i) => {
       const space = ' '.repeat(Math.max(0, (widths[i] ?? 0) - widthOf(text)));

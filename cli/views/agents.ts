@@ -18,16 +18,16 @@ export function formatAgents(agents: readonly AgentView[], view: View, contacts:
   if (agents.length === 0) return 'This organisation has no agents.\n';
   const names = new Map(agents.map(({ did, name }) => [did, name]));
   const columns: Column<AgentView>[] = [
-    { title: 'name', cell: ({ name }) => ({ text: name, tone: 'strong' }) },
-    { title: 'status', cell: ({ status }) => statusCell(status) },
-    { title: 'did', cell: ({ did }) => did },
-    { title: 'can', cell: ({ capabilities }) => formatCapabilitiesShort(capabilities) },
-    { title: 'sponsor', cell: ({ sponsor }) => sponsor.name ?? formatDidShort(sponsor.did, contacts) },
+    { title: 'Name', cell: ({ name }) => ({ text: name, tone: 'strong' }) },
+    { title: 'Status', cell: ({ status }) => statusCell(status) },
+    { title: 'DID', cell: ({ did }) => did },
+    { title: 'Can', cell: ({ capabilities }) => formatCapabilitiesShort(capabilities) },
+    { title: 'Sponsor', cell: ({ sponsor }) => sponsor.name ?? formatDidShort(sponsor.did, contacts), optional: true },
     ...(agents.some(({ parent }) => parent !== null)
-      ? [{ title: 'parent', cell: ({ parent }: AgentView) => (parent === null ? '-' : formatDidShort(parent, names)) }]
+      ? [{ title: 'Parent', cell: ({ parent }: AgentView) => (parent === null ? '-' : formatDidShort(parent, names)) }]
       : []),
-    { title: 'credential', cell: ({ credential }) => credentialCell(credential, view) },
-    { title: 'created', cell: ({ createdAt }) => formatTime(createdAt, view.nowMs) },
+    { title: 'Credential', cell: ({ credential }) => credentialCell(credential, view), optional: true },
+    { title: 'Created', cell: ({ createdAt }) => formatTime(createdAt, view.nowMs), optional: true },
   ];
   return formatTable(agents, columns, view);
 }

@@ -25,13 +25,13 @@ export function formatChains(chains: readonly Summary[], view: View, names: Name
   return formatTable(
     chains,
     [
-      { title: 'leaf', cell: ({ leaf }) => leaf },
-      { title: 'root', cell: ({ organisation }) => formatDidShort(organisation, names) },
-      { title: 'holder', cell: ({ audience }) => formatDidShort(audience, names) },
-      { title: 'links', cell: ({ links }) => String(links), align: 'right' },
-      { title: 'can', cell: ({ capabilities }) => formatCapabilitiesShort(capabilities) },
-      { title: 'ends', cell: ({ expiresAt }) => formatTime(expiresAt, view.nowMs) },
-      { title: 'check', cell: ({ verdict }) => verdictCell(verdict) },
+      { title: 'Leaf', cell: ({ leaf }) => leaf },
+      { title: 'Root', cell: ({ organisation }) => formatDidShort(organisation, names) },
+      { title: 'Holder', cell: ({ audience }) => formatDidShort(audience, names) },
+      { title: 'Links', cell: ({ links }) => String(links), align: 'right', optional: true },
+      { title: 'Can', cell: ({ capabilities }) => formatCapabilitiesShort(capabilities) },
+      { title: 'Ends', cell: ({ expiresAt }) => formatTime(expiresAt, view.nowMs) },
+      { title: 'Check', cell: ({ verdict }) => verdictCell(verdict) },
     ],
     view,
   );
@@ -110,7 +110,7 @@ function verdictOf({ ok, code, message, data, report }: Checked, { paint }: View
   }
   const why = isErrorCode(code) ? ERRORS[code] : '';
   const where =
-    data.link === undefined || count === 0
+    data.link === undefined || count === 0 || !isAboutLink(report)
       ? ''
       : `         at link ${data.link + 1} of ${count}${data.id === undefined ? '' : `, ${data.id}`}\n`;
   const dimension = data.dimension === undefined ? '' : `: ${data.dimension}`;
@@ -121,16 +121,25 @@ function verdictOf({ ok, code, message, data, report }: Checked, { paint }: View
   );
 }
 
+/** Before the first check has passed nothing was said of any link: what is wrong is the whole that they came in. */
+const isAboutLink = ({ checked }: Report): boolean => checked.length > 0;
+
 const MARKS: Readonly<Record<LinkReport['status'], Cell & object>> = {
   ok: { text: 'ok', tone: 'good' },
   failed: { text: 'FAILED', tone: 'bad' },
   unchecked: { text: 'not checked', tone: 'dim' },
 };
 
-function formatReportedLink(link: LinkReport, index: number, { code, ok }: Checked, view: View, names: Names): string {
-  const mark = MARKS[link.status];
+function formatReportedLink(
+  link: LinkReport,
+  index: number,
+  { code, report }: Checked,
+  view: View,
+  names: Names,
+): string {
+  const mark = MARKS[isAboutLink(report) ? link.status : 'unchecked'];
   const what = index === 0 ? 'root link' : link.credential ? 'credential' : 'link';
-  const failed = !ok && link.status === 'failed' && code !== null ? ` (${code})` : '';
+  const failed = mark === MARKS.failed && code !== null ? ` (${code})` : '';
   const head = `${index + 1}. ${what} ${link.id}  ${view.paint(mark.tone, mark.text + failed)}\n`;
   const fields = formatFields(
     [

@@ -60,9 +60,9 @@ function formatKeys(keys: Immutable<DidView['keys']>, view: View): string {
   return formatTable(
     keys,
     [
-      { title: 'key', cell: ({ key }) => key },
-      { title: 'uses', cell: ({ uses }) => uses.join(', ') },
-      { title: 'standing', cell: standing },
+      { title: 'Key', cell: ({ key }) => key },
+      { title: 'Uses', cell: ({ uses }) => uses.join(', ') },
+      { title: 'Standing', cell: standing },
     ],
     view,
   );

@@ -13,15 +13,20 @@ const heartbeatOf = ({ lastHeartbeatAgeSeconds, lastHeartbeatAt }: PeerView, vie
 export function formatPeers(peers: readonly PeerView[], view: View): string {
   if (peers.length === 0) return 'No peers are connected.\n';
   const columns: Column<PeerView>[] = [
-    { title: 'did', cell: ({ did }) => (did === null ? { text: 'not bound', tone: 'warn' } : did) },
-    { title: 'peer id', cell: ({ peerId }) => peerId },
-    { title: 'address', cell: ({ addresses }) => addressOf(addresses) },
-    { title: 'dir', cell: ({ direction }) => (direction === 'inbound' ? 'in' : 'out') },
-    { title: 'latency', cell: ({ latencyMs }) => formatLatency(latencyMs), align: 'right' },
-    { title: 'heartbeat', cell: (peer) => heartbeatOf(peer, view), align: 'right' },
-    { title: 'agents', cell: ({ agents }) => String(agents), align: 'right' },
-    { title: 'since', cell: ({ connectedSince }) => formatTime(connectedSince, view.nowMs), align: 'right' },
-    { title: 'protocols', cell: ({ protocols }) => protocolsOf(protocols).join(' ') },
+    { title: 'DID', cell: ({ did }) => (did === null ? { text: 'not bound', tone: 'warn' } : did) },
+    { title: 'PeerId', cell: ({ peerId }) => peerId },
+    { title: 'Address', cell: ({ addresses }) => addressOf(addresses) },
+    { title: 'Dir', cell: ({ direction }) => (direction === 'inbound' ? 'in' : 'out'), optional: true },
+    { title: 'Latency', cell: ({ latencyMs }) => formatLatency(latencyMs), align: 'right' },
+    { title: 'Heartbeat', cell: (peer) => heartbeatOf(peer, view), align: 'right' },
+    { title: 'Agents', cell: ({ agents }) => String(agents), align: 'right' },
+    {
+      title: 'Since',
+      cell: ({ connectedSince }) => formatTime(connectedSince, view.nowMs),
+      align: 'right',
+      optional: true,
+    },
+    { title: 'Protocols', cell: ({ protocols }) => protocolsOf(protocols).join(' ') },
   ];
   return formatTable(peers, columns, view);
 }

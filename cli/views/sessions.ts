@@ -19,14 +19,14 @@ export function formatSessions(sessions: readonly Session[], view: View, names: 
   return formatTable(
     sessions,
     [
-      { title: 'session', cell: ({ sid }) => sid },
-      { title: 'as', cell: ({ as }) => formatDidShort(as, names) },
-      { title: 'with', cell: ({ did }) => formatDidShort(did, names) },
-      { title: 'dir', cell: ({ direction }) => (direction === 'inbound' ? 'in' : 'out') },
-      { title: 'granted', cell: ({ granted }) => (granted.length === 0 ? '-' : formatCapabilitiesShort(granted)) },
-      { title: 'score', cell: ({ score }) => String(score), align: 'right' },
-      { title: 'opened', cell: ({ openedAt }) => formatTime(openedAt, view.nowMs) },
-      { title: 'ends', cell: ({ expiresAt }) => formatTime(expiresAt, view.nowMs) },
+      { title: 'Session', cell: ({ sid }) => sid },
+      { title: 'As', cell: ({ as }) => formatDidShort(as, names) },
+      { title: 'With', cell: ({ did }) => formatDidShort(did, names) },
+      { title: 'Dir', cell: ({ direction }) => (direction === 'inbound' ? 'in' : 'out') },
+      { title: 'Granted', cell: ({ granted }) => (granted.length === 0 ? '-' : formatCapabilitiesShort(granted)) },
+      { title: 'Score', cell: ({ score }) => String(score), align: 'right' },
+      { title: 'Opened', cell: ({ openedAt }) => formatTime(openedAt, view.nowMs), optional: true },
+      { title: 'Ends', cell: ({ expiresAt }) => formatTime(expiresAt, view.nowMs) },
     ],
     view,
   );

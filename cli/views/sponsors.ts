@@ -10,12 +10,12 @@ export function formatSponsors(sponsors: readonly SponsorView[], view: View): st
   return formatTable(
     sponsors,
     [
-      { title: 'contact', cell: ({ contact }) => ({ text: contact, tone: 'strong' }) },
-      { title: 'name', cell: ({ name }) => name ?? '-' },
-      { title: 'status', cell: ({ status }) => statusCell(status) },
-      { title: 'did', cell: ({ did }) => did },
-      { title: 'agents', cell: ({ agents, agentsMax }) => `${agents} of ${agentsMax}`, align: 'right' },
-      { title: 'created', cell: ({ createdAt }) => formatTime(createdAt, view.nowMs) },
+      { title: 'Contact', cell: ({ contact }) => ({ text: contact, tone: 'strong' }) },
+      { title: 'Name', cell: ({ name }) => name ?? '-' },
+      { title: 'Status', cell: ({ status }) => statusCell(status) },
+      { title: 'DID', cell: ({ did }) => did },
+      { title: 'Agents', cell: ({ agents, agentsMax }) => `${agents} of ${agentsMax}`, align: 'right' },
+      { title: 'Created', cell: ({ createdAt }) => formatTime(createdAt, view.nowMs), optional: true },
     ],
     view,
   );
