@@ -67,6 +67,7 @@ const NEXT: Partial<Record<ErrorCode, Next>> = {
   suspended: [['agent', 'resume', 'NAME'], 'let the agent work again'],
   key_locked: 'give the passphrase in AGENTMESH_PASSPHRASE_FILE',
   key_missing: 'bring the key file back from where it is kept, and name it with --key',
+  did_unknown: 'connect to a daemon that knows it, such as one of its organisation: agentmesh peers add MULTIADDR',
   unknown_root: 'name an organisation that you trust as the root with --root DID',
   status_stale: 'export the chain anew: its knowledge of revocations is too old or incomplete',
   widened: 'ask for no more than the parent link grants',

@@ -177,6 +177,49 @@ describe('register', () => {
   });
 });
 
+describe('run, where a daemon runs', () => {
+  const command = (...words: string[]): Promise<Ran> => home.run(['run', '--agent', 'reporter', '--', ...words]);
+
+  test('gives the exit code of the command, or 128 and its signal', async () => {
+    expect(await command(process.execPath, '-e', 'process.exit(7)')).toMatchObject({ exit: 7, out: '', err: '' });
+    expect(await command('sh', '-c', 'kill -TERM $$')).toMatchObject({ exit: 143 });
+    expect(await command('true', '--json', '--home', 'x')).toMatchObject({ exit: 0 });
+  });
+
+  test('says which command there is not', async () => {
+    expect(await command('no-such-command')).toMatchObject({
+      exit: 127,
+      err: 'error Cannot run "no-such-command": no such command\n',
+    });
+    await writeFile(join(home.path, 'plain.txt'), '');
+    expect(await command(join(home.path, 'plain.txt'))).toMatchObject({ exit: 126 });
+  });
+
+  test('gives the credentials of that agent, and not the passphrase of the keys', async () => {
+    const file = join(home.path, 'env.json');
+    const script = `require('fs').writeFileSync(${JSON.stringify(file)}, JSON.stringify(process.env))`;
+    const env = { AGENTMESH_PASSPHRASE: 'secret', PATH: process.env['PATH'] };
+    await home.run(['run', '--agent', 'reporter', '--', process.execPath, '-e', script], { env });
+    const given = JSON.parse(await readFile(file, 'utf8')) as Record<string, string>;
+    expect(given).toMatchObject({ AGENTMESH_AGENT_DID: did });
+    expect(home.fake.tokens.agentOf(given['AGENTMESH_AGENT_TOKEN'] ?? '')).toBe(did);
+    expect(given).not.toHaveProperty('AGENTMESH_PASSPHRASE');
+  });
+
+  test('without a command only sees to daemon and agent', async () => {
+    const { json, exit } = await home.run(['run', '--agent', 'reporter', '--json']);
+    expect([exit, json]).toMatchObject([0, { agent: { did }, started: null }]);
+  });
+
+  test('refuses an agent that is suspended or revoked', async () => {
+    await home.run(['agent', 'suspend', 'reporter']);
+    const ran = await command('true');
+    await home.run(['agent', 'resume', 'reporter']);
+    expect(ran).toMatchObject({ exit: 3, out: '' });
+    expect(ran.err).toContain('agent resume reporter');
+  });
+});
+
 describe('delegate', () => {
   test('takes all terms, and names for DIDs', async () => {
     const words = [
