@@ -2,7 +2,7 @@
  * Keeps knowledge of other organisations' revocations as recent as decisions need it: pulls heartbeats from the issuer,
  * and where one names what is not held, syncs that organisation once (SPEC "Revocation and freshness").
  */
-import { isMeshError, type Heartbeat, limits, type MeshState } from '../../protocol/index.ts';
+import { freshnessOf, isMeshError, type Heartbeat, limits, type MeshState } from '../../protocol/index.ts';
 import type { Clock, Logger, Random, Timer } from '../ports.ts';
 import type { Organisation } from './organisation.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -81,10 +81,9 @@ export class Freshness {
   #isFresh(organisation: string, maxAgeSeconds: number): boolean {
     const { pipeline, clock } = this.#components;
     const nowMs = clock.nowMs();
-    return pipeline.state.heartbeatsOf(organisation, nowMs).some(({ statement: { payload }, askedMs }) => {
-      const ageSeconds = askedMs === undefined ? nowMs / 1000 - payload.iat : (nowMs - askedMs) / 1000;
-      return ageSeconds <= maxAgeSeconds && ageSeconds >= -limits.SKEW_SECONDS && holdsThrough(pipeline.state, payload);
-    });
+    // The verifier's own rule: one that names what is not held outweighs any that is fresh.
+    const need = { staleAfterSeconds: maxAgeSeconds };
+    return freshnessOf(pipeline.state, organisation, nowMs, need).stale === undefined;
   }
 
   async #pull(organisation: string, { peer, signal, maxAgeSeconds }: FreshenOptions): Promise<void> {

@@ -28,7 +28,9 @@ import { TokenBuckets } from './token-buckets.ts';
 export type Source =
   | { readonly via: 'local' }
   | { readonly via: 'gossip'; readonly peer: string; readonly topic: Topic }
-  | { readonly via: 'put' | 'pulled' | 'presented'; readonly peer: string };
+  | { readonly via: 'put' | 'presented'; readonly peer: string }
+  /** An answer; what else it holds than was asked for is rejected. */
+  | { readonly via: 'pulled'; readonly peer: string; readonly isAsked?: (statement: Statement) => boolean };
 
 export type Outcome =
   | { readonly verdict: 'accept'; readonly statement: Statement }
@@ -149,7 +151,9 @@ export class Pipeline {
     const waiting = new Map<string, Statement[]>();
     const open = statements.reverse();
     for (let statement = open.pop(); statement !== undefined; statement = open.pop()) {
-      const admission = state.admit(statement, clock.nowMs(), { awaiting: (id) => successors.get(id) ?? [] });
+      // A clock that was set back since makes nothing of what is held too early.
+      const nowMs = Math.max(clock.nowMs(), statement.payload.iat * 1000);
+      const admission = state.admit(statement, nowMs, { awaiting: (id) => successors.get(id) ?? [] });
       if (admission.verdict === 'pending') {
         addTo(waiting, admission.waitsFor, statement);
       } else if (admission.verdict === 'accept') {
@@ -219,7 +223,12 @@ export class Pipeline {
   }
 
   /** A heartbeat that answers an own nonce asked at `askedMs`. Errors: the door's codes, replay (another nonce). */
-  receiveAnswer(envelope: Uint8Array, nonce: Uint8Array, askedMs: number): Statement<'heartbeat/v1'> {
+  receiveAnswer(
+    envelope: Uint8Array,
+    nonce: Uint8Array,
+    askedMs: number,
+    source: Source = LOCAL,
+  ): Statement<'heartbeat/v1'> {
     const statement = parseStatement(envelope);
     if (!isOfKind(statement, 'heartbeat/v1'))
       throw new MeshError('schema', `Cannot accept a "${statement.t}" as an answer: want a heartbeat`);
@@ -230,7 +239,7 @@ export class Pipeline {
     const admission = this.state.admit(statement, this.#components.clock.nowMs(), { askedMs });
     if (admission.verdict === 'accept') {
       this.#keep(statement);
-      this.#announce(statement, { via: 'local' });
+      this.#announce(statement, source);
     } else if (admission.verdict !== 'ignore') {
       const code = admission.verdict === 'pending' ? 'pending' : admission.code;
       throw new MeshError(code, "Cannot accept the heartbeat: its organisation's log does not list the key");
@@ -269,6 +278,8 @@ export class Pipeline {
     } catch (error) {
       return outcomeOf(error);
     }
+    if (source.via === 'pulled' && source.isAsked?.(statement) === false)
+      return { verdict: 'reject', code: 'malformed', message: `an answer holds a "${statement.t}" not asked for` };
     const { topic } = kindRow(statement.t);
     if (source.via === 'gossip' && topic !== source.topic) {
       return {
@@ -420,7 +431,7 @@ export class Pipeline {
   }
 }
 
-const didOfOperation = ({ id, payload }: Statement<'didop/v1'>): string =>
+export const didOfOperation = ({ id, payload }: Statement<'didop/v1'>): string =>
   payload.op === 'genesis' ? didOfGenesis(id) : payload.iss;
 
 const isPrivate = (statement: Statement): boolean =>

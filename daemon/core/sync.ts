@@ -21,7 +21,7 @@ import {
   toHex,
 } from '../../protocol/index.ts';
 import type { Clock, FrameStream, Logger, Network, PeerConnection, Random, Timer } from '../ports.ts';
-import type { Outcome, Pipeline } from './pipeline.ts';
+import { didOfOperation, type Outcome, type Pipeline } from './pipeline.ts';
 import { Serial } from './serial.ts';
 import { TokenBuckets } from './token-buckets.ts';
 
@@ -68,6 +68,14 @@ const SORTED_MAX = 8; // organisations asked about at one time
 const QUESTIONS_PER_SECOND = 50; // a reconciliation takes a handful
 const QUESTIONS_BURST = 500; // the first one of a newcomer with a full store
 const NONCES_PER_SECOND = 20; // a signature each
+const HELLOS_PER_SECOND = 1; // one a connection; each may hold hundreds of signatures to verify
+const HELLOS_BURST = 16;
+const SORTS_PER_SECOND = 2; // of an organisation's own set, which may be 70,000 statements
+const SORTS_BURST = 8;
+const LOGS_PER_SECOND = 20; // asked of one peer for what waits; what is not asked for reconciliation brings
+const LOGS_BURST = 256; // as many as may wait from one peer
+const LOGS_UNDER_WAY_MAX = 32; // of a peer that takes its time to answer
+const LOG_AGAIN_MS = 30_000; // the same of the same peer
 const PEERS_FAULTS: ReadonlySet<ErrorCode> = new Set(['malformed', 'noncanonical', 'schema', 'too_large']); // others are this side's
 const IN_STREAMS_MAX = 4; // one for each direction of two connections
 
@@ -81,6 +89,11 @@ export class Sync {
   readonly #resting = new Map<string, number>();
   readonly #questions: TokenBuckets;
   readonly #nonces: TokenBuckets;
+  readonly #hellos: TokenBuckets;
+  readonly #sorts: TokenBuckets;
+  readonly #logs: TokenBuckets;
+  readonly #logsAsked = new Map<string, number>();
+  readonly #logsUnderWay = new Map<string, number>();
   readonly #underWay = new Map<string, Promise<Reconciled>>();
   readonly #awaitingBound = new Map<string, Set<(isBound: boolean) => void>>();
   readonly #sorted = new Map<string, { readonly index: RangeIndex; readonly builtMs: number }>();
@@ -94,6 +107,9 @@ export class Sync {
     this.#restMs = options.restMs ?? 10 * 60_000;
     this.#questions = new TokenBuckets(components.clock, { perSecond: QUESTIONS_PER_SECOND, burst: QUESTIONS_BURST });
     this.#nonces = new TokenBuckets(components.clock, { perSecond: NONCES_PER_SECOND, burst: NONCES_PER_SECOND });
+    this.#hellos = new TokenBuckets(components.clock, { perSecond: HELLOS_PER_SECOND, burst: HELLOS_BURST });
+    this.#sorts = new TokenBuckets(components.clock, { perSecond: SORTS_PER_SECOND, burst: SORTS_BURST });
+    this.#logs = new TokenBuckets(components.clock, { perSecond: LOGS_PER_SECOND, burst: LOGS_BURST });
   }
 
   async start(): Promise<void> {
@@ -152,6 +168,7 @@ export class Sync {
       waiting.add(resolve);
       const stop = (): void => {
         waiting.delete(resolve);
+        if (waiting.size === 0 && this.#awaitingBound.get(peer) === waiting) this.#awaitingBound.delete(peer);
         resolve(false);
       };
       if (signal.aborted) stop();
@@ -159,19 +176,22 @@ export class Sync {
     });
   }
 
-  /** Learns a DID's log from a peer. Errors: unreachable, timeout, cancelled, the peer's refusal. */
+  /** Learns a DID's log from a peer, and that of its organisation. Errors: unreachable, timeout, cancelled, the peer's refusal. */
   async learnLog(did: string, peer: string, signal?: AbortSignal): Promise<void> {
+    const controller = await this.#learnOneLog(did, peer, signal);
+    if (controller !== undefined) await this.#learnOneLog(controller, peer, signal); // which has none itself
+  }
+
+  /** Returns the DID that an agent's or person's genesis waits for. */
+  async #learnOneLog(did: string, peer: string, signal: AbortSignal | undefined): Promise<string | undefined> {
     const known = new Set<string>();
+    let controller: string | undefined;
     for (let from = 0; ; ) {
       const envelopes = await this.#askHave(peer, ['log', did, from], signal);
-      const outcomes = await this.#components.pipeline.receiveMany(envelopes, { via: 'pulled', peer });
-      // An agent's or person's genesis waits for the log of its organisation.
-      const controller = outcomes.flatMap((outcome) =>
-        'waitsFor' in outcome && outcome.waitsFor?.startsWith('did:') && outcome.waitsFor !== did
-          ? [outcome.waitsFor]
-          : [],
-      )[0];
-      if (controller !== undefined && from === 0) await this.learnLog(controller, peer, signal);
+      const outcomes = await this.#receive(peer, envelopes, isOperationOf(did));
+      controller ??= outcomes.find(
+        ({ waitsFor }) => waitsFor?.startsWith('did:') === true && waitsFor !== did,
+      )?.waitsFor;
       const fresh = outcomes.flatMap((outcome) =>
         outcome.statement !== undefined && !known.has(outcome.statement.id) ? [outcome.statement] : [],
       );
@@ -180,7 +200,7 @@ export class Sync {
         (seq, { payload }) => ('op' in payload && payload.op !== 'genesis' ? Math.max(seq, payload.seq) : seq),
         from,
       );
-      if (fresh.length === 0 || last >= limits.DID_SEQ_MAX) return;
+      if (fresh.length === 0 || last >= limits.DID_SEQ_MAX) return controller;
       from = last === from && from > 0 ? from + 1 : Math.max(1, last);
     }
   }
@@ -196,12 +216,12 @@ export class Sync {
   ): Promise<void> {
     const askedMs = this.#components.clock.nowMs();
     const envelopes = await this.#askHave(peer, ['beat', dids, nonce ?? null], signal);
-    for (const envelope of envelopes) {
-      if (nonce === undefined) {
-        this.#components.pipeline.receive(envelope, { via: 'pulled', peer });
-        continue;
-      }
-      const heartbeat = this.#components.pipeline.receiveAnswer(envelope, nonce, askedMs);
+    if (nonce === undefined) {
+      await this.#receive(peer, envelopes, (it) => isOfKind(it, 'heartbeat/v1') && dids.includes(it.payload.iss));
+      return;
+    }
+    for (const envelope of envelopes.slice(0, dids.length)) {
+      const heartbeat = this.#components.pipeline.receiveAnswer(envelope, nonce, askedMs, { via: 'pulled', peer });
       if (!dids.includes(heartbeat.payload.iss))
         throw new MeshError('malformed', `Cannot accept a heartbeat of "${heartbeat.payload.iss}": not asked for`);
     }
@@ -251,14 +271,16 @@ export class Sync {
 
   /** What a peer showed of its organisation: bound if its log, in good standing here, lists the PeerId. */
   async #welcome(connection: PeerConnection, did: string, envelopes: readonly Uint8Array[]): Promise<void> {
-    const { pipeline, network, log, onBound } = this.#components;
-    await pipeline.receiveMany(envelopes, { via: 'pulled', peer: connection.peer });
+    const { network, log, onBound } = this.#components;
+    await this.#receive(connection.peer, envelopes, isOperationOf(did));
+    if (!network.connections().some(({ id }) => id === connection.id)) return; // gone meanwhile
     if (!this.#speaksFor(connection.peer, did)) {
       log.info({ peer: connection.peer, did }, 'a peer could not show that it speaks for its organisation');
       return;
     }
     const before = this.#organisations.get(connection.peer);
     if (before === did) return;
+    if (before !== undefined) this.#components.onUnbound?.(connection.peer, before);
     this.#organisations.set(connection.peer, did);
     network.setBound(connection.peer, true);
     for (const resolve of this.#awaitingBound.get(connection.peer) ?? []) resolve(true);
@@ -292,16 +314,36 @@ export class Sync {
     }
   }
 
-  readonly #logsAsked = new Map<string, number>();
-
-  /** Once for each DID and peer in 30 s. */
   async #askLogOnce(did: string, peer: string): Promise<void> {
     const key = `${did} ${peer}`;
     const nowMs = this.#components.clock.monotonicMs();
-    if (nowMs - (this.#logsAsked.get(key) ?? Number.NEGATIVE_INFINITY) < 30_000) return;
+    for (const [old, atMs] of this.#logsAsked) {
+      if (nowMs - atMs < LOG_AGAIN_MS) break; // in the order in which they were asked
+      this.#logsAsked.delete(old);
+    }
+    const underWay = this.#logsUnderWay.get(peer) ?? 0;
+    if (this.#logsAsked.has(key) || underWay >= LOGS_UNDER_WAY_MAX || !this.#logs.take(peer)) return;
     this.#logsAsked.set(key, nowMs);
-    for (const [old, atMs] of this.#logsAsked) if (nowMs - atMs >= 30_000) this.#logsAsked.delete(old);
-    await this.learnLog(did, peer);
+    this.#logsUnderWay.set(peer, underWay + 1);
+    try {
+      await this.learnLog(did, peer);
+    } finally {
+      const left = (this.#logsUnderWay.get(peer) ?? 1) - 1;
+      if (left === 0) this.#logsUnderWay.delete(peer);
+      else this.#logsUnderWay.set(peer, left);
+    }
+  }
+
+  /** What a peer answered. An honest one sends nothing that the door rejects. */
+  async #receive(
+    peer: string,
+    envelopes: readonly Uint8Array[],
+    isAsked: (statement: Statement) => boolean,
+  ): Promise<Heard[]> {
+    const { pipeline, network } = this.#components;
+    const outcomes = await pipeline.receiveMany(envelopes, { via: 'pulled', peer, isAsked });
+    if (outcomes.some(({ verdict }) => verdict === 'reject')) network.penalise(peer, 'sync: rejected statements');
+    return outcomes;
   }
 
   async #reconcile(peer: string, organisation: string | null, signal: AbortSignal | undefined): Promise<Reconciled> {
@@ -326,13 +368,17 @@ export class Sync {
     return { got, gave, rounds, rangeBytes, complete };
   }
 
-  /** The set of one organisation is sorted once for all rounds of whoever asks, and for others who ask just then. */
-  #answeringIndex(organisation: string | null): RangeIndex {
+  /**
+   * The set of one organisation is sorted once for all rounds of whoever asks, and for others who ask just then.
+   * Errors: busy.
+   */
+  #answeringIndex(organisation: string | null, peer: string): RangeIndex {
     if (organisation === null) return this.#components.index;
     const nowMs = this.#components.clock.monotonicMs();
     for (const [did, { builtMs }] of this.#sorted) if (nowMs - builtMs > SORTED_MS) this.#sorted.delete(did);
     const known = this.#sorted.get(organisation);
     if (known !== undefined) return known.index;
+    if (!this.#sorts.take(peer)) throw new MeshError('busy', 'Cannot sort another set: this peer asked for too many');
     const index = this.#indexFor(organisation);
     if (this.#sorted.size >= SORTED_MAX) this.#sorted.delete(this.#sorted.keys().next().value as string);
     this.#sorted.set(organisation, { index, builtMs: nowMs });
@@ -346,17 +392,20 @@ export class Sync {
   }
 
   async #get(peer: string, ids: readonly Uint8Array[], signal: AbortSignal | undefined): Promise<number> {
-    let open = ids.filter((id) => !this.#rests('', id));
+    let open = ids.filter((id) => !this.#rests('', id) && !this.#rests(`from ${peer}`, id));
     let got = 0;
     while (open.length > 0) {
       const asked = open.slice(0, limits.GET_IDS_MAX);
+      const wanted = new Set(asked.map(toHex));
       const envelopes = await this.#askHave(peer, ['get', asked], signal);
-      const outcomes = await this.#components.pipeline.receiveMany(envelopes, { via: 'pulled', peer });
+      const outcomes = await this.#receive(peer, envelopes, ({ digest }) => wanted.has(toHex(digest)));
       const arrived = new Set<string>();
       for (const outcome of outcomes) {
         if (outcome.statement !== undefined) arrived.add(toHex(outcome.statement.digest));
         if (outcome.verdict === 'accept') got += 1;
-        else if (outcome.statement !== undefined && isFinal(outcome)) this.#rest('', outcome.statement.digest);
+        else if (outcome.statement !== undefined && isFinal(outcome))
+          // Another's copy may be signed as it should be: one peer must not keep out what it spoils.
+          this.#rest(outcome.code === 'bad_signature' ? `from ${peer}` : '', outcome.statement.digest);
       }
       // What did not come is not asked for again this time: it left that set, or its sender cannot send it.
       open =
@@ -381,7 +430,7 @@ export class Sync {
         const statement = statements[at + i];
         if (statement === undefined) break;
         if (verdict === 'accept') gave += 1;
-        else if (code !== 'duplicate' && code !== 'busy' && verdict !== 'pending') this.#rest(peer, statement.digest);
+        else if (verdict !== 'pending' && !isPassing(code)) this.#rest(peer, statement.digest);
         if (code === 'busy') return gave;
       }
       at += envelopes.length;
@@ -389,7 +438,7 @@ export class Sync {
     return gave;
   }
 
-  /** `peer` empty: refused here, whoever offers it. */
+  /** `peer` empty: refused here, whoever offers it; "from" a peer: his copy is. */
   #rest(peer: string, id: Uint8Array): void {
     if (this.#resting.size >= RESTING_MAX) this.#resting.delete(this.#resting.keys().next().value as string);
     this.#resting.set(`${peer} ${toHex(id)}`, this.#components.clock.monotonicMs() + this.#restMs);
@@ -467,10 +516,11 @@ export class Sync {
     const { pipeline } = this.#components;
     switch (question[0]) {
       case 'hello':
+        if (!this.#hellos.take(connection.peer)) return ['no', 'busy'];
         await this.#welcome(connection, question[1], question[2]);
         return this.#hello();
       case 'range':
-        return ['range', createReconciler(this.#answeringIndex(question[2])).respond(question[1])];
+        return ['range', createReconciler(this.#answeringIndex(question[2], connection.peer)).respond(question[1])];
       case 'get':
         return ['have', asManyAsFit(question[1].flatMap((id) => pipeline.state.inSet(cidText(id)) ?? []))];
       case 'log': {
@@ -499,6 +549,7 @@ export class Sync {
 
   #beats(dids: readonly string[], nonce: Uint8Array | null, { peer }: PeerConnection): Answer {
     const { pipeline, clock, did: own, heartbeat } = this.#components;
+    if (!this.#organisations.has(peer)) return ['no', 'peer_not_bound'];
     if (nonce !== null) {
       if (!dids.includes(own)) return ['have', []];
       return this.#nonces.take(peer) ? ['have', [heartbeat(nonce).envelope]] : ['no', 'busy'];
@@ -564,8 +615,19 @@ function asManyAsFit(statements: readonly Statement[]): Uint8Array[] {
   return out;
 }
 
-const isFinal = ({ verdict, ...rest }: Outcome): boolean =>
-  verdict === 'reject' || (verdict === 'ignore' && 'code' in rest && rest.code !== 'duplicate' && rest.code !== 'busy');
+type Heard = Outcome & { readonly code?: ErrorCode; readonly waitsFor?: string };
+
+const isOperationOf =
+  (did: string) =>
+  (statement: Statement): boolean =>
+    isOfKind(statement, 'didop/v1') && didOfOperation(statement) === did;
+
+/** What may be otherwise at the next offer. */
+const isPassing = (code: ErrorCode | null | undefined): boolean =>
+  code === 'duplicate' || code === 'busy' || code === 'too_early';
+
+const isFinal = ({ verdict, code }: Heard): boolean =>
+  verdict === 'reject' || (verdict === 'ignore' && !isPassing(code));
 
 const tookOf = (
   outcome: Outcome,

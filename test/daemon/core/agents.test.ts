@@ -159,7 +159,9 @@ test('a node closed while it renews leaves no timer behind', async () => {
   let write = (): void => {};
   a.store.batch = (writes, options) =>
     new Promise((resolve, reject) => {
-      write = () => batch(writes, options).then(resolve, reject);
+      write = () => {
+        batch(writes, options).then(resolve, reject);
+      };
     });
   await world.clock.advance(5_000);
   const closed = a.node.close();
