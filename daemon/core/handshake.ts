@@ -14,24 +14,15 @@ import {
   encodeCbor,
   encodeHandshakeFrame,
   equalBytes,
-  type ErrorCode,
   type FrameOf,
   fromHex,
-  type IsSignatureValid,
   isErrorCode,
   isMeshError,
   limits,
   MeshError,
-  type MeshView,
-  openPresentation,
-  overlayView,
   parseHandshakeFrame,
   parseReply,
-  type PeerCheck,
-  type PeerClaim,
-  type PeerReport,
   type Presentation,
-  type Presented,
   protocolId,
   refusalOf,
   type Role,
@@ -39,105 +30,35 @@ import {
   type SignatureShown,
   type SignedFrameName,
   signFrame,
-  type StalenessPolicy,
   startTranscript,
-  type Statement,
   toHex,
-  verifyPeer,
   verifyShown,
-  verifySignatures,
-  verifyStanding,
 } from '../../protocol/index.ts';
-import type { MeshEventInput } from '../../protocol/control/index.ts';
-import type { Clock, FrameStream, Logger, Network, PeerConnection, Random, Signer } from '../ports.ts';
+import type { FrameStream, PeerConnection } from '../ports.ts';
 import { prefixOf } from './address-prefix.ts';
-import { Exchange, type ExchangeOptions } from './exchange.ts';
+import { Exchange } from './exchange.ts';
+import {
+  type HandshakeComponents,
+  type HandshakeFacts,
+  type HandshakeOptions,
+  type HandshakePolicy,
+  OPEN_POLICY,
+  type Presenter,
+} from './handshake-ports.ts';
 import { createOwnStanding, type OwnStanding } from './own-standing.ts';
-import { factsOf, type Session, type SessionGrounds, type Sessions } from './sessions.ts';
+import { identAndGrant, type Judgement, PeerJudge } from './peer-judge.ts';
+import { factsOf, type Session } from './sessions.ts';
 import { TokenBuckets } from './token-buckets.ts';
 
-/** What this side shows of one of its own, and the key that signs for it. */
-export interface Presenter extends Presented {
-  readonly did: string;
-  /** The credential's key where `ident` or `grant` is one, else a key of `auth` use. */
-  readonly signer: Signer;
-  /** What the other side is unlikely to hold, the most needed first; all of `ident` and `grant` that is private. */
-  readonly envelopes: readonly Uint8Array[];
-}
-
-/** What a handshake is about; of the other side's part nothing is proved yet where `judged` is absent. */
-export interface HandshakeFacts {
-  readonly direction: 'inbound' | 'outbound';
-  readonly as: string;
-  readonly did: string;
-  readonly peer: string;
-  readonly wanted: readonly Capability[];
-  readonly purpose: string | null;
-}
-export interface Judged {
-  readonly organisation: string;
-  readonly sponsor: string | null;
-  readonly score: number;
-}
-export interface HandshakeNeed {
-  readonly minScore: number;
-  /** That the other side's chain must cover besides what it wants. */
-  readonly capabilities?: readonly Capability[];
-}
-
-export interface HandshakePolicy {
-  /** What is asked of somebody who knocks, by what HELLO says alone; no look-up. Errors: policy_denied. */
-  need(facts: HandshakeFacts): HandshakeNeed;
-  /** The last check on either side, and again whenever trust changed. Errors: policy_denied. */
-  verify(facts: HandshakeFacts, judged: Judged): void;
-}
-
-/** Lets everybody in whose score reaches the default minimum. */
-const OPEN_POLICY: HandshakePolicy = { need: () => ({ minScore: limits.HANDSHAKE_SCORE_DEFAULT }), verify: () => {} };
-
-export interface HandshakeComponents {
-  readonly network: Network;
-  readonly sessions: Sessions;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly log: Logger;
-  /** The daemon's own: what it holds has passed the door. */
-  readonly view: MeshView;
-  readonly isSignatureValid: IsSignatureValid;
-  readonly emit: (event: MeshEventInput) => void;
-  /** Own organisation. */
-  readonly organisation: string;
-  /** For an own agent or the organisation. Errors: not_found, suspended, key_missing. */
-  readonly presenterFor: (did: string, grant: string | undefined) => Promise<Presenter>;
-  /** A connection to a peer of the DID's organisation. Errors: did_unknown, unreachable, cancelled. */
-  readonly reach: (did: string, signal: AbortSignal) => Promise<PeerConnection>;
-  /** Public statements that a peer presented, through the door; what is refused there is simply not held. */
-  readonly admit: (envelopes: readonly Uint8Array[], peer: string) => Promise<void>;
-  /** Asks the peer for what it holds of these DIDs. */
-  readonly pull: (dids: readonly string[], peer: string, signal: AbortSignal) => Promise<void>;
-  /** Tries to know an organisation's status as recently as this; 0: by an answer to a question asked from now on. */
-  readonly freshen: (
-    organisation: string,
-    options: { readonly maxAgeSeconds: number; readonly peer: string; readonly signal: AbortSignal },
-  ) => Promise<void>;
-  /** In this daemon's own view, and what that rests on. */
-  readonly scoreOf: (did: string) => { readonly score: number; readonly basis: string };
-  /** Organisations whose grants count here. */
-  readonly roots: () => ReadonlySet<string>;
-  /** Default: everybody whose score reaches HANDSHAKE_SCORE_DEFAULT. */
-  readonly policy?: HandshakePolicy;
-}
-
-export interface HandshakeOptions extends ExchangeOptions {
-  /** Name of the network, which is part of the protocol's id. Default DEFAULT_NETWORK. */
-  readonly network?: string;
-  /** Under way at a time, in each role; default HANDSHAKES_PENDING_MAX. */
-  readonly pendingMax?: number;
-  /** That one PeerId may begin a second, and how many at once. Default HANDSHAKES_PER_SECOND, HANDSHAKES_BURST. */
-  readonly perSecond?: number;
-  readonly burst?: number;
-  readonly staleness?: StalenessPolicy;
-}
+export type {
+  HandshakeComponents,
+  HandshakeFacts,
+  HandshakeNeed,
+  HandshakeOptions,
+  HandshakePolicy,
+  Judged,
+  Presenter,
+} from './handshake-ports.ts';
 
 export interface HandshakeRequest {
   /** The agent or organisation asked. */
@@ -166,30 +87,11 @@ interface Parties {
   readonly direction: 'inbound' | 'outbound';
 }
 
-/** What the other side showed, and what it is held to. */
-interface Shown {
-  readonly did: string;
-  readonly presentation: Presentation;
-  readonly signed: SignatureShown;
-  readonly mustCover: readonly Capability[];
-  readonly minScore: number;
-}
-
-interface Judgement {
-  readonly claim: PeerClaim;
-  readonly report: PeerReport;
-  readonly view: MeshView;
-  readonly isVerified: PeerCheck['isVerified'];
-  readonly score: { readonly score: number; readonly basis: string };
-  readonly minScore: number;
-}
-
-const CURES_MAX = 6; // rounds of asking for what is missing: logs, links and the heartbeats of a chain's organisations
-
 export class Handshakes {
   readonly #components: HandshakeComponents;
   readonly #options: HandshakeOptions;
   readonly #policy: HandshakePolicy;
+  readonly #judge: PeerJudge;
   readonly #pendingMax: number;
   readonly #pending = { inbound: 0, outbound: 0 };
   readonly #byPeer: TokenBuckets;
@@ -205,6 +107,7 @@ export class Handshakes {
     this.#components = components;
     this.#options = options;
     this.#policy = components.policy ?? OPEN_POLICY;
+    this.#judge = new PeerJudge(components, options);
     this.#pendingMax = options.pendingMax ?? limits.HANDSHAKES_PENDING_MAX;
     this.#byPeer = new TokenBuckets(clock, { perSecond, burst });
     this.#byPrefix = new TokenBuckets(clock, { perSecond: perSecond * factor, burst: burst * factor });
@@ -315,7 +218,7 @@ export class Handshakes {
     const { frame: offer, signed } = await exchange.receive((frame) => readSigned('offer', 'R', frame, exchange));
     if (offer.did !== to) throw answeredAs(offer.did, to, did);
     if (equalBytes(offer.non, non)) throw sameNonce();
-    const judgement = await this.#judge(exchange, facts, {
+    const judgement = await this.#judge.judge(exchange, facts, {
       did: to,
       presentation: offer.pres,
       signed,
@@ -339,7 +242,7 @@ export class Handshakes {
       untilMs: result.exp * 1000,
       durationMs: clock.monotonicMs() - startedMs,
     });
-    sessions.open(session, exchange.stream, this.#grounds(facts, judgement, standing));
+    sessions.open(session, exchange.stream, this.#judge.groundsOf(facts, judgement, standing));
     const opened = sessions.get(session.sid);
     if (opened === undefined)
       throw new MeshError('closed', 'Cannot keep the session: what it rests on changed while it was made', {
@@ -353,9 +256,13 @@ export class Handshakes {
   async #serve(stream: FrameStream): Promise<void> {
     const { connection } = stream;
     const parties: Parties = { as: null, did: null, peer: connection.peer, direction: 'inbound' };
+    // Without an event or a line in the log each: whoever floods would flood those too.
+    if (this.#isTooOften(connection)) {
+      await this.#tell(stream, new MeshError('busy', `Cannot shake hands with ${connection.peer}: it asks too often`));
+      return;
+    }
     let session: { readonly over: Promise<void> } | undefined;
     try {
-      this.#verifyRate(connection);
       this.#take('inbound');
       try {
         const transcript = startTranscript(this.#channel('R', connection));
@@ -408,7 +315,7 @@ export class Handshakes {
     );
 
     const { frame: proof, signed } = await exchange.receive((frame) => readSigned('proof', 'I', frame, exchange));
-    const judgement = await this.#judge(exchange, facts, {
+    const judgement = await this.#judge.judge(exchange, facts, {
       did,
       presentation: proof.pres,
       signed,
@@ -425,7 +332,7 @@ export class Handshakes {
     const rates = session.rates.map(({ can, n, per }) => ({ can, n, per }));
     const result = { sid: sidBytes(session.sid), caps: want, exp: Math.floor(session.expiresMs / 1000), rates };
     await exchange.send(signFrame('result', 'R', exchange.transcript, result, presenter.signer));
-    return sessions.open(session, exchange.stream, this.#grounds(facts, judgement, standing));
+    return sessions.open(session, exchange.stream, this.#judge.groundsOf(facts, judgement, standing));
   }
 
   // Both
@@ -440,9 +347,8 @@ export class Handshakes {
     this.#pending[role] += 1;
   }
 
-  #verifyRate({ peer, address }: PeerConnection): void {
-    if (this.#byPeer.take(peer) && this.#byPrefix.take(prefixOf(address))) return;
-    throw new MeshError('busy', `Cannot shake hands with ${peer}: it asks too often`);
+  #isTooOften({ peer, address }: PeerConnection): boolean {
+    return !this.#byPeer.take(peer) || !this.#byPrefix.take(prefixOf(address));
   }
 
   #channel(role: Role, { peer, channelBinding }: PeerConnection) {
@@ -454,87 +360,6 @@ export class Handshakes {
       responder,
       channelBinding,
     };
-  }
-
-  /** Everything about the other side, asking it and others for what is missing. */
-  async #judge(exchange: Exchange, facts: HandshakeFacts, shown: Shown): Promise<Judgement> {
-    const { view: held, clock, isSignatureValid, admit, scoreOf } = this.#components;
-    const askedSinceMs = clock.nowMs();
-    const opened = openPresentation(shown.presentation);
-    const isPresented = verifiedLinks(opened.private, isSignatureValid);
-    if (opened.published.length > 0) await exchange.within(() => admit(opened.published, facts.peer));
-    const view = overlayView(held, opened.private);
-    const claim: PeerClaim = { did: shown.did, peer: facts.peer, ...identAndGrant(opened) };
-    const isVerified: PeerCheck['isVerified'] = (link) => held.link(link.id) === link || isPresented(link);
-    const score = scoreOf(shown.did);
-    const report = await this.#curing(exchange, facts.peer, () =>
-      verifyPeer(claim, {
-        view,
-        nowMs: clock.nowMs(),
-        askedSinceMs,
-        isSignatureValid,
-        isVerified,
-        roots: this.#components.roots(),
-        signed: shown.signed,
-        wanted: shown.mustCover,
-        asked: shown.mustCover.length > 0 ? shown.mustCover : facts.wanted,
-        at: [facts.as, this.#components.organisation],
-        score: score.score,
-        minScore: shown.minScore,
-        ...(facts.purpose === null ? {} : { purpose: facts.purpose }),
-        ...(this.#options.staleness === undefined ? {} : { staleness: this.#options.staleness }),
-      }),
-    );
-    this.#policy.verify(facts, { organisation: report.organisation, sponsor: report.sponsor, score: score.score });
-    const minScore = Math.max(shown.minScore, report.grant?.effective?.minScore ?? 0);
-    return { claim, report, view, isVerified, score, minScore };
-  }
-
-  /** Checks again after asking for what was missing, each thing once. */
-  async #curing<T>(exchange: Exchange, peer: string, verify: () => T): Promise<T> {
-    const tried = new Set<string>();
-    for (;;) {
-      try {
-        return verify();
-      } catch (error) {
-        const cure = isMeshError(error) ? this.#cureOf(error, peer) : undefined;
-        if (cure === undefined || tried.has(cure.name) || tried.size === CURES_MAX) throw error;
-        tried.add(cure.name);
-        await exchange.within((signal) => this.#attempt(cure, signal));
-      }
-    }
-  }
-
-  #cureOf({ code, data }: MeshError, peer: string): Cure | undefined {
-    const { pull, freshen } = this.#components;
-    const reason = code === 'chain' ? data.reason : code;
-    if (reason === 'status_stale') {
-      const organisations = Array.isArray(data.organisations) ? (data.organisations as readonly string[]) : [];
-      const maxAgeSeconds = data.staleAfterSeconds ?? 0;
-      return {
-        name: `status of ${organisations.join(' ')} to ${maxAgeSeconds}`,
-        run: async (signal) => {
-          await Promise.all(organisations.map((did) => freshen(did, { maxAgeSeconds, peer, signal })));
-        },
-      };
-    }
-    // A key or PeerId that is not known may be newer than the log held here; a link may not have come yet.
-    const missing = MISSING.includes(reason as ErrorCode) ? (data.did ?? data.waitsFor) : undefined;
-    return missing === undefined
-      ? undefined
-      : { name: `log of ${missing}`, run: (signal) => pull([missing], peer, signal) };
-  }
-
-  async #attempt({ name, run }: Cure, signal: AbortSignal): Promise<void> {
-    try {
-      await run(signal);
-    } catch (error) {
-      if (!isMeshError(error) || signal.aborted) throw error;
-      this.#components.log.debug(
-        { missing: name, code: error.code, reason: error.message },
-        'what a handshake lacked was not found',
-      );
-    }
   }
 
   #session(
@@ -576,41 +401,6 @@ export class Handshakes {
     };
   }
 
-  #grounds(
-    facts: HandshakeFacts,
-    { claim, report, view, isVerified, minScore }: Judgement,
-    standing: OwnStanding,
-  ): SessionGrounds {
-    const { clock, isSignatureValid, scoreOf, roots } = this.#components;
-    return {
-      verifyStanding: () => {
-        const nowMs = clock.nowMs();
-        const { staleness } = this.#options;
-        verifyStanding(claim, {
-          view,
-          nowMs,
-          askedSinceMs: nowMs,
-          isSignatureValid,
-          isVerified,
-          roots: roots(),
-          signed: { key: report.key },
-          ...(staleness === undefined ? {} : { staleness }),
-        });
-        standing.verify();
-      },
-      verifyTrust: () => {
-        const { score } = scoreOf(claim.did);
-        if (score < minScore)
-          throw new MeshError(
-            'score_below',
-            `Cannot keep a session with "${claim.did}": its score is ${score}, want >= ${minScore}`,
-            { min: minScore, is: score },
-          );
-        this.#policy.verify(facts, { organisation: report.organisation, sponsor: report.sponsor, score });
-      },
-    };
-  }
-
   // Refusing
 
   /** Details stay here; the other side is told the code. */
@@ -649,12 +439,6 @@ export class Handshakes {
   }
 }
 
-interface Cure {
-  /** What is asked for, to ask once. */
-  readonly name: string;
-  readonly run: (signal: AbortSignal) => Promise<void>;
-}
-
 interface Agreed {
   readonly sid: string;
   readonly granted: readonly Capability[];
@@ -662,9 +446,6 @@ interface Agreed {
   readonly untilMs: number;
   readonly durationMs: number | null;
 }
-
-/** What the other side's log, read anew, may cure. */
-const MISSING: readonly ErrorCode[] = ['did_unknown', 'peer_not_bound', 'bad_signature', 'key_unknown', 'broken_link'];
 
 /** A signed frame with what its signature covers, which is everything said before it. */
 function readSigned<N extends SignedFrameName>(
@@ -679,28 +460,6 @@ function readSigned<N extends SignedFrameName>(
 
 const presentationOf = (presenter: Presenter): Presentation =>
   createPresentation(identAndGrant(presenter), presenter.envelopes);
-
-const identAndGrant = ({ ident, grant }: Presented): Presented => ({
-  ...(ident === undefined ? {} : { ident }),
-  ...(grant === undefined ? {} : { grant }),
-});
-
-/** Errors: chain (bad_signature). */
-function verifiedLinks(
-  links: readonly Statement<'delegation/v1'>[],
-  isSignatureValid: IsSignatureValid,
-): (link: Statement<'delegation/v1'>) => boolean {
-  for (const link of links) {
-    try {
-      verifySignatures(link, isSignatureValid);
-    } catch (error) {
-      if (!isMeshError(error)) throw error;
-      throw new MeshError('chain', error.message, { ...error.data, id: link.id, reason: error.code }, { cause: error });
-    }
-  }
-  const verified = new Set(links);
-  return (link) => verified.has(link);
-}
 
 /** R may refuse, but what it grants is what was asked, no more and no less. Errors: caps_insufficient. */
 function verifyGranted(granted: readonly Capability[], wanted: readonly Capability[]): void {

@@ -222,6 +222,8 @@ describe('busy', () => {
       codes.push(await said(stream));
     }
     expect(codes).toEqual(['malformed', 'malformed', 'malformed', 'busy', 'busy']);
+    // Who floods does not flood the events.
+    expect(refusals(acme)).toEqual(['malformed', 'malformed', 'malformed']);
     expect(await outcomeOf(shake(beta, acme))).toBe('a session');
     await world.clock.advance(1_000);
     const stream = await pushy.openStream(acme.network.peer, 'iatp', IATP);

@@ -325,6 +325,25 @@ describe("scores are the verifier's own", () => {
   });
 });
 
+describe('nothing of an earlier handshake answers a later one', () => {
+  test('not a score that sufficed, nor capabilities that were covered, nor a chain that held', async () => {
+    const { world, acme, beta } = await pair();
+    const grant = grantTo(world, acme, beta);
+    const ask = { grant: grant.id, capabilities: Q3 };
+    expect(await outcomeOf(shake(beta, acme, ask))).toBe('a session');
+    expect(await outcomeOf(shake(beta, acme, { ...ask, minScore: 301 }))).toBe('score_below');
+    acme.is.policy = { need: () => ({ minScore: 301 }), verify: () => {} };
+    expect(await outcomeOf(shake(beta, acme, ask))).toBe('score_below (peer)');
+    acme.is.policy = { need: () => ({ minScore: 300 }), verify: () => {} };
+    expect(await outcomeOf(shake(beta, acme, { ...ask, capabilities: [{ can: 'write:notes/1' }] }))).toBe(
+      'caps_insufficient (peer)',
+    );
+    expect(await outcomeOf(shake(beta, acme, { capabilities: Q3 }))).toBe('caps_insufficient (peer)');
+    world.learn([createRevocation(acme.organisation, grant)], acme);
+    expect(await outcomeOf(shake(beta, acme, ask))).toBe('chain:revoked (peer)');
+  });
+});
+
 describe('what is missing is asked for, once', () => {
   test('logs that changed since: a new node and new keys', async () => {
     const { world, acme, beta } = await pair();
