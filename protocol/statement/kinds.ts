@@ -2,7 +2,13 @@ import type { Checked, Schema } from '../encoding/schema.ts';
 import { delegation } from '../delegation/link.ts';
 import type { SigningContext, Topic } from '../domains.ts';
 import { didOperation } from '../identity/operations.ts';
-import { DELEGATION_BYTES_MAX, DIDOP_BYTES_MAX, EXPIRED_KEEP_SECONDS, HEARTBEAT_BYTES_MAX, REVOCATION_BYTES_MAX } from '../limits.ts';
+import {
+  DELEGATION_BYTES_MAX,
+  DIDOP_BYTES_MAX,
+  EXPIRED_KEEP_SECONDS,
+  HEARTBEAT_BYTES_MAX,
+  REVOCATION_BYTES_MAX,
+} from '../limits.ts';
 import { heartbeat, revocation } from '../revocation/revocation.ts';
 
 /**
