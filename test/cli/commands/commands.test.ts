@@ -58,8 +58,12 @@ describe('--json is the answer of the route, as its schema has it', () => {
   });
 
   test('and asks as the operator, whatever token the environment holds', async () => {
-    const env = { AGENTMESH_AGENT_TOKEN: home.fake.issueToken(did) };
-    expect(await home.run(['agent', 'list'], { env })).toMatchObject({ exit: 0 });
+    process.env['AGENTMESH_AGENT_TOKEN'] = home.fake.issueToken(did);
+    try {
+      expect(await home.run(['agent', 'list'])).toMatchObject({ exit: 0 });
+    } finally {
+      delete process.env['AGENTMESH_AGENT_TOKEN'];
+    }
     expect(new Set(home.fake.calls.map(({ caller }) => caller.kind))).toEqual(new Set(['operator']));
   });
 });
