@@ -246,6 +246,14 @@ export class Agents {
     return pipeline.state.revocationsOf({ did }).some(({ payload }) => payload.iss === organisation.did);
   }
 
+  /** Whether the organisation, or the agent itself, revoked one of its keys. */
+  isKeyRevoked(did: string, key: Uint8Array): boolean {
+    const { pipeline, organisation } = this.#components;
+    return pipeline.state
+      .revocationsOf({ did, key })
+      .some(({ payload }) => payload.iss === organisation.did || payload.iss === did);
+  }
+
   status(agent: AgentRow): 'active' | 'suspended' | 'revoked' | 'unregistered' {
     if (this.isRevoked(agent.did)) return 'revoked';
     if (agent.isSuspended) return 'suspended';

@@ -123,12 +123,12 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
       connectedSince: timeOf(nowMs - (clock.monotonicMs() - connection.openedMs)),
     };
   };
-  /** An agent sees public links, and private ones in which it is named. Errors: not_found. */
+  /** An agent sees public links, and private ones in which it is named or that lead to such. Errors: not_found. */
   const visibleChain = (leaf: string, caller: Caller): Statement<'delegation/v1'>[] => {
     const links = state.link(leaf) === undefined ? [] : linksTo(state, leaf);
-    const isHidden =
-      caller.kind === 'agent' &&
-      links.some(({ payload }) => payload.pri === true && payload.aud !== caller.did && payload.iss !== caller.did);
+    const isNamed = ({ payload }: Statement<'delegation/v1'>): boolean =>
+      caller.kind === 'operator' || payload.aud === caller.did || payload.iss === caller.did;
+    const isHidden = links.slice(links.findLastIndex(isNamed) + 1).some(({ payload }) => payload.pri === true);
     if (links.length === 0 || isHidden)
       throw new MeshError('not_found', `Cannot find chain "${leaf}": its leaf is not held here`, { id: leaf });
     return links;
@@ -382,7 +382,9 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
       const bytes = fromBase64url(nonce) as Uint8Array; // canonical by the schema
       agents.takeChallenge(did, bytes);
       const message = signedBytes('login', loginMessage(organisation.did, bytes));
-      const keys = (state.didState(did)?.keys ?? []).filter(([, uses]) => uses.includes('auth'));
+      const keys = (state.didState(did)?.keys ?? []).filter(
+        ([key, uses]) => uses.includes('auth') && !agents.isKeyRevoked(did, key),
+      );
       if (!keys.some(([key]) => isSignatureValid(signatureFrom(signature), message, rawKeyOf(key)))) {
         throw new MeshError(
           'bad_signature',
