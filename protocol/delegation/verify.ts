@@ -418,10 +418,8 @@ function verifyNotRevoked(progress: Progress, view: MeshView, all: readonly Gran
     const { iss, aud, sub, spo, by } = payload;
     issuers.push(iss);
     // Its issuer, any issuer above, the root organisation, the sponsor, and its own audience by way of surrender.
-    for (const revocation of view.revocationsOf({ link: id })) {
-      const who = revocation.payload.iss;
-      if (issuers.includes(who) || who === sub || who === spo || who === aud) throw revoked(revocation, `link "${id}"`);
-    }
+    const [revocation] = view.revocationsOf({ link: id }, [...issuers, sub, spo, aud]);
+    if (revocation !== undefined) throw revoked(revocation, `link "${id}"`);
     all[i]?.forEach((grantor, k) => {
       verifyDidNotRevoked(view, grantor, asked);
       verifyKeyNotRevoked(view, grantor, by[k] as Uint8Array, id);
@@ -443,23 +441,20 @@ function verifyAudience(progress: Progress, view: MeshView, asked: Set<string>):
 function verifyDidNotRevoked(view: MeshView, { did, ctl }: DidState, asked: Set<string>): void {
   if (ctl === undefined || asked.has(did)) return;
   asked.add(did);
-  for (const revocation of view.revocationsOf({ did })) {
-    if (revocation.payload.iss === ctl) throw revoked(revocation, `"${did}"`, { did });
-  }
+  const [revocation] = view.revocationsOf({ did }, [ctl]);
+  if (revocation !== undefined) throw revoked(revocation, `"${did}"`, { did });
 }
 
 /** A key of an agent or person is revoked by that DID or its organisation, and then counts as dead: kept links stay. */
 function verifyKeyNotRevoked(view: MeshView, state: DidState, key: Uint8Array, id: string): void {
   const { did, ctl } = state;
   if (ctl === undefined) return;
-  for (const revocation of view.revocationsOf({ did, key })) {
-    const { iss } = revocation.payload;
-    if (iss !== did && iss !== ctl) continue;
-    const standing = state.listed.get(toHex(key));
-    if (standing?.standing === 'dead' && standing.kept.has(id)) return;
-    const text = multikeyText(key);
-    throw revoked(revocation, `key "${text}" of "${did}"`, { did, key: text });
-  }
+  const [revocation] = view.revocationsOf({ did, key }, [did, ctl]);
+  if (revocation === undefined) return;
+  const standing = state.listed.get(toHex(key));
+  if (standing?.standing === 'dead' && standing.kept.has(id)) return;
+  const text = multikeyText(key);
+  throw revoked(revocation, `key "${text}" of "${did}"`, { did, key: text });
 }
 
 const revoked = ({ id, payload }: Statement<'revocation/v1'>, what: string, facts: object = {}): MeshError => {

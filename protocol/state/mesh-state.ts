@@ -28,7 +28,10 @@ import type { IsSignatureValid } from '../signature.ts';
 import { kindRow } from '../statement/kinds.ts';
 import { isOfKind, parseStatement, type Statement, verifySignatures } from '../statement/statement.ts';
 import type { RevocationTarget } from '../revocation/revocation.ts';
+import { compareStatements, insertInOrder, Places, type Signer } from './places.ts';
 import type { DidState, HeldHeartbeat, MeshView, RevocationTargetKey } from './view.ts';
+
+export { compareStatements };
 
 type Link = Statement<'delegation/v1'>;
 type Revocation = Statement<'revocation/v1'>;
@@ -63,10 +66,6 @@ const LIMITS: StateLimits = {
   revocationsASeq: REVOCATIONS_A_SEQ_MAX,
 };
 
-/** (epoch, id): the order of reconciliation, in which the lowest stays where places are few. */
-export const compareStatements = (a: Statement, b: Statement): number =>
-  a.epoch - b.epoch || compareBytes(a.digest, b.digest);
-
 const targetKey = (target: RevocationTargetKey): string =>
   'link' in target ? target.link : 'key' in target ? `${target.did} ${toHex(target.key)}` : target.did;
 
@@ -88,8 +87,9 @@ interface Ancestry {
 interface Organisation {
   /** DIDs that it controls, itself included. */
   readonly dids: Set<string>;
-  /** By who signed them: toHex(multikey). */
-  readonly links: Map<Link, string>;
+  /** The genesis of each but its own. */
+  readonly members: Places<Operation>;
+  readonly links: Places<Link>;
   readonly revocations: Map<number, Revocation[]>;
   /** By rseq and rhead. */
   readonly ancestries: Map<string, Ancestry>;
@@ -120,7 +120,8 @@ export class MeshState implements MeshView {
   readonly #private = new Map<string, Link>();
   readonly #logs = new Map<string, DidLog>();
   readonly #organisations = new Map<string, Organisation>();
-  readonly #revocationsByTarget = new Map<string, Revocation[]>();
+  /** By target, then by who revokes; in order. */
+  readonly #revocationsByTarget = new Map<string, Map<string, Revocation[]>>();
   readonly #links = new Map<string, Link>();
   /** Links, public and private, by parent and by audience: what falls with a revocation is found without a search. */
   readonly #childLinks = new Map<string, Set<Link>>();
@@ -227,16 +228,18 @@ export class MeshState implements MeshView {
     if (own === undefined) return [];
     return [...own.dids]
       .flatMap<Statement>((did) => this.operationsOf(did))
-      .concat([...own.links.keys()], this.revocationsBy(organisation));
+      .concat([...own.links], this.revocationsBy(organisation));
   }
 
   link(id: string): Link | undefined {
     return this.#links.get(id) ?? this.#private.get(id);
   }
 
-  revocationsOf(target: RevocationTargetKey): readonly Revocation[] {
-    const found = this.#revocationsByTarget.get(targetKey(target));
-    return found === undefined ? [] : found.filter((revocation) => this.#counts(revocation));
+  revocationsOf(target: RevocationTargetKey, issuers?: readonly string[]): readonly Revocation[] {
+    const byIssuer = this.#revocationsByTarget.get(targetKey(target));
+    if (byIssuer === undefined) return [];
+    const found = [...new Set(issuers ?? byIssuer.keys())].flatMap((issuer) => byIssuer.get(issuer) ?? []);
+    return found.filter((revocation) => this.#counts(revocation)).sort(compareStatements);
   }
 
   heartbeatsOf(organisation: string, nowMs: number): readonly HeldHeartbeat[] {
@@ -317,15 +320,13 @@ export class MeshState implements MeshView {
     const own = this.#organisation(op.ctl ?? path.did);
     const evicted: Statement[] = [];
     if (own.dids.size >= this.#limits.didsPerOrganisation) {
-      const candidates = [...own.dids]
-        .filter((did) => did !== op.ctl)
-        .map((did) => (this.#logs.get(did) as DidLog).genesis);
-      const loser = this.#yielding([...candidates, operation], (genesis) => this.#isControllerDead(genesis));
+      const loser = own.members.yielding(operation, memberSigner(op), (signer) => this.#isDead(signer));
       if (loser === operation) return ignore('quota');
       evicted.push(...this.#removeDid(didOfGenesis(loser.id)));
     }
     this.#logs.set(path.did, new DidLog(operation, path));
     own.dids.add(path.did);
+    if (op.ctl !== undefined) own.members.add(operation, memberSigner(op));
     this.#hold(operation);
     return { verdict: 'accept', evicted };
   }
@@ -411,14 +412,11 @@ export class MeshState implements MeshView {
     const own = this.#organisation(organisation);
     const evicted: Statement[] = [];
     if (own.links.size >= this.#limits.linksPerOrganisation) {
-      const signer = toHex(link.payload.by[0] as Uint8Array);
-      const loser = this.#yielding([...own.links.keys(), link], (other) =>
-        this.#isDead(other.payload.iss, own.links.get(other) ?? signer),
-      );
+      const loser = own.links.yielding(link, linkSigner(link), (signer) => this.#isDead(signer));
       if (loser === link) return ignore('quota');
       evicted.push(...this.#removeStatement(loser));
     }
-    own.links.set(link, toHex(link.payload.by[0] as Uint8Array));
+    own.links.add(link, linkSigner(link));
     this.#links.set(link.id, link);
     this.#indexLink(link);
     this.#needs(link, [link.payload.iss, link.payload.spo]);
@@ -441,7 +439,7 @@ export class MeshState implements MeshView {
     const evicted: Statement[] = [];
     // One more than may stand is kept: the fifth is what freezes.
     if (rivals.length > this.#limits.revocationsASeq) {
-      const loser = this.#yielding([...rivals, revocation], (rival) => !this.#counts(rival));
+      const loser = this.#yielding([...rivals, revocation]);
       if (loser === revocation) return ignore('superseded');
       evicted.push(...this.#removeStatement(loser));
     }
@@ -450,8 +448,10 @@ export class MeshState implements MeshView {
     if (numbered.length > this.#limits.revocationsASeq) own.crowded.add(seq);
     own.forked = undefined;
     const key = targetKey(targetKeyOf(revocation.payload.tgt));
-    const others = this.#revocationsByTarget.get(key) ?? [];
-    this.#revocationsByTarget.set(key, [...others, revocation].sort(compareStatements));
+    const byIssuer = this.#revocationsByTarget.get(key) ?? new Map<string, Revocation[]>();
+    const others = byIssuer.get(iss) ?? [];
+    insertInOrder(others, revocation);
+    this.#revocationsByTarget.set(key, byIssuer.set(iss, others));
     this.#needs(revocation, [iss]);
     this.#hold(revocation);
     this.#complete(own, revocation);
@@ -469,9 +469,7 @@ export class MeshState implements MeshView {
     const own = this.#organisation(iss);
     // One from the future is of a time before the own clock was set back, and would keep the others out until then.
     const isVoid = ({ statement: other, askedMs: asked = 0 }: HeldHeartbeat): boolean =>
-      !this.#isVouching(other, nowMs) ||
-      other.payload.iat > nowMs / 1000 + SKEW_SECONDS ||
-      asked > nowMs;
+      !this.#isVouching(other, nowMs) || other.payload.iat > nowMs / 1000 + SKEW_SECONDS || asked > nowMs;
     const isNewer = (held: HeldHeartbeat | undefined): boolean =>
       held === undefined || isVoid(held) || isLater(statement, held.statement);
     let news = false;
@@ -498,21 +496,14 @@ export class MeshState implements MeshView {
     return standing.standing === 'current' || (standing.standing === 'grace' && nowMs <= standing.untilSeconds * 1000);
   }
 
-  /** Who yields where places are few: what a key now dead signed, then the highest (epoch, id). */
-  #yielding<S extends Statement>(candidates: readonly S[], isDead: (statement: S) => boolean): S {
-    const dead = candidates.filter(isDead);
-    return (dead.length > 0 ? dead : candidates).reduce((worst, statement) =>
-      compareStatements(statement, worst) > 0 ? statement : worst,
-    );
+  /** Who yields where several claim one number: what does not count, then the highest (epoch, id). */
+  #yielding(rivals: readonly Revocation[]): Revocation {
+    const idle = rivals.filter((rival) => !this.#counts(rival));
+    return (idle.length > 0 ? idle : rivals).reduce((a, b) => (compareStatements(a, b) > 0 ? a : b));
   }
 
-  #isDead(did: string, keyHex: string): boolean {
-    return this.#logs.get(did)?.state.listed.get(keyHex)?.standing === 'dead';
-  }
-
-  #isControllerDead(genesis: Operation): boolean {
-    const { ctl, by } = genesis.payload as Genesis;
-    return ctl !== undefined && by[1] !== undefined && this.#isDead(ctl, toHex(by[1]));
+  #isDead({ did, key }: Signer): boolean {
+    return this.#logs.get(did)?.state.listed.get(key)?.standing === 'dead';
   }
 
   // Leaving
@@ -536,7 +527,8 @@ export class MeshState implements MeshView {
       this.#links.delete(statement.id);
       this.#private.delete(statement.id);
       this.#unindexLink(statement);
-      this.#organisations.get(this.#logs.get(statement.payload.iss)?.organisation ?? '')?.links.delete(statement);
+      const organisation = this.#logs.get(statement.payload.iss)?.organisation ?? '';
+      this.#organisations.get(organisation)?.links.delete(statement, linkSigner(statement));
       this.#noLongerNeeds(statement, [statement.payload.iss, statement.payload.spo]);
     } else if (isOfKind(statement, 'revocation/v1')) {
       this.#removeRevocation(statement);
@@ -552,15 +544,15 @@ export class MeshState implements MeshView {
     own.revocations.set(seq, numbered);
     if (numbered.length <= this.#limits.revocationsASeq) own.crowded.delete(seq);
     own.forked = undefined;
-    own.ancestries.clear();
+    for (const [name, { below }] of own.ancestries) if (below.has(revocation.id)) own.ancestries.delete(name);
     const key = targetKey(targetKeyOf(revocation.payload.tgt));
-    this.#revocationsByTarget.set(
-      key,
-      (this.#revocationsByTarget.get(key) ?? []).filter((other) => other !== revocation),
-    );
+    const byIssuer = this.#revocationsByTarget.get(key);
+    const others = (byIssuer?.get(iss) ?? []).filter((other) => other !== revocation);
+    if (others.length > 0) byIssuer?.set(iss, others);
+    else byIssuer?.delete(iss);
+    if (byIssuer?.size === 0) this.#revocationsByTarget.delete(key);
     this.#noLongerNeeds(revocation, [iss]);
-    own.complete.clear();
-    for (const first of own.revocations.get(1) ?? []) this.#complete(own, first);
+    if (own.complete.has(revocation.id)) for (const { id } of following(own, revocation)) own.complete.delete(id);
   }
 
   /** A DID leaves with its log and with all that could not have come without it. */
@@ -573,7 +565,9 @@ export class MeshState implements MeshView {
       this.#release(operation);
       gone.push(operation);
     }
-    this.#organisations.get(log.organisation)?.dids.delete(did);
+    const own = this.#organisation(log.organisation);
+    own.dids.delete(did);
+    if (log.ctl !== undefined) own.members.delete(log.genesis, memberSigner(log.genesis.payload as Genesis));
     this.#needing.delete(did);
     this.#logs.delete(did);
     this.#merged.delete(did);
@@ -587,7 +581,8 @@ export class MeshState implements MeshView {
     if (own === undefined) {
       own = {
         dids: new Set(),
-        links: new Map(),
+        members: new Places(),
+        links: new Places(),
         revocations: new Map(),
         ancestries: new Map(),
         crowded: new Set(),
@@ -654,12 +649,7 @@ export class MeshState implements MeshView {
       const before = (own.revocations.get(seq - 1) ?? []).some(({ id }) => id === prv.text);
       if (!before || !own.complete.has(prv.text)) return;
     }
-    const open = [revocation];
-    for (let next = open.pop(); next !== undefined; next = open.pop()) {
-      own.complete.add(next.id);
-      const { id, payload } = next;
-      open.push(...(own.revocations.get(payload.seq + 1) ?? []).filter((later) => later.payload.prv?.text === id));
-    }
+    for (const { id } of following(own, revocation)) own.complete.add(id);
   }
 
   /** Whether the number of a revocation counts: a key retired as dead numbers nothing beyond what its owner stood by. */
@@ -709,6 +699,20 @@ export class MeshState implements MeshView {
 /** The newest counts; of one second the lowest id, so that all keep the same. */
 const isLater = (a: Statement, b: Statement): boolean =>
   a.payload.iat > b.payload.iat || (a.payload.iat === b.payload.iat && compareBytes(a.digest, b.digest) < 0);
+
+const linkSigner = ({ payload: { iss, by } }: Link): Signer => ({ did: iss, key: toHex(by[0] as Uint8Array) });
+/** The organisation's, which brought the DID in. */
+const memberSigner = (op: Genesis): Signer => ({ did: op.ctl ?? '', key: toHex(controllerKeyOf(op)) });
+
+/** A revocation and all that follow it, number by number. */
+function* following(own: Organisation, revocation: Revocation): Iterable<Revocation> {
+  const open = [revocation];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    yield next;
+    const { id, payload } = next;
+    open.push(...(own.revocations.get(payload.seq + 1) ?? []).filter((later) => later.payload.prv?.text === id));
+  }
+}
 
 function pathIfEntitled(operation: Operation, prv: PathState): PathState | undefined {
   try {

@@ -10,7 +10,7 @@ export function overlayView(view: MeshView, links: readonly Statement<'delegatio
     },
     didState: (did) => view.didState(did),
     link: (id) => view.link(id) ?? added.get(id),
-    revocationsOf: (target) => view.revocationsOf(target),
+    revocationsOf: (target, issuers) => view.revocationsOf(target, issuers),
     heartbeatsOf: (organisation, nowMs) => view.heartbeatsOf(organisation, nowMs),
     holdsOperation: (did, seq, id) => view.holdsOperation(did, seq, id),
     holdsRevocations: (organisation, seq, head) => view.holdsRevocations(organisation, seq, head),

@@ -74,9 +74,10 @@ export interface MeshView {
   link(id: string): Statement<'delegation/v1'> | undefined;
   /**
    * Revocations of exactly this target whose number counts (SPEC "Revocation and freshness"). Whether the issuer is
-   * entitled to revoke this target is for the caller to check, at use.
+   * entitled to revoke this target is for the caller to check, at use; anybody may revoke anything without effect, so
+   * whoever knows who is entitled names them, and what strangers pile up costs nothing.
    */
-  revocationsOf(target: RevocationTargetKey): readonly Statement<'revocation/v1'>[];
+  revocationsOf(target: RevocationTargetKey, issuers?: readonly string[]): readonly Statement<'revocation/v1'>[];
   /** Newest held heartbeats: the answer to an own nonce, and the newest stapled one. Signed by a key that counts at nowMs. */
   heartbeatsOf(organisation: string, nowMs: number): readonly HeldHeartbeat[];
   /** Whether the DID's own log is held through this operation. */

@@ -504,6 +504,15 @@ describe('revocations', () => {
     }
   });
 
+  test('of named issuers alone are found among all those of strangers', () => {
+    const [ours, theirs] = [createRevocation(acme, root), createRevocation(beta, root)];
+    const state = stateOf([...everyone, ours, theirs]);
+    const target = { link: root.id };
+    expect(state.revocationsOf(target, [acme.did, acme.did, bob.did])).toEqual([ours]);
+    expect(state.revocationsOf(target, [beta.did, acme.did])).toEqual(sorted([ours, theirs]));
+    expect(state.revocationsOf(target, [])).toEqual([]);
+  });
+
   test('are complete when each follows the one before, down to number 1', () => {
     const state = stateOf([...everyone, r1, r3, r4]);
     expect(state.holdsRevocations(acme.did, 0, null)).toBe(true);
