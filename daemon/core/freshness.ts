@@ -57,17 +57,20 @@ export class Freshness {
 
   /** Tries to know the organisation's status to within the age; what that came to shows when the chain is verified. */
   async freshen(organisation: string, options: FreshenOptions): Promise<void> {
-    if (organisation === this.#components.organisation.did) return this.#beat();
+    if (organisation === this.#components.organisation.did) return this.beat();
     if (options.maxAgeSeconds > 0 && this.#isFresh(organisation, options.maxAgeSeconds)) return;
-    const running = options.maxAgeSeconds > 0 ? this.#underWay.get(organisation) : undefined;
-    if (running !== undefined) return running;
-    const work = this.#pull(organisation, options).finally(() => this.#underWay.delete(organisation));
-    this.#underWay.set(organisation, work);
-    await work;
+    if (options.maxAgeSeconds <= 0) return this.#pull(organisation, options);
+    const { signal, ...shared } = options; // others may wait for the same answer when this one gives up
+    let work = this.#underWay.get(organisation);
+    if (work === undefined) {
+      work = this.#pull(organisation, shared).finally(() => this.#underWay.delete(organisation));
+      this.#underWay.set(organisation, work);
+    }
+    return signal === undefined ? work : Promise.race([work, fired(signal)]);
   }
 
   /** Signs where the own logs end, as of now; an organisation without keys (deactivated, or moved elsewhere) cannot. */
-  #beat(): void {
+  beat(): void {
     const { pipeline, organisation, random, clock, log } = this.#components;
     const nonce = random.bytes(limits.NONCE_BYTES);
     try {
@@ -149,7 +152,7 @@ export class Freshness {
     const { clock, log } = this.#components;
     if (clock.monotonicMs() - this.#beatenMs >= this.#beatMs) {
       this.#beatenMs = clock.monotonicMs();
-      this.#beat();
+      this.beat();
     }
     for (const [organisation, staleAfterSeconds] of this.#components.reliedOn()) {
       if (this.#isFresh(organisation, staleAfterSeconds / 2)) continue;
@@ -163,3 +166,10 @@ export class Freshness {
 
 const holdsThrough = (state: MeshState, { iss, dseq, head, rseq, rhead }: Heartbeat): boolean =>
   state.holdsOperation(iss, dseq, head.text) && state.holdsRevocations(iss, rseq, rhead?.text ?? null);
+
+function fired(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
