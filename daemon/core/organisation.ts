@@ -142,7 +142,6 @@ export class Organisation {
   /** Says where the DID log and the revocation log end, as of now. Errors: key_missing. */
   heartbeat(nonce?: Uint8Array): Statement<'heartbeat/v1'> {
     const { seq, head } = this.state;
-    const revocations = this.revocationHead();
     return signStatement<'heartbeat/v1'>(
       {
         t: 'heartbeat/v1',
@@ -150,8 +149,7 @@ export class Organisation {
         iat: this.#nowSeconds(),
         dseq: seq,
         head: Link.parse(head),
-        rseq: revocations.seq,
-        rhead: revocations.id === null ? null : Link.parse(revocations.id),
+        ...this.#standing(),
         ...(nonce === undefined ? {} : { non: nonce }),
       },
       [this.signer('sign')],
@@ -209,21 +207,15 @@ export class Organisation {
     const signers = elsewhere?.map((publicKey) => ({ publicKey })) ?? this.#heldRotationKeys(state);
     const { keys, ret } = await this.#replaceKeys(state, retire, generation);
     const committed = next ?? (await this.#nextRotation(generation));
-    const revocations = this.revocationHead();
     const payload = {
-      t: 'didop/v1' as const,
       op: 'rotate' as const,
       by: signers.map(({ publicKey }) => publicKey),
-      iat: this.#nowSeconds(),
-      iss: this.did,
-      seq: state.seq + 1,
-      prv: Link.parse(state.head),
+      ...this.#following(state),
       keys,
       ret,
       nxt: committed.commitments,
       nthr: committed.threshold,
-      rseq: revocations.seq,
-      rhead: revocations.id === null ? null : Link.parse(revocations.id),
+      ...this.#standing(),
     };
     return { payload, signers };
   }
@@ -239,17 +231,12 @@ export class Organisation {
     const generation = state.seq + 1;
     const { keys, ret } = await this.#replaceKeys(state, retire, generation);
     const committed = next ?? (await this.#nextRotation(generation));
-    const revocations = this.revocationHead();
     const { node } = this.#components;
     const signers = [...recoveryKeys.map((publicKey) => ({ publicKey })), node];
     const payload = {
-      t: 'didop/v1' as const,
       op: 'recover' as const,
       by: signers.map(({ publicKey }) => publicKey),
-      iat: this.#nowSeconds(),
-      iss: this.did,
-      seq: state.seq + 1,
-      prv: Link.parse(state.head),
+      ...this.#following(state),
       keys,
       ret,
       nxt: committed.commitments,
@@ -258,8 +245,7 @@ export class Organisation {
       rthr: recovery.threshold,
       peer: [peerIdOfKey(node.publicKey)],
       svc: state.services,
-      rseq: revocations.seq,
-      rhead: revocations.id === null ? null : Link.parse(revocations.id),
+      ...this.#standing(),
     };
     return { payload, signers };
   }
@@ -269,13 +255,9 @@ export class Organisation {
     const state = this.#changeable();
     const signers = elsewhere?.map((publicKey) => ({ publicKey })) ?? this.#heldRotationKeys(state);
     const payload = {
-      t: 'didop/v1' as const,
       op: 'deactivate' as const,
       by: signers.map(({ publicKey }) => publicKey),
-      iat: this.#nowSeconds(),
-      iss: this.did,
-      seq: state.seq + 1,
-      prv: Link.parse(state.head),
+      ...this.#following(state),
     };
     return { payload, signers };
   }
@@ -287,6 +269,23 @@ export class Organisation {
     throw new MeshError('did_deactivated', `Cannot change "${this.did}": it is deactivated, for ever`, {
       did: this.did,
     });
+  }
+
+  /** What every operation on top of this state says. */
+  #following(state: DidState) {
+    return {
+      t: 'didop/v1' as const,
+      iat: this.#nowSeconds(),
+      iss: this.did,
+      seq: state.seq + 1,
+      prv: Link.parse(state.head),
+    };
+  }
+
+  /** The revocation log that an operation or a heartbeat stands by. */
+  #standing(): { readonly rseq: number; readonly rhead: Link | null } {
+    const { seq, id } = this.revocationHead();
+    return { rseq: seq, rhead: id === null ? null : Link.parse(id) };
   }
 
   #nowSeconds(): number {
