@@ -53,10 +53,8 @@ import { TokenBuckets } from './token-buckets.ts';
 export type {
   HandshakeComponents,
   HandshakeFacts,
-  HandshakeNeed,
   HandshakeOptions,
   HandshakePolicy,
-  Judged,
   Presenter,
 } from './handshake-ports.ts';
 

@@ -119,10 +119,6 @@ const FRAMES = {
 
 export type FrameName = keyof typeof FRAMES;
 export type FrameOf<N extends FrameName> = Checked<(typeof FRAMES)[N]>;
-export type Hello = FrameOf<'hello'>;
-export type Offer = FrameOf<'offer'>;
-export type Proof = FrameOf<'proof'>;
-export type Result = FrameOf<'result'>;
 export type Presentation = Checked<typeof presentation>;
 /** Frames that are signed over everything before them. */
 export type SignedFrameName = 'offer' | 'proof' | 'result';
