@@ -88,6 +88,20 @@ export const SESSION_RATES_MAX = 256; // 32 of each of 8 links
 export const SESSIONS_MAX = 4_096; // about 10 KiB each with its stream
 export const SESSIONS_A_CONNECTION_MAX = 32; // the streams of one protocol that a connection carries each way
 
+// Transparency log
+export const NOTE_BYTES_MAX = 64 * 1024; // 16 lines of ML-DSA-44 (3.3 KiB each), which every reader must take, with room
+export const NOTE_SIGNATURES_MAX = 100; // C2SP asks for 16 at least; Go's sumdb/note reads no more than these
+export const LOG_NAME_BYTES_MAX = 255; // origins and key names: C2SP subtree/v1 writes their length in one byte
+export const MERKLE_PROOF_HASHES_MAX = 63; // C2SP tlog-witness: enough for 2^63 leaves
+export const LOG_ENTRY_BYTES_MAX = 65_535; // an entry bundle writes lengths in two bytes
+export const LOG_BUNDLE_BYTES_MAX = 256 * (2 + 65_535); // as many of the largest entries as a full bundle holds
+export const TREE_SIZE_BYTES_MAX = 17; // the 16 digits of 2^53 - 1 and the line's end
+export const TILE_LEVEL_MAX = 6; // 256^6 < 2^53 < 256^7: the highest level of a tree whose size is a safe integer
+export const PROOF_FILE_BYTES_MAX = 128 * 1024; // the largest note, 63 hashes, and as much again for extra data
+export const POLICY_BYTES_MAX = 128 * 1024; // 256 logs, witnesses and groups of about 150 bytes a line
+export const POLICY_LINES_OF_A_KIND_MAX = 256; // of logs, witnesses and groups each; C2SP asks for 32 at least
+export const ADD_CHECKPOINT_BYTES_MAX = 64 * 1024; // 63 hashes take 3 KiB, a note of 16 Ed25519 lines as much
+
 // Storage
 export const STORE_STATEMENTS_MAX = 1_000_000; // memory for ids and derived state: about 1 GiB
 export const STORE_BYTES_MAX = 1024 ** 3; // a thousand bytes a statement
@@ -105,6 +119,7 @@ export const KEY_NAME_TEXT_MAX = 200; // a DID (68), an id (59) and words; 255 b
 export const KEY_FILE_BYTES_MAX = 4096; // about 500 bytes, with room for a long name
 export const PASSPHRASE_BYTES_MAX = 1024; // a line of text, not a file given by mistake
 export const SCRYPT_COST = 2 ** 17; // N; with r = 8 and p = 1 128 MiB and most of a second, as OWASP advises for scrypt
+export const SCRYPT_COST_MIN = 2 ** 3; // below it scrypt's own bookkeeping is larger than its table; far too weak all the same
 export const SCRYPT_COST_MAX = 2 ** 20; // 1 GiB: what a key file may ask of the machine that opens it
 export const SPONSOR_AGENTS_DEFAULT = 10; // agents one person answers for
 export const SPONSOR_AGENTS_MAX = 1000; // fewer than the DIDs that every daemon keeps of one organisation

@@ -377,6 +377,8 @@ export class MeshNode {
     if (state === undefined) return;
     const { did, organisation, status, seq, head } = state;
     this.events.emit({ type: 'did.changed', data: { did, organisation, status, seq, head } });
+    // A heartbeat signed with a key that is dead now proves nothing: own chains would read as stale until the next one.
+    if (did === this.organisation.did && status === 'active') this.freshness.beat();
   }
 
   #revoked(revocation: Statement<'revocation/v1'>): void {

@@ -14,7 +14,7 @@ import { encodeCbor } from '../encoding/cbor.ts';
 import { multikeyText, parseMultikeyText } from '../encoding/multikey.ts';
 import { SEALED_KEY_PREFIX } from '../domains.ts';
 import { isMeshError, MeshError } from '../errors.ts';
-import { KEY_NAME_TEXT_MAX, SCRYPT_COST_MAX } from '../limits.ts';
+import { KEY_NAME_TEXT_MAX, SCRYPT_COST_MAX, SCRYPT_COST_MIN } from '../limits.ts';
 
 const FORMAT = 'agentmesh-key/1';
 export const SEED_BYTES = 32;
@@ -102,8 +102,16 @@ export function parseKdf(value: unknown, path: string): Kdf {
   const { name, N: cost, r, p } = fields;
   if (name !== 'scrypt' || r !== SCRYPT.r || p !== SCRYPT.p)
     throw damaged(path, 'its kdf is not scrypt with r = 8 and p = 1');
-  if (typeof cost !== 'number' || !Number.isInteger(Math.log2(cost)) || cost < 2 || cost > SCRYPT_COST_MAX) {
-    throw damaged(path, `its scrypt N is ${JSON.stringify(cost)}, want a power of 2 up to ${SCRYPT_COST_MAX}`);
+  if (
+    typeof cost !== 'number' ||
+    !Number.isInteger(Math.log2(cost)) ||
+    cost < SCRYPT_COST_MIN ||
+    cost > SCRYPT_COST_MAX
+  ) {
+    throw damaged(
+      path,
+      `its scrypt N is ${JSON.stringify(cost)}, want a power of 2 from ${SCRYPT_COST_MIN} to ${SCRYPT_COST_MAX}`,
+    );
   }
   return { cost, salt: parseBase64(fields['salt'], SALT_BYTES, 'salt', path) };
 }

@@ -252,3 +252,14 @@ test('a DID that neighbours do not hold is found through the DHT', async () => {
     ),
   ).not.toBe('ok');
 });
+
+test('own chains are as fresh as before right after the organisation replaced its key', async () => {
+  const [a] = await three();
+  const clerk = await employ(a, 'clerk');
+  const leaf = a.node.agents.agent(clerk).rootLink;
+  const key = (await a.api.didShow(input(undefined, { did: a.did }), operator, never)).keys[0]?.key as string;
+  const retire = [{ key, graceSeconds: null, keep: [leaf] }];
+  await world.during(a.api.organisationRotate(input({ retire }), operator, never), 0);
+  const { verdict } = await a.api.chainShow(input(undefined, { leaf }), operator, never);
+  expect(verdict).toMatchObject({ ok: true, code: null });
+});
