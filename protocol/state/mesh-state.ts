@@ -28,7 +28,7 @@ import type { IsSignatureValid } from '../signature.ts';
 import { kindRow } from '../statement/kinds.ts';
 import { isOfKind, parseStatement, type Statement, verifySignatures } from '../statement/statement.ts';
 import type { RevocationTarget } from '../revocation/revocation.ts';
-import { compareStatements, insertInOrder, Places, type Signer } from './places.ts';
+import { compareStatements, Places, type Signer } from './places.ts';
 import type { DidState, HeldHeartbeat, MeshView, RevocationTargetKey } from './view.ts';
 
 export { compareStatements };
@@ -120,7 +120,7 @@ export class MeshState implements MeshView {
   readonly #private = new Map<string, Link>();
   readonly #logs = new Map<string, DidLog>();
   readonly #organisations = new Map<string, Organisation>();
-  /** By target, then by who revokes; in order. */
+  /** By target, then by who revokes. */
   readonly #revocationsByTarget = new Map<string, Map<string, Revocation[]>>();
   readonly #links = new Map<string, Link>();
   /** Links, public and private, by parent and by audience: what falls with a revocation is found without a search. */
@@ -449,9 +449,7 @@ export class MeshState implements MeshView {
     own.forked = undefined;
     const key = targetKey(targetKeyOf(revocation.payload.tgt));
     const byIssuer = this.#revocationsByTarget.get(key) ?? new Map<string, Revocation[]>();
-    const others = byIssuer.get(iss) ?? [];
-    insertInOrder(others, revocation);
-    this.#revocationsByTarget.set(key, byIssuer.set(iss, others));
+    this.#revocationsByTarget.set(key, byIssuer.set(iss, [...(byIssuer.get(iss) ?? []), revocation]));
     this.#needs(revocation, [iss]);
     this.#hold(revocation);
     this.#complete(own, revocation);

@@ -6,7 +6,7 @@ export const compareStatements = (a: Statement, b: Statement): number =>
   a.epoch - b.epoch || compareBytes(a.digest, b.digest);
 
 /** Puts it where it belongs among others in that order. */
-export function insertInOrder<S extends Statement>(ordered: S[], statement: S): void {
+function insertInOrder<S extends Statement>(ordered: S[], statement: S): void {
   ordered.splice(lowerBound(ordered, statement), 0, statement);
 }
 
