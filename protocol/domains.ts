@@ -46,3 +46,12 @@ export const protocolId = (network: string, name: ProtocolName): string => `/age
 export const TOPICS = ['rev', 'id', 'link'] as const;
 export type Topic = (typeof TOPICS)[number];
 export const topicName = (network: string, topic: Topic): string => `/agentmesh/${network}/${topic}/1`;
+
+/**
+ * Of the transparency log (SPEC "Transparency log formats"). Its notes are signed as C2SP says and carry no context of
+ * ours, so a log's or witness's key signs nothing else.
+ */
+export const LEAF_HASH_PREFIX = 0x00; // RFC 6962 section 2.1
+export const NODE_HASH_PREFIX = 0x01;
+export const COSIGNATURE_CONTEXT = 'cosignature/v1';
+export const PROOF_FILE_CONTEXT = 'c2sp.org/tlog-proof@v1';

@@ -53,6 +53,11 @@ export const ERRORS = {
   convicted: 'the organisation is convicted by its own signatures',
   policy_changed: 'ended because local policy changed',
   closed: 'the other side closed it, or this side is stopping',
+  // Transparency log (SPEC "Transparency log formats")
+  key_type: 'a verifier key is of a signature type that this build does not verify, or that does not fit its use',
+  not_signed: 'no line of a note is by a key that is known for it',
+  bad_proof: 'a Merkle proof is too short, too long, or folds to another root',
+  quorum: 'fewer witnesses cosigned the checkpoint, or longer ago, than the policy asks for',
   // The network and the daemon
   unreachable: 'no connection to a peer that could answer',
   no_channel_binding: "the connection's Noise frames were not recorded, so nothing can be bound to it",

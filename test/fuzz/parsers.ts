@@ -32,6 +32,7 @@ import { createReconciler } from '../../protocol/sync/negentropy.ts';
 import { RangeIndex } from '../../protocol/sync/range-index.ts';
 import { keyOf } from '../builders.ts';
 import { SAMPLES } from '../protocol/control/samples.ts';
+import { LOG_PARSERS } from './log-parsers.ts';
 import type { SeededRandom } from './random.ts';
 import { CBOR, type Format, JSON_TEXT, mutateStructure } from './structure.ts';
 import {
@@ -284,7 +285,7 @@ const HANDSHAKE: readonly ErrorCode[] = [...PARSING, 'version'];
 const texts = (...all: string[]): Uint8Array[] => all.map((text) => utf8.encode(text));
 const json = (...all: unknown[]): Uint8Array[] => texts(...all.map((value) => JSON.stringify(value)));
 
-/** The body of every operation that takes one, as the control server reads it. */
+/** The body of every operation that takes one, as the control server reads it: by then it is no longer than it may be. */
 const BODIES: readonly FuzzedParser[] = SAMPLES.flatMap(({ operationId, route: { body: schema }, body }) => {
   if (schema === undefined || body === undefined) return [];
   return {
@@ -292,12 +293,13 @@ const BODIES: readonly FuzzedParser[] = SAMPLES.flatMap(({ operationId, route: {
     start: () => (bytes) =>
       checkJson(schema, parseJsonStrict(strictUtf8(bytes), limits.API_JSON_DEPTH_MAX), 'the body', 'bad_request'),
     corpus: json(body),
-    codes: ['bad_request'],
+    codes: ['bad_request', 'too_large'],
     format: JSON_TEXT,
     bytesMax: limits.API_BODY_BYTES_MAX,
   };
 });
 function strictUtf8(bytes: Uint8Array): string {
+  if (bytes.length > limits.API_BODY_BYTES_MAX) throw new MeshError('too_large', 'a longer body is not read');
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
@@ -540,4 +542,4 @@ const FILE_PARSERS: readonly FuzzedParser[] = [
   },
 ];
 
-export const PARSERS: readonly FuzzedParser[] = [...PROTOCOL_PARSERS, ...BODIES, ...FILE_PARSERS];
+export const PARSERS: readonly FuzzedParser[] = [...PROTOCOL_PARSERS, ...LOG_PARSERS, ...BODIES, ...FILE_PARSERS];

@@ -20,7 +20,7 @@ interface Layer {
   readonly globals?: readonly string[];
 }
 
-const PROTOCOL_DOORS = 'protocol/(?:index|sodium|control/index)\\.ts$';
+const PROTOCOL_DOORS = 'protocol/(?:index|sodium|(?:control|log)/index)\\.ts$';
 const inside = (...paths: string[]): RegExp => new RegExp(`^(?:${paths.join('|')})`);
 const anyBut = (...packages: string[]): RegExp => new RegExp(`^(?!(?:${packages.join('|')})(?:/|$))`);
 
@@ -83,7 +83,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
 };
 
 /** A top-level folder's door lists what it exports by name, so that what is public is decided and not inherited. */
-const DOORS = ['protocol/index.ts', 'sdk/index.ts'];
+const DOORS = ['protocol/index.ts', 'protocol/log/index.ts', 'sdk/index.ts'];
 
 /** Globals by which a file reaches clock, randomness, timers, the process or the network. */
 const WORLD = [

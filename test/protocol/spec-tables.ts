@@ -16,6 +16,7 @@ const PROTOCOL_SECTIONS = [
   'Revocation and freshness',
   'Reconciliation',
   'Handshake',
+  'Transparency log',
   'Storage',
   'Trust',
 ];
