@@ -24,6 +24,8 @@ export interface FuzzReport {
   readonly slowestMs: number;
 }
 
+const OVERSIZE_FACTOR = 10;
+
 /** Errors: an Error that names the seed, the input and what went wrong. */
 export async function fuzzParser(
   name: string,
@@ -75,9 +77,15 @@ async function refusalOf(parse: (bytes: Uint8Array) => unknown, bytes: Uint8Arra
 }
 
 function input(i: number, random: SeededRandom, corpus: readonly Uint8Array[], options: FuzzOptions): Uint8Array {
-  const { format, make, bytesMax = 64 * 1024 } = options;
+  const { bytesMax = 64 * 1024 } = options;
   if (i % 100 === 0) return oversize(i, random, corpus, bytesMax);
   if (i % 50 === 1) return deep(random);
+  // Mutations of mutations may grow without bound; far beyond the limit they say nothing more about a parser.
+  return mutation(i, random, corpus, options).subarray(0, bytesMax * OVERSIZE_FACTOR);
+}
+
+function mutation(i: number, random: SeededRandom, corpus: readonly Uint8Array[], options: FuzzOptions): Uint8Array {
+  const { format, make } = options;
   if (make !== undefined && i % 4 === 3) return make(random);
   const kind = random.below(format === undefined ? 5 : 10);
   if (kind === 0) return random.bytes(random.below(random.pick([4, 64, 1024])));
@@ -89,7 +97,7 @@ function input(i: number, random: SeededRandom, corpus: readonly Uint8Array[], o
 /** A valid start, and then more than the limit allows: zeros, noise, or the same again and again. */
 function oversize(i: number, random: SeededRandom, corpus: readonly Uint8Array[], bytesMax: number): Uint8Array {
   const item = random.pick(corpus.filter(({ length }) => length > 0));
-  const out = new Uint8Array(i === 0 ? bytesMax * 10 : bytesMax + 1 + random.below(64));
+  const out = new Uint8Array(i === 0 ? bytesMax * OVERSIZE_FACTOR : bytesMax + 1 + random.below(64));
   const filler = random.pick(['zeros', 'noise', 'repeat', 'one item']);
   if (filler === 'noise') out.set(random.bytes(Math.min(out.length, 4096)), 0);
   if (filler === 'repeat') for (let at = 0; at + item.length <= out.length; at += item.length) out.set(item, at);
