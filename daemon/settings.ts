@@ -77,7 +77,11 @@ const text = (want: string, test: (value: string) => boolean): Kind<string> =>
 const oneOf = <const T extends string>(values: readonly T[]): Kind<T> =>
   kind(`one of ${values.join(', ')}`, (value) => values.some((known) => known === value));
 const optional = <T>(inner: Kind<T>): Kind<T | null> => ({
-  ...kind<T | null>(`${inner.want}, or null`, (value) => value === null || inner.isValid(value), inner.fromText),
+  ...kind<T | null>(
+    `${inner.want}, or null`,
+    (value) => value === null || inner.isValid(value),
+    (text) => inner.fromText(text),
+  ),
   ...(inner.isPath === true ? { isPath: true } : {}),
 });
 const integer = (min: number, max: number): Kind<number> =>
