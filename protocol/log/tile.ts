@@ -56,7 +56,7 @@ export function parseTilePath(path: string): TilePlace {
     index: parseDecimal(digits, what),
     width: width === undefined ? TILE_WIDTH : Number(width),
   };
-  if (width === String(TILE_WIDTH) || formatTilePath(place) !== path) throw malformed(what, 'it has another spelling');
+  if (formatTilePath(place) !== path) throw malformed(what, 'it has another spelling');
   return place;
 }
 

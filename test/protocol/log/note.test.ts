@@ -197,6 +197,14 @@ describe('verifying a note', () => {
     expect(verify(withLines(asLine(createSignatureLine(witness.vkey, moved))))).toBe('bad_signature');
     const asLog = createSignatureLine(witness.vkey, witness.key.sign(noteMessage(TEXT)));
     expect(verify(withLines(asLine(asLog)))).toBe('bad_signature');
+    for (const length of [1, 7, 8, 63, 71, 73]) {
+      const short = createSignatureLine(witness.vkey, cosigned.signature.slice(0, length));
+      const padded = createSignatureLine(
+        witness.vkey,
+        concatBytes(short.signature, new Uint8Array(length > 71 ? 1 : 0)),
+      );
+      expect(verify(withLines(asLine(padded))), `${length} bytes`).toBe('bad_signature');
+    }
     expect(verify(withLines(asLine(createSignatureLine(log.vkey, cosigned.signature.slice(8)))))).toBe('bad_signature');
   });
 

@@ -17,6 +17,7 @@ import {
 } from '../../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
 import { describeWithShared } from '../../shared.ts';
+import { sectionOf, specPath } from '../spec-tables.ts';
 import { naiveConsistency, naiveRoot } from './naive-tree.ts';
 import { bytesOf, codeOf, cosignLine, leaves, logSigner, signedNote, textOf, witnessSigner } from './sample.ts';
 
@@ -96,6 +97,9 @@ describe('an answer', () => {
 
   test('has one of the statuses of the protocol, and a log is shown under the hash of its origin', () => {
     expect(Object.keys(WITNESS_STATUSES)).toEqual(['200', '400', '403', '404', '409', '422', '429']);
+    const section = sectionOf(readFileSync(specPath, 'utf8'), 'Transparency log formats');
+    const rows = [...section.matchAll(/^\| (\d{3}) \| (.+) \|$/gm)].map(([, status, when]) => [status, when]);
+    expect(rows).toEqual(Object.entries(WITNESS_STATUSES));
     // The folder under which FiloSottile/sunlight keeps this origin in its test data.
     expect(monitoringPath('rome2026h1.example.org')).toBe(
       '000de184301123b9278c086a7d9f68c9577e83872224c197058fd90784ea9706/checkpoint',
