@@ -1,10 +1,9 @@
 /** What people call things: agents by local name, links by the beginning of their id. */
-import type { Agent } from '../protocol/control/index.ts';
+import { type Agent, nearest } from '../protocol/control/index.ts';
 import { isAudienceDid, isMeshDid, MeshError } from '../protocol/index.ts';
 import { withoutEllipsis } from './arguments.ts';
 import type { Mesh } from './mesh.ts';
 import { UsageError } from './problem.ts';
-import { nearest } from './text/nearest.ts';
 import type { Names } from './views/common.ts';
 
 const PREFIX_MIN = 8;

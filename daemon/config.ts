@@ -5,6 +5,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, stringify } from 'yaml';
+import { nearest } from '../protocol/control/index.ts';
 import { DEFAULT_NETWORK, type Environment, limits, MeshError, verifyUnwritable } from '../protocol/index.ts';
 import {
   type Config,
@@ -212,29 +213,6 @@ function misspelt(env: Environment): string[] {
         ? []
         : [`${variable} has no effect: no setting has this name, perhaps ${near} was meant`];
     });
-}
-
-/** The candidate at most two letters away (inserted, deleted or replaced), if there is one. */
-function nearest(word: string, candidates: readonly string[]): string | undefined {
-  return candidates
-    .map((candidate) => ({ candidate, distance: distanceOf(word, candidate) }))
-    .filter(({ distance }) => distance <= 2)
-    .toSorted((a, b) => a.distance - b.distance)[0]?.candidate;
-}
-
-/** Levenshtein, row by row; words beyond 64 letters are far from everything. */
-function distanceOf(a: string, b: string): number {
-  if (a.length > 64 || Math.abs(a.length - b.length) > 2) return Number.POSITIVE_INFINITY;
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 0; i < a.length; i++) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      const replaced = (row[j] ?? 0) + (a[i] === b[j] ? 0 : 1);
-      next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }
 
 /** agentmesh.yaml with these settings, and every other one in a comment with its default. */

@@ -1,10 +1,9 @@
 import type { Command } from 'commander';
-import { EVENT_TYPES, type EventType, isEventType } from '../../protocol/control/index.ts';
+import { EVENT_TYPES, type EventType, isEventType, nearest } from '../../protocol/control/index.ts';
 import { collect } from '../arguments.ts';
 import { withHelp } from '../help.ts';
 import { UsageError } from '../problem.ts';
 import type { Act } from '../program.ts';
-import { nearest } from '../text/nearest.ts';
 import { formatEvent } from '../views/events.ts';
 
 export function addEvents(program: Command, act: Act): void {

@@ -30,6 +30,7 @@ import {
   verifySignatures,
 } from '../../protocol/index.ts';
 import type { Clock, Logger, Random, Signer } from '../ports.ts';
+import { Drafts } from './drafts.ts';
 import type { Organisation } from './organisation.ts';
 import type { OwnSigners } from './own-signers.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -90,14 +91,12 @@ export interface HeldCredential {
 
 const ALL_USES: readonly KeyUse[] = ['auth', 'delegate', 'sign'];
 const ROOT_LINK_SECONDS = 7 * 86_400; // renewed at half of it, so an organisation may be away for three days
-const DRAFT_MS = 10 * 60_000; // for a signature made elsewhere to come back
-const DRAFTS_MAX = 256; // waiting at once; the oldest goes
+const GRANTS_MAX = 256; // credentials over grants and login challenges held at once; the oldest goes
 const LOOK_MS = 5_000; // well below half of the shortest life worth having
 
 interface AgentDraft {
   readonly agent: NewAgent & { readonly sponsor: string };
   readonly payload: Uint8Array;
-  readonly untilMs: number;
 }
 interface CredentialDraft {
   readonly agent: string;
@@ -105,7 +104,6 @@ interface CredentialDraft {
   readonly signer: Signer;
   /** Key among the credentials over grants, for one that continues a grant. */
   readonly over: string | undefined;
-  readonly untilMs: number;
 }
 
 export class Agents {
@@ -116,8 +114,8 @@ export class Agents {
   readonly #credentials = new Map<string, HeldCredential>();
   /** By agent, leaf of the grant and credential whose key it binds. */
   readonly #grantCredentials = new Map<string, Statement<'delegation/v1'>>();
-  readonly #agentDrafts = new Map<string, AgentDraft>();
-  readonly #credentialDrafts = new Map<string, CredentialDraft>();
+  readonly #agentDrafts: Drafts<AgentDraft>;
+  readonly #credentialDrafts: Drafts<CredentialDraft>;
   readonly #tokens = new Map<string, { readonly did: string; readonly untilMs: number | undefined }>();
   readonly #challenges = new Map<string, { readonly did: string; readonly untilMs: number }>();
   /** Why an agent could not be renewed, so that it is said once. */
@@ -127,6 +125,8 @@ export class Agents {
 
   constructor(components: AgentsComponents, options: AgentsOptions = {}) {
     this.#components = components;
+    this.#agentDrafts = new Drafts(components.clock, { what: 'agent' });
+    this.#credentialDrafts = new Drafts(components.clock, { what: 'credential' });
     this.#agentsPerSponsorMax = options.agentsPerSponsorMax ?? 10;
     this.#credentialSeconds = Math.min(
       options.credentialSeconds ?? limits.CREDENTIAL_SECONDS_MAX,
@@ -292,7 +292,7 @@ export class Agents {
     signatures: readonly Uint8Array[],
   ): Promise<{ readonly agent: AgentRow; readonly token: string | null }> {
     return this.#serial.run(async () => {
-      const draft = this.#take(this.#agentDrafts, did, 'agent');
+      const draft = this.#agentDrafts.take(did);
       const own = this.#components.organisation.signer('sign');
       const genesis = assembleStatement(draft.payload, [
         ...signatures,
@@ -459,7 +459,7 @@ export class Agents {
       this.#credentialPayload(grant, own.publicKey, credential.signer.publicKey),
       [own],
     );
-    bounded(this.#grantCredentials, DRAFTS_MAX);
+    bounded(this.#grantCredentials, GRANTS_MAX);
     this.#grantCredentials.set(key, link);
     return link;
   }
@@ -502,9 +502,7 @@ export class Agents {
       this.#credentialPayload(grant ?? [this.#rootLink(agent)], key, signer.publicKey),
     );
     const id = Link.ofDigest(digestOf(payload)).text;
-    bounded(this.#credentialDrafts, DRAFTS_MAX);
-    const untilMs = this.#components.clock.nowMs() + DRAFT_MS;
-    this.#credentialDrafts.set(id, { agent: did, payload, signer, over: over?.key, untilMs });
+    this.#credentialDrafts.put(id, { agent: did, payload, signer, over: over?.key });
     return { id, holderKey: signer.publicKey, request: { purpose: 'credential', key, payload } };
   }
 
@@ -515,15 +513,13 @@ export class Agents {
 
   async #completeCredential(did: string, id: string, signatures: readonly Uint8Array[]): Promise<HeldCredential> {
     this.requireActive(this.agent(did));
-    const draft = this.#take(this.#credentialDrafts, id, 'credential');
-    if (draft.agent !== did)
-      throw new MeshError('not_found', `Cannot complete credential "${id}": it is another agent's`, { id });
+    const draft = this.#credentialDrafts.take(id, ({ agent }) => agent === did);
     const link = assembleStatement(draft.payload, signatures);
     if (!isOfKind(link, 'delegation/v1'))
       throw new MeshError('internal', 'Cannot complete a credential: its draft is no link');
     if (draft.over !== undefined) {
       verifySignatures(link, this.#components.isSignatureValid);
-      bounded(this.#grantCredentials, DRAFTS_MAX);
+      bounded(this.#grantCredentials, GRANTS_MAX);
       this.#grantCredentials.set(draft.over, link);
       return { link, signer: draft.signer };
     }
@@ -664,10 +660,8 @@ export class Agents {
       by: [publicKey, own.publicKey],
     });
     const did = didOfGenesis(Link.ofDigest(digestOf(payload)).text);
-    const nowMs = this.#components.clock.nowMs();
-    bounded(this.#agentDrafts, DRAFTS_MAX);
-    this.#agentDrafts.set(did, { agent, payload, untilMs: nowMs + DRAFT_MS });
-    const row = this.#row(did, agent, '', 'agent', nowMs);
+    this.#agentDrafts.put(did, { agent, payload });
+    const row = this.#row(did, agent, '', 'agent', this.#components.clock.nowMs());
     return { agent: row, token: null, toSign: [{ purpose: 'genesis', key: publicKey, payload }] };
   }
 
@@ -811,18 +805,6 @@ export class Agents {
         want: this.#agentsPerSponsorMax,
       },
     );
-  }
-
-  #take<D extends { readonly untilMs: number }>(drafts: Map<string, D>, id: string, what: string): D {
-    const draft = drafts.get(id);
-    if (draft === undefined)
-      throw new MeshError('not_found', `Cannot complete ${what} "${id}": nothing waits for a signature under this id`, {
-        id,
-      });
-    drafts.delete(id);
-    if (this.#components.clock.nowMs() >= draft.untilMs)
-      throw new MeshError('expired', `Cannot complete ${what} "${id}": its time is over, ask anew`, { id });
-    return draft;
   }
 
   #nowSeconds(): number {

@@ -20,6 +20,7 @@ import {
 } from '../../protocol/index.ts';
 import type { Clock, Random, Signer } from '../ports.ts';
 import type { Agents } from './agents.ts';
+import { Drafts } from './drafts.ts';
 import type { Organisation } from './organisation.ts';
 import type { OwnSigners } from './own-signers.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -47,18 +48,14 @@ export interface Unsigned {
 }
 
 const TTL_SECONDS = 3_600; // what nobody gave a time lasts an hour, or as long as its parent
-const DRAFT_MS = 10 * 60_000; // for a signature made elsewhere to come back
-const DRAFTS_MAX = 256; // waiting at once; the oldest goes
 
 export class Delegations {
   readonly #components: DelegationsComponents;
-  readonly #drafts = new Map<
-    string,
-    { readonly payload: Uint8Array; readonly issuer: string; readonly untilMs: number }
-  >();
+  readonly #drafts: Drafts<{ readonly payload: Uint8Array; readonly issuer: string }>;
 
   constructor(components: DelegationsComponents) {
     this.#components = components;
+    this.#drafts = new Drafts(components.clock, { what: 'link' });
   }
 
   /**
@@ -71,15 +68,7 @@ export class Delegations {
 
   /** The signature of an issuer that keeps its own key. Errors: not_found, expired, bad_signature, the door's codes. */
   async complete(id: string, signatures: readonly Uint8Array[], caller: string | undefined): Promise<LinkStatement> {
-    const draft = this.#drafts.get(id);
-    if (draft === undefined || (caller !== undefined && caller !== draft.issuer)) {
-      throw new MeshError('not_found', `Cannot complete link "${id}": nothing waits for a signature under this id`, {
-        id,
-      });
-    }
-    this.#drafts.delete(id);
-    if (this.#components.clock.nowMs() >= draft.untilMs)
-      throw new MeshError('expired', `Cannot complete link "${id}": its time is over, ask anew`, { id });
+    const draft = this.#drafts.take(id, ({ issuer }) => caller === undefined || caller === issuer);
     const link = assembleStatement(draft.payload, signatures);
     if (!isOfKind(link, 'delegation/v1')) throw new MeshError('internal', 'Cannot complete a link: its draft is none');
     verifySignatures(link, this.#components.isSignatureValid);
@@ -172,8 +161,7 @@ export class Delegations {
   #draft(payload: Delegation, issuer: string, key: Uint8Array): Made {
     const bytes = encodePayload<'delegation/v1'>(payload);
     const id = Link.ofDigest(digestOf(bytes)).text;
-    if (this.#drafts.size >= DRAFTS_MAX) this.#drafts.delete(this.#drafts.keys().next().value as string);
-    this.#drafts.set(id, { payload: bytes, issuer, untilMs: this.#components.clock.nowMs() + DRAFT_MS });
+    this.#drafts.put(id, { payload: bytes, issuer });
     return { link: { id, payload }, toSign: { key, payload: bytes } };
   }
 

@@ -13,6 +13,7 @@ import {
   verifySignatures,
 } from '../../protocol/index.ts';
 import type { Clock, Signer } from '../ports.ts';
+import { Drafts } from './drafts.ts';
 import type { Organisation, PreparedOperation } from './organisation.ts';
 import type { Pipeline } from './pipeline.ts';
 
@@ -24,20 +25,18 @@ export interface OperationsComponents {
 }
 
 const DRAFT_MS = 30 * 60_000; // to fetch a recovery key from where it is kept
-const DRAFTS_MAX = 16; // waiting at once; the oldest goes
+const DRAFTS_MAX = 16; // each freezes nothing, but only one of them can come into force
 
 type Own = Signer | { readonly publicKey: Uint8Array };
 const isHeld = (signer: PreparedOperation['signers'][number]): signer is Signer => 'sign' in signer;
 
 export class Operations {
   readonly #components: OperationsComponents;
-  readonly #drafts = new Map<
-    string,
-    { readonly prepared: PreparedOperation; readonly payload: Uint8Array; readonly untilMs: number }
-  >();
+  readonly #drafts: Drafts<{ readonly prepared: PreparedOperation; readonly payload: Uint8Array }>;
 
   constructor(components: OperationsComponents) {
     this.#components = components;
+    this.#drafts = new Drafts(components.clock, { what: 'operation', keepMs: DRAFT_MS, countMax: DRAFTS_MAX });
   }
 
   /** Prepares and publishes an operation, or says who has to sign it. Errors: of `prepare`, the door's codes. */
@@ -49,8 +48,7 @@ export class Operations {
     const payload = encodePayload<'didop/v1'>(prepared.payload);
     if (prepared.signers.every(isHeld)) return this.#publish(prepared, payload, []);
     const id = Link.ofDigest(digestOf(payload)).text;
-    if (this.#drafts.size >= DRAFTS_MAX) this.#drafts.delete(this.#drafts.keys().next().value as string);
-    this.#drafts.set(id, { prepared, payload, untilMs: this.#components.clock.nowMs() + DRAFT_MS });
+    this.#drafts.put(id, { prepared, payload });
     return this.#answer(id, prepared, payload, false);
   }
 
@@ -60,16 +58,7 @@ export class Operations {
   }
 
   async #complete(id: string, signatures: readonly Uint8Array[]): Promise<OperationAnswer> {
-    const draft = this.#drafts.get(id);
-    if (draft === undefined)
-      throw new MeshError(
-        'not_found',
-        `Cannot complete operation "${id}": nothing waits for signatures under this id`,
-        { id },
-      );
-    this.#drafts.delete(id);
-    if (this.#components.clock.nowMs() >= draft.untilMs)
-      throw new MeshError('expired', `Cannot complete operation "${id}": its time is over, ask anew`, { id });
+    const draft = this.#drafts.take(id);
     this.#components.organisation.verifyCurrent(draft.prepared.payload);
     return this.#publish(draft.prepared, draft.payload, signatures);
   }

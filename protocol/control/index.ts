@@ -3,6 +3,7 @@ export * as schemas from './schemas.ts';
 export type * from './schemas.ts';
 export * from './backend.ts';
 export { checkJson } from './check.ts';
+export { nearest } from './nearest.ts';
 export * from './events.ts';
 export * from './http-status.ts';
 export { parseJsonStrict } from './json.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { formatCommand } from '../../../cli/text/command.ts';
 import { shortenIds } from '../../../cli/text/ids.ts';
-import { nearest } from '../../../cli/text/nearest.ts';
+import { nearest } from '../../../protocol/control/index.ts';
 import { plain, plainLines, widthOf } from '../../../cli/text/plain.ts';
 import { createPaint, hasColour } from '../../../cli/text/style.ts';
 import { type Column, formatFields, formatTable, indent, type View } from '../../../cli/text/table.ts';
