@@ -3,6 +3,7 @@
  * itself (SPEC "The door"). Accepted ones are stored, indexed for reconciliation, and announced to listeners.
  */
 import {
+  ERRORS,
   didOfGenesis,
   equalBytes,
   type ErrorCode,
@@ -290,7 +291,8 @@ export class Pipeline {
       };
     }
     const early = this.state.precheck(statement, this.#components.clock.nowMs());
-    if (early?.verdict === 'ignore') return { verdict: 'ignore', code: early.code, message: early.code, statement };
+    if (early?.verdict === 'ignore')
+      return { verdict: 'ignore', code: early.code, message: ERRORS[early.code], statement };
     if ((source.via === 'gossip' || source.via === 'put') && !this.#unasked.take(source.peer)) {
       return { verdict: 'ignore', code: 'busy', message: 'too many unasked statements', statement };
     }
@@ -333,7 +335,7 @@ export class Pipeline {
           statement,
         };
       case 'ignore':
-        return { verdict: 'ignore', code: admission.code, message: admission.code, statement };
+        return { verdict: 'ignore', code: admission.code, message: ERRORS[admission.code], statement };
       case 'reject':
         return { verdict: 'reject', code: admission.code, message: admission.message, statement };
     }
