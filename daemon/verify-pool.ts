@@ -64,7 +64,8 @@ class Pool {
   constructor({ threads, log, createWorker }: VerifyPoolOptions & VerifyPoolComponents) {
     this.#threads = threads;
     this.#log = log;
-    this.#createWorker = createWorker ?? (() => new Worker(workerUrl()));
+    // Without the options of this process: some of them, like --input-type, are refused by a thread.
+    this.#createWorker = createWorker ?? (() => new Worker(workerUrl(), { execArgv: [] }));
   }
 
   /** Errors: closed. */
@@ -155,7 +156,6 @@ class Thread {
   constructor(worker: Worker, { idle, died }: ThreadOwner) {
     this.#worker = worker;
     let fault: Error | undefined;
-    worker.unref();
     worker.on('message', (verdicts: Uint8Array) => {
       const job = this.#jobs.shift();
       if (this.#jobs.length === 0) worker.unref();
@@ -168,6 +168,7 @@ class Thread {
     worker.on('exit', () => {
       if (!this.#ending) died(fault, this.#jobs.splice(0));
     });
+    worker.unref(); // after listening, which undoes it
   }
 
   get load(): number {
