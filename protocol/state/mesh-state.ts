@@ -500,8 +500,8 @@ export class MeshState implements MeshView {
     return (idle.length > 0 ? idle : rivals).reduce((a, b) => (compareStatements(a, b) > 0 ? a : b));
   }
 
-  #isDead({ did, key }: Signer): boolean {
-    return this.#logs.get(did)?.state.listed.get(key)?.standing === 'dead';
+  #isDead({ did, multikey }: Signer): boolean {
+    return this.#logs.get(did)?.state.listed.get(toHex(multikey))?.standing === 'dead';
   }
 
   // Leaving
@@ -698,9 +698,9 @@ export class MeshState implements MeshView {
 const isLater = (a: Statement, b: Statement): boolean =>
   a.payload.iat > b.payload.iat || (a.payload.iat === b.payload.iat && compareBytes(a.digest, b.digest) < 0);
 
-const linkSigner = ({ payload: { iss, by } }: Link): Signer => ({ did: iss, key: toHex(by[0] as Uint8Array) });
+const linkSigner = ({ payload: { iss, by } }: Link): Signer => ({ did: iss, multikey: by[0] as Uint8Array });
 /** The organisation's, which brought the DID in. */
-const memberSigner = (op: Genesis): Signer => ({ did: op.ctl ?? '', key: toHex(controllerKeyOf(op)) });
+const memberSigner = (op: Genesis): Signer => ({ did: op.ctl ?? '', multikey: controllerKeyOf(op) });
 
 /** A revocation and all that follow it, number by number. */
 function* following(own: Organisation, revocation: Revocation): Iterable<Revocation> {

@@ -1,4 +1,4 @@
-import { compareBytes } from '../encoding/bytes.ts';
+import { compareBytes, equalBytes, toHex } from '../encoding/bytes.ts';
 import type { Statement } from '../statement/statement.ts';
 
 /** (epoch, id): the order of reconciliation, in which the lowest stays where places are few. */
@@ -23,18 +23,21 @@ function lowerBound(ordered: readonly Statement[], statement: Statement): number
 /** The key whose standing decides who yields. */
 export interface Signer {
   readonly did: string;
-  /** toHex(multikey) */
-  readonly key: string;
+  readonly multikey: Uint8Array;
 }
 
 interface Signed<S> {
   readonly signer: Signer;
   readonly statements: S[];
+  /** In order from when it is first asked for: most signers never reach the number of places. */
+  isOrdered: boolean;
 }
 
-/** Statements that share a number of places; each signer's are in order. */
+/** Statements that share a number of places. */
 export class Places<S extends Statement> {
   readonly #bySigner = new Map<string, Signed<S>>();
+  /** Whose it was last: most statements of an organisation come from one key. */
+  #last: Signed<S> | undefined;
   #size = 0;
 
   get size(): number {
@@ -46,33 +49,58 @@ export class Places<S extends Statement> {
   }
 
   add(statement: S, signer: Signer): void {
-    const key = `${signer.did} ${signer.key}`;
-    const signed = this.#bySigner.get(key);
-    if (signed === undefined) this.#bySigner.set(key, { signer, statements: [statement] });
-    else insertInOrder(signed.statements, statement);
+    const signed = this.#find(signer);
+    if (signed === undefined) {
+      this.#last = { signer, statements: [statement], isOrdered: false };
+      this.#bySigner.set(nameOf(signer), this.#last);
+    } else if (signed.isOrdered) {
+      insertInOrder(signed.statements, statement);
+    } else {
+      signed.statements.push(statement);
+    }
     this.#size++;
   }
 
   delete(statement: S, signer: Signer): void {
-    const key = `${signer.did} ${signer.key}`;
-    const statements = this.#bySigner.get(key)?.statements ?? [];
+    const signed = this.#find(signer);
+    if (signed === undefined) return;
+    const statements = inOrder(signed);
     const at = lowerBound(statements, statement);
     if (statements[at]?.id !== statement.id) return;
     statements.splice(at, 1);
-    if (statements.length === 0) this.#bySigner.delete(key);
     this.#size--;
+    if (statements.length > 0) return;
+    this.#bySigner.delete(nameOf(signer));
+    this.#last = undefined;
   }
 
   /** Who yields if this one comes too: what a key now dead signed, then the highest (epoch, id). */
   yielding(statement: S, signer: Signer, isDead: (signer: Signer) => boolean): S {
     let worst = statement;
     let isWorstDead = isDead(signer);
-    for (const { signer: other, statements } of this.#bySigner.values()) {
-      const last = statements.at(-1) as S; // no entry is empty
-      const isOtherDead = isDead(other);
+    for (const signed of this.#bySigner.values()) {
+      const last = inOrder(signed).at(-1) as S; // no entry is empty
+      const isOtherDead = isDead(signed.signer);
       if (isOtherDead === isWorstDead ? compareStatements(last, worst) > 0 : isOtherDead) worst = last;
       isWorstDead ||= isOtherDead;
     }
     return worst;
   }
+
+  #find(signer: Signer): Signed<S> | undefined {
+    const last = this.#last;
+    if (last !== undefined && last.signer.did === signer.did && equalBytes(last.signer.multikey, signer.multikey))
+      return last;
+    const signed = this.#bySigner.get(nameOf(signer));
+    if (signed !== undefined) this.#last = signed;
+    return signed;
+  }
+}
+
+const nameOf = ({ did, multikey }: Signer): string => `${did} ${toHex(multikey)}`;
+
+function inOrder<S extends Statement>(signed: Signed<S>): S[] {
+  if (!signed.isOrdered) signed.statements.sort(compareStatements);
+  signed.isOrdered = true;
+  return signed.statements;
 }

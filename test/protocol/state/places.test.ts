@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { Statement } from '../../../protocol/index.ts';
+import { equalBytes, type Statement } from '../../../protocol/index.ts';
 import { compareStatements, Places, type Signer } from '../../../protocol/state/places.ts';
-import { createOrganisation, createPerson, createRootLink, NOW_SECONDS } from '../../builders.ts';
+import { createOrganisation, createPerson, createRootLink, keyOf, NOW_SECONDS } from '../../builders.ts';
 import { seededRandom, suiteSeed } from '../../fuzz/random.ts';
 
 const acme = createOrganisation('acme');
@@ -9,7 +9,12 @@ const alice = createPerson(acme, 'alice');
 const statements = Array.from({ length: 40 }, (_, i) =>
   createRootLink(acme, alice, { aud: alice.did, nonce: `${i}`, iat: NOW_SECONDS - 60 * (i % 3) }),
 );
-const signers: Signer[] = ['a', 'b', 'c', 'd'].map((key) => ({ did: acme.did, key }));
+const [one, other] = [keyOf('one').publicKey, keyOf('other').publicKey];
+const signers: Signer[] = [acme.did, alice.did].flatMap((did) => [one, other].map((multikey) => ({ did, multikey })));
+/** Equal, but not the same. */
+const copyOf = ({ did, multikey }: Signer): Signer => ({ did, multikey: Uint8Array.from(multikey) });
+
+const isSame = (a: Signer, b: Signer): boolean => a.did === b.did && equalBytes(a.multikey, b.multikey);
 
 test('compareStatements() goes by minute, then by id', () => {
   const inOrder = statements.toSorted(compareStatements);
@@ -26,23 +31,34 @@ describe('Places', () => {
     for (let i = 0; i < 2_000; i++) {
       const statement = random.pick(statements);
       const signer = held.get(statement) ?? random.pick(signers);
-      const dead = new Set(signers.filter(() => random.below(3) === 0));
+      const isDead = (by: Signer): boolean => dead.has(signers.findIndex((known) => isSame(known, by)));
+      const dead = new Set([0, 1, 2, 3].filter(() => random.below(3) === 0));
       if (held.has(statement)) {
-        places.delete(statement, signer);
+        places.delete(statement, copyOf(signer));
         held.delete(statement);
       } else {
         const all = [...held, [statement, signer] as const].toSorted(([a], [b]) => compareStatements(a, b));
-        const wanted = all.findLast(([, by]) => dead.has(by)) ?? all.at(-1);
-        expect(
-          places.yielding(statement, signer, (by) => dead.has(by)),
-          `seed ${seed}`,
-        ).toBe(wanted?.[0]);
-        places.add(statement, signer);
+        const wanted = all.findLast(([, by]) => isDead(by)) ?? all.at(-1);
+        expect(places.yielding(statement, copyOf(signer), isDead), `seed ${seed}`).toBe(wanted?.[0]);
+        places.add(statement, copyOf(signer));
         held.set(statement, signer);
       }
       expect(places.size).toBe(held.size);
     }
     expect(new Set(places)).toEqual(new Set(held.keys()));
+  });
+
+  test('name who yields when all came before anyone asked', () => {
+    const places = new Places<Statement>();
+    for (const statement of statements.slice(1)) places.add(statement, signers[0] as Signer);
+    const [first, signer] = [statements[0] as Statement, signers[0] as Signer];
+    for (const worst of statements.slice(1).toSorted(compareStatements).toReversed()) {
+      expect(places.yielding(first, signer, (by) => by !== signer)).toBe(
+        compareStatements(first, worst) > 0 ? first : worst,
+      );
+      places.delete(worst, signer);
+    }
+    expect(places.size).toBe(0);
   });
 
   test('are not freed by a statement that holds none', () => {
