@@ -121,12 +121,12 @@ function readText(reader: Reader, info: number): string {
 }
 
 /**
- * Short ASCII texts seen lately, by a hash of their bytes: statements repeat field names and a few words, and to find
- * one costs less than to make it, above all for the garbage collector.
+ * ASCII texts seen lately, by a hash of their bytes: statements repeat field names, a few words and DIDs, and to find one
+ * costs less than to make it, above all for the garbage collector.
  */
 const TEXTS_HELD = 1024;
 const textsHeld: string[] = Array.from({ length: TEXTS_HELD }, () => '');
-const TEXT_HELD_BYTES_MAX = 16; // longer than any field name; longer texts seldom repeat
+const TEXT_HELD_BYTES_MAX = 68; // a DID; what is longer seldom repeats
 
 function textOf(bytes: Uint8Array, from: number, to: number): string {
   const length = to - from;
@@ -135,13 +135,12 @@ function textOf(bytes: Uint8Array, from: number, to: number): string {
   for (let i = from; i < to; i++) {
     const byte = bytes[i] as number;
     if (byte > 0x7f) return decodeUtf8(bytes.subarray(from, to));
-    hash = (hash * 31 + byte) | 0;
+    hash = (Math.imul(hash, 31) + byte) | 0;
   }
-  const slot = hash & (TEXTS_HELD - 1);
+  const slot = (hash ^ (hash >>> 15)) & (TEXTS_HELD - 1);
   const held = textsHeld[slot] as string;
   if (held.length === length && isAsciiAt(held, bytes, from)) return held;
-  let text = '';
-  for (let i = from; i < to; i++) text += String.fromCharCode(bytes[i] as number);
+  const text = decodeUtf8(bytes.subarray(from, to));
   textsHeld[slot] = text;
   return text;
 }
@@ -164,8 +163,13 @@ function readArray(reader: Reader, info: number, depth: number): Cbor[] {
   // Each item takes a byte at least, so a count beyond what is left lies, and nothing is reserved for it.
   if (count > reader.bytes.length - reader.at)
     throw malformed(`an array of ${count} items in ${reader.bytes.length - reader.at} bytes`);
+  const item = (): Cbor => readItem(reader, depth + 1);
+  // Most are short, and an array that grows from nothing reserves room for 17.
+  if (count === 1) return [item()];
+  if (count === 2) return [item(), item()];
+  if (count === 3) return [item(), item(), item()];
   const out: Cbor[] = [];
-  for (let i = 0; i < count; i++) out.push(readItem(reader, depth + 1));
+  for (let i = 0; i < count; i++) out.push(item());
   return out;
 }
 

@@ -157,16 +157,16 @@ interface Successors {
 export class DidLog {
   readonly did: string;
   readonly genesis: Operation;
-  readonly #genesisPath: PathState;
+  #genesisPath: PathState | undefined;
   // Most logs are an agent's genesis and nothing else: what only others need is made when they come.
   #successors: Successors | undefined;
   #listedUses: Map<string, Set<KeyUse>> | undefined;
   #state: DidState | undefined;
 
-  constructor(genesis: Operation, path: PathState) {
-    this.did = path.did;
+  /** @param genesis one whose path is valid. */
+  constructor(genesis: Operation) {
+    this.did = didOfGenesis(genesis.id);
     this.genesis = genesis;
-    this.#genesisPath = path;
   }
 
   /** Whether operations not held may list keys: without commitments to next or recovery keys none ever will. */
@@ -193,7 +193,9 @@ export class DidLog {
   }
 
   path(id: string): PathState | undefined {
-    return id === this.genesis.id ? this.#genesisPath : this.#successors?.operations.get(id)?.path;
+    if (id !== this.genesis.id) return this.#successors?.operations.get(id)?.path;
+    this.#genesisPath ??= genesisPath(this.genesis);
+    return this.#genesisPath;
   }
 
   operation(id: string): Operation | undefined {

@@ -310,22 +310,23 @@ export class MeshState implements MeshView {
   }
 
   #admitGenesis(operation: Operation, op: Genesis): Admission {
-    const path = genesisPath(operation);
+    const { did } = genesisPath(operation);
     if (op.ctl !== undefined) {
       const controller = this.#logs.get(op.ctl);
       if (controller === undefined) return pending(op.ctl);
       if (controller.kind !== 'org') return reject(`Cannot admit a DID: "${op.ctl}" is not an organisation`);
       if (!controller.isListed(controllerKeyOf(op), 'sign')) return unlisted(controller);
     }
-    const own = this.#organisation(op.ctl ?? path.did);
+    const own = this.#organisation(op.ctl ?? did);
     const evicted: Statement[] = [];
     if (own.dids.size >= this.#limits.didsPerOrganisation) {
       const loser = own.members.yielding(operation, memberSigner(op), (signer) => this.#isDead(signer));
       if (loser === operation) return ignore('quota');
       evicted.push(...this.#removeDid(didOfGenesis(loser.id)));
     }
-    this.#logs.set(path.did, new DidLog(operation, path));
-    own.dids.add(path.did);
+    const log = new DidLog(operation);
+    this.#logs.set(log.did, log);
+    own.dids.add(log.did);
     if (op.ctl !== undefined) own.members.add(operation, memberSigner(op));
     this.#hold(operation);
     return { verdict: 'accept', evicted };

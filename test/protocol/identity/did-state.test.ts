@@ -58,7 +58,7 @@ const reads = new Set<string>();
 /** As the door does: an operation waits until its prv is there. */
 function logOf(operations: readonly Operation[]): DidLog {
   const first = operations.find(({ payload }) => payload.op === 'genesis') as Operation;
-  const log = new DidLog(first, genesisPath(first));
+  const log = new DidLog(first);
   let open = operations.filter((operation) => operation !== first);
   while (open.length > 0) {
     const waiting = open.filter((operation) => {
