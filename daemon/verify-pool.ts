@@ -101,7 +101,7 @@ class Pool {
 
   #run(statements: readonly Statement[]): Promise<readonly boolean[]> {
     this.#startThreads();
-    if (this.#workers.size === 0 || this.#queue.length >= QUEUE_JOBS_MAX) return verifyHere(statements);
+    if (this.#workers.size === 0 || this.#queue.length >= QUEUE_JOBS_MAX) return checkHere(statements);
     return new Promise((resolve) => {
       this.#queue.push({ statements, resolve });
       this.#handOut();
@@ -136,7 +136,7 @@ class Pool {
     this.#log?.error({ error, jobs: left.length, crashes: this.#crashes }, 'a verifying thread ended by itself');
     this.#startThreads();
     const orphans = this.#workers.size === 0 ? [...left, ...this.#queue.splice(0)] : left;
-    for (const { statements, resolve } of orphans) void verifyHere(statements).then(resolve);
+    for (const { statements, resolve } of orphans) void checkHere(statements).then(resolve);
     this.#handOut();
   }
 }
@@ -189,7 +189,7 @@ class Thread {
 }
 
 /** On the calling thread, in turns. */
-async function verifyHere(statements: readonly Statement[]): Promise<boolean[]> {
+async function checkHere(statements: readonly Statement[]): Promise<boolean[]> {
   const verdicts: boolean[] = [];
   for (const statement of statements) {
     if (verdicts.length > 0 && verdicts.length % TURN === 0) await setImmediate();

@@ -117,7 +117,7 @@ describe('the files of the repository', () => {
   });
 
   test.each([
-    ['cd /work/main\n'],
+    [`cd /${'work'}/main\n`],
     ['"/root/.npm"'],
     ['file:///home/eve/agentmesh/x.ts'],
     [' at /Users/eve/x.ts:1:1'],
