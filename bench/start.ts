@@ -115,14 +115,14 @@ try {
     ['cpuMs', 'CPU of that, ms'],
     ['idleMegabytes', 'idle, MB'],
   ] as const;
-  console.log(''.padEnd(24) + columns.map(([, title]) => title.padStart(24)).join(''));
+  console.log(''.padEnd(24) + columns.map(([, title]) => title.padStart(32)).join(''));
   for (const [{ name }, all] of took) {
     const cells = columns.map(
       ([what]) => `${of(all, what).toFixed(0)}  ${(of(all, what) / of(bare, what)).toFixed(2)}x`,
     );
-    console.log(name.padEnd(24) + cells.map((cell) => cell.padStart(24)).join(''));
+    console.log(name.padEnd(24) + cells.map((cell) => cell.padStart(32)).join(''));
     console.log(
-      ''.padEnd(24) + columns.map(([what]) => listed(all.map(({ [what]: value }) => value)).padStart(24)).join(''),
+      ''.padEnd(24) + columns.map(([what]) => listed(all.map(({ [what]: value }) => value)).padStart(32)).join(''),
     );
   }
 } finally {
