@@ -452,9 +452,10 @@ export class FakeBackend implements ControlBackend {
   ) {
     await this.#begin('delegationCreate', caller, signal);
     const nowSeconds = this.#now();
-    const terms = termsOf(body, nowSeconds);
     const context = { nonce: this.#nonce(), nowSeconds, view: this.state };
     const from = body.from ?? (body.as === undefined ? undefined : (this.#agent(body.as).view.rootLink ?? undefined));
+    const chain = from === undefined ? [] : this.#linksTo(from);
+    const terms = termsOf(body, nowSeconds, chain.at(-1)?.payload.exp);
     if (from === undefined) {
       const sponsor = this.#sponsorFor(body.sponsor);
       const { organisation } = this;
@@ -470,7 +471,6 @@ export class FakeBackend implements ControlBackend {
       this.#admit(link);
       return { link: viewOf(link), published: link.payload.pri !== true, toSign: [] };
     }
-    const chain = this.#linksTo(from);
     const issuer = this.#agent(chain.at(-1)?.payload.aud ?? '');
     const payload = createChildLink(terms, chain, issuer.publicKey, context);
     if (issuer.key !== undefined) {
@@ -975,12 +975,13 @@ export class FakeBackend implements ControlBackend {
 
 const linkOf = ({ digest }: Statement): NonNullable<Delegation['prf']> => LinkValue.ofDigest(digest);
 
-function termsOf(body: DelegateBody, nowSeconds: number) {
-  const { to, capabilities, ttlSeconds = 3600, depth, stalenessSeconds, rates, purposes, at, minScore } = body;
+/** A life that nobody asked for is cut to the parent's. */
+function termsOf(body: DelegateBody, nowSeconds: number, parentExpires = Number.POSITIVE_INFINITY) {
+  const { to, capabilities, ttlSeconds, depth, stalenessSeconds, rates, purposes, at, minScore } = body;
   return {
     audience: to,
     capabilities,
-    expiresSeconds: nowSeconds + ttlSeconds,
+    expiresSeconds: ttlSeconds === undefined ? Math.min(nowSeconds + 3600, parentExpires) : nowSeconds + ttlSeconds,
     private: body.private === true,
     ...(depth !== undefined && { depth }),
     ...(stalenessSeconds !== undefined && { stalenessSeconds }),
