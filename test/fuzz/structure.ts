@@ -143,16 +143,35 @@ function nest(tree: Tree, random: SeededRandom): Tree {
   return out;
 }
 
+const GROWTH_BYTES_MAX = 256 * 1024; // of one change: the largest frames are as long
+
+/** About as many bytes as it takes to write it. */
+function sizeOf(tree: Tree): number {
+  if (!('leaf' in tree)) return childrenOf(tree).reduce((sum, child) => sum + sizeOf(child), 1);
+  const { leaf } = tree;
+  if (typeof leaf === 'string' || leaf instanceof Uint8Array) return leaf.length + 1;
+  return 9;
+}
+
+/** What a container holds, for changes that are the same for lists and maps. Items are copied: twice is not the same one. */
+interface Items<T> {
+  readonly items: T[];
+  readonly fresh: () => T;
+  readonly copy: (item: T) => T;
+  readonly sizeOf: (item: T) => number;
+}
+
 /** Changes the items of one container. */
-function disturb<T>(items: T[], fresh: () => T, random: SeededRandom): void {
+function disturb<T>({ items, fresh, copy: again, sizeOf: size }: Items<T>, random: SeededRandom): void {
   const at = random.below(items.length + 1);
   const held = items[at];
+  const another = (): T => (held === undefined ? fresh() : again(held));
   switch (random.below(5)) {
     case 0:
       items.splice(at, 1);
       break;
     case 1:
-      items.splice(at, 0, held ?? fresh()); // the same twice
+      items.splice(at, 0, another());
       break;
     case 2:
       items.splice(at, 0, fresh());
@@ -160,8 +179,14 @@ function disturb<T>(items: T[], fresh: () => T, random: SeededRandom): void {
     case 3:
       items.reverse();
       break;
-    default:
-      for (let i = random.pick([2, 20, 200]); i > 0; i--) items.push(held ?? fresh());
+    default: {
+      let room = GROWTH_BYTES_MAX;
+      for (let i = random.pick([2, 20, 200]); i > 0 && room > 0; i--) {
+        const item = another();
+        room -= size(item);
+        items.push(item);
+      }
+    }
   }
 }
 
@@ -189,12 +214,20 @@ function change(parent: Tree, fresh: () => Tree, random: SeededRandom): void {
     parent.nested = replace(parent.nested);
   } else if ('map' in parent) {
     const key = random.pick(['x', '', '__proto__', 'constructor', ...parent.map.map(([name]) => name)]);
-    if (!inPlace || parent.map.length === 0) return disturb(parent.map, (): [string, Tree] => [key, fresh()], random);
+    if (!inPlace || parent.map.length === 0) {
+      const entries: Items<[string, Tree]> = {
+        items: parent.map,
+        fresh: () => [key, fresh()],
+        copy: ([name, item]) => [name, copy(item)],
+        sizeOf: ([, item]) => sizeOf(item),
+      };
+      return disturb(entries, random);
+    }
     const entry = random.pick(parent.map);
     if (random.below(8) === 0) entry[0] = key;
     else entry[1] = replace(entry[1]);
   } else if ('list' in parent) {
-    if (!inPlace || parent.list.length === 0) return disturb(parent.list, fresh, random);
+    if (!inPlace || parent.list.length === 0) return disturb({ items: parent.list, fresh, copy, sizeOf }, random);
     const at = random.below(parent.list.length);
     parent.list[at] = replace(parent.list[at] as Tree);
   }
