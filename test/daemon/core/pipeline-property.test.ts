@@ -111,7 +111,7 @@ test('the index, the bytes and the rows are those of the set, whatever comes fro
         await expectWhole(door);
       }
     }),
-    { numRuns: 15 },
+    { numRuns: 15, seed: 20_261_122 }, // fixed, because what it exercised is counted below
   );
   expect(restarts).toBeGreaterThan(5);
   expect(removed).toBeGreaterThan(5);
