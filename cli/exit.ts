@@ -34,6 +34,7 @@ const OTHERS: Partial<Record<ErrorCode, keyof typeof EXIT>> = {
   no_route: 'failure',
   node_too_old: 'failure',
   permissions: 'failure',
+  log_halted: 'failure',
   read_only: 'failure',
   store_corrupt: 'failure',
   timeout: 'failure',

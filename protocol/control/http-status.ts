@@ -56,6 +56,7 @@ export const HTTP_STATUS = {
   key_type: 422,
   not_signed: 422,
   bad_proof: 422,
+  log_halted: 503,
   quorum: 422,
   unreachable: 502,
   no_channel_binding: 502,

@@ -42,6 +42,7 @@ export {
   verifyProofFile,
 } from './policy.ts';
 export { formatProofFile, parseProofFile, type ProofFile } from './proof-file.ts';
+export { type LogName, logVkey, originHash, parseLogOrigin, witnessVkey } from './names.ts';
 export {
   formatBundle,
   formatTile,

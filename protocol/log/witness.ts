@@ -7,9 +7,9 @@
  *   <the checkpoint as it was signed>
  */
 import { toHex } from '../encoding/bytes.ts';
-import { digestOf } from '../encoding/cid.ts';
 import { ADD_CHECKPOINT_BYTES_MAX, NOTE_BYTES_MAX, TREE_SIZE_BYTES_MAX } from '../limits.ts';
 import { parseCheckpoint, type SignedCheckpoint } from './checkpoint.ts';
+import { originHash } from './names.ts';
 import { formatSignatureLines, type NoteSignature, parseSignatureLines } from './note.ts';
 import { joinAtEmptyLine, parseHashLines, splitAtEmptyLine } from './proof-file.ts';
 import { formatDecimal, malformed, parseDecimal, parsePrefixedDecimal, readLines, toBase64, utf8 } from './text.ts';
@@ -77,4 +77,4 @@ export function parseTreeSize(bytes: Uint8Array): number {
 export const formatTreeSize = (treeSize: number): Uint8Array => utf8(`${formatDecimal(treeSize, 'a tree size')}\n`);
 
 /** Where a witness shows what it cosigned last, below its monitoring prefix. */
-export const monitoringPath = (origin: string): string => `${toHex(digestOf(utf8(origin)))}/checkpoint`;
+export const monitoringPath = (origin: string): string => `${toHex(originHash(origin))}/checkpoint`;
