@@ -43,6 +43,7 @@ export {
 } from './policy.ts';
 export { formatProofFile, parseProofFile, type ProofFile } from './proof-file.ts';
 export { type LogName, logVkey, originHash, parseLogOrigin, witnessVkey } from './names.ts';
+export { hashAt, proveConsistency, proveInclusion, rootFromTiles, TileNodes, type TileReader } from './prove.ts';
 export {
   formatBundle,
   formatTile,
@@ -88,6 +89,7 @@ export {
   monitoringPath,
   parseAddCheckpoint,
   parseCosignatures,
+  parseMonitoringPath,
   parseTreeSize,
   TREE_SIZE_CONTENT_TYPE,
   WITNESS_STATUSES,
