@@ -31,6 +31,7 @@ import {
 } from '../../protocol/index.ts';
 import type { Clock, Logger, Random, Signer } from '../ports.ts';
 import { Drafts } from './drafts.ts';
+import { afterWritten, UNRECORDED, type WriteAhead } from './log/write-ahead.ts';
 import type { Organisation } from './organisation.ts';
 import type { OwnSigners } from './own-signers.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -49,6 +50,8 @@ export interface AgentsComponents {
   /** A new key pair in memory only, for credentials. */
   readonly ephemeralSigner: () => Signer;
   readonly events: AgentEvents;
+  /** What is granted here is in the log first. Default: there is no log. */
+  readonly ahead?: WriteAhead;
 }
 
 export interface AgentEvents {
@@ -108,6 +111,7 @@ interface CredentialDraft {
 
 export class Agents {
   readonly #components: AgentsComponents;
+  readonly #ahead: WriteAhead;
   readonly #agentsPerSponsorMax: number;
   readonly #credentialSeconds: number;
   readonly #serial = new Serial();
@@ -125,6 +129,7 @@ export class Agents {
 
   constructor(components: AgentsComponents, options: AgentsOptions = {}) {
     this.#components = components;
+    this.#ahead = components.ahead ?? UNRECORDED;
     this.#agentDrafts = new Drafts(components.clock, { what: 'agent' });
     this.#credentialDrafts = new Drafts(components.clock, { what: 'credential' });
     this.#agentsPerSponsorMax = options.agentsPerSponsorMax ?? 10;
@@ -211,7 +216,7 @@ export class Agents {
     ]);
     await pipeline.submit([genesis]);
     const row = { did: didOfGenesis(genesis.id), contact, name, createdMs: clock.nowMs() };
-    await registry.saveSponsor(row);
+    await afterWritten(this.#ahead.sponsor(row.did), () => registry.saveSponsor(row));
     return row;
   }
 
@@ -340,8 +345,10 @@ export class Agents {
       if (this.isRevoked(did)) this.requireActive(agent);
       if (!agent.isSuspended) return agent;
       const row = { ...agent, isSuspended: false };
-      await this.#components.registry.saveAgent(row);
-      if (row.isRegistered) await this.#renew(row);
+      await afterWritten(this.#ahead.resumed(agent), async () => {
+        await this.#components.registry.saveAgent(row);
+        if (row.isRegistered) await this.#renew(row);
+      });
       this.#components.events.changed(row);
       return this.agent(did);
     });
@@ -387,9 +394,11 @@ export class Agents {
     const agent = this.agent(did);
     const token = toBase64url(this.#components.random.bytes(32));
     const tokens = [...agent.tokens, hashOf(token)];
-    for (const old of tokens.slice(0, -limits.TOKENS_PER_AGENT_MAX)) this.#tokens.delete(old);
-    await this.#components.registry.saveAgent({ ...agent, tokens: tokens.slice(-limits.TOKENS_PER_AGENT_MAX) });
-    this.#tokens.set(hashOf(token), { did, untilMs: undefined });
+    await afterWritten(this.#ahead.token(did, undefined), async () => {
+      for (const old of tokens.slice(0, -limits.TOKENS_PER_AGENT_MAX)) this.#tokens.delete(old);
+      await this.#components.registry.saveAgent({ ...agent, tokens: tokens.slice(-limits.TOKENS_PER_AGENT_MAX) });
+      this.#tokens.set(hashOf(token), { did, untilMs: undefined });
+    });
     return token;
   }
 
@@ -417,12 +426,20 @@ export class Agents {
     }
   }
 
-  /** A token for 15 minutes, in memory only; of one agent the newest 16 are good. */
-  loginToken(did: string): { readonly token: string; readonly untilMs: number } {
+  /** A token for 15 minutes, in memory only; of one agent the newest 16 are good. Errors: suspended, revoked, conflict. */
+  async loginToken(did: string): Promise<{ readonly token: string; readonly untilMs: number }> {
     this.requireActive(this.agent(did));
     const token = toBase64url(this.#components.random.bytes(32));
+    const untilMs = this.#components.clock.nowMs() + limits.LOGIN_TOKEN_SECONDS * 1000;
+    await afterWritten(this.#ahead.token(did, untilMs), () => {
+      this.requireActive(this.agent(did)); // it may have been suspended meanwhile
+      this.#keepLoginToken(did, token, untilMs);
+    });
+    return { token, untilMs };
+  }
+
+  #keepLoginToken(did: string, token: string, untilMs: number): void {
     const nowMs = this.#components.clock.nowMs();
-    const untilMs = nowMs + limits.LOGIN_TOKEN_SECONDS * 1000;
     const own: string[] = [];
     for (const [hash, known] of this.#tokens) {
       if (known.untilMs === undefined) continue;
@@ -431,7 +448,6 @@ export class Agents {
     }
     if (own.length >= limits.TOKENS_PER_AGENT_MAX) this.#tokens.delete(own[0] as string);
     this.#tokens.set(hashOf(token), { did, untilMs });
-    return { token, untilMs };
   }
 
   #forgetTokens(did: string): void {
@@ -447,9 +463,9 @@ export class Agents {
 
   /**
    * Continues another organisation's grant to this agent with the key of its present credential, so that one signature
-   * proves both. Errors: key_missing, as createCredential.
+   * proves both. Errors: key_missing, suspended, revoked, as createCredential.
    */
-  credentialOver(did: string, grant: readonly Statement<'delegation/v1'>[]): Statement<'delegation/v1'> {
+  async credentialOver(did: string, grant: readonly Statement<'delegation/v1'>[]): Promise<Statement<'delegation/v1'>> {
     const { pipeline, signers } = this.#components;
     const { credential, key } = this.#overGrant(did, grant);
     const known = this.#grantCredentials.get(key);
@@ -459,9 +475,16 @@ export class Agents {
       this.#credentialPayload(grant, own.publicKey, credential.signer.publicKey),
       [own],
     );
+    await afterWritten(this.#ahead.credential(link), () => {
+      this.requireActive(this.agent(did)); // it may have been suspended meanwhile
+      this.#keepOverGrant(key, link);
+    });
+    return link;
+  }
+
+  #keepOverGrant(key: string, link: Statement<'delegation/v1'>): void {
     bounded(this.#grantCredentials, GRANTS_MAX);
     this.#grantCredentials.set(key, link);
-    return link;
   }
 
   /** Errors: key_missing. */
@@ -518,9 +541,9 @@ export class Agents {
     if (!isOfKind(link, 'delegation/v1'))
       throw new MeshError('internal', 'Cannot complete a credential: its draft is no link');
     if (draft.over !== undefined) {
+      const { over } = draft;
       verifySignatures(link, this.#components.isSignatureValid);
-      bounded(this.#grantCredentials, GRANTS_MAX);
-      this.#grantCredentials.set(draft.over, link);
+      await afterWritten(this.#ahead.credential(link), () => this.#keepOverGrant(over, link));
       return { link, signer: draft.signer };
     }
     await this.#components.pipeline.submit([link]);

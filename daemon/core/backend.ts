@@ -392,7 +392,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
           { did },
         );
       }
-      const { token, untilMs } = agents.loginToken(did);
+      const { token, untilMs } = await agents.loginToken(did);
       return { did, token, expiresAt: timeOf(untilMs) };
     },
   };

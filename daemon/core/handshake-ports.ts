@@ -10,6 +10,7 @@ import {
 import type { MeshEventInput } from '../../protocol/control/index.ts';
 import type { Clock, Logger, Network, PeerConnection, Random, Signer } from '../ports.ts';
 import type { ExchangeOptions } from './exchange.ts';
+import type { WriteAhead } from './log/write-ahead.ts';
 import type { Sessions } from './sessions.ts';
 
 /** What this side shows of one of its own, and the key that signs for it. */
@@ -42,6 +43,8 @@ export interface HandshakeNeed {
 }
 
 export interface HandshakePolicy {
+  /** How the log names it; absent: the log names none. `text` says all of its rules, and its hash pins them. */
+  readonly name?: { readonly version: string; readonly text: string };
   /** What is asked of somebody who knocks, by what HELLO says alone; no look-up. Errors: policy_denied. */
   need(facts: HandshakeFacts): HandshakeNeed;
   /** The last check on either side, and again whenever trust changed. Errors: policy_denied. */
@@ -50,6 +53,7 @@ export interface HandshakePolicy {
 
 /** Lets everybody in whose score reaches the default minimum. */
 export const OPEN_POLICY: HandshakePolicy = {
+  name: { version: 'open/1', text: `score >= ${limits.HANDSHAKE_SCORE_DEFAULT}; nothing else` },
   need: () => ({ minScore: limits.HANDSHAKE_SCORE_DEFAULT }),
   verify: () => {},
 };
@@ -81,10 +85,14 @@ export interface HandshakeComponents {
   ) => Promise<void>;
   /** In this daemon's own view, and what that rests on. */
   readonly scoreOf: (did: string) => { readonly score: number; readonly basis: string };
+  /** None of these DIDs is of an organisation convicted here; default: nobody is. Errors: convicted. */
+  readonly verifyNoneRefused?: (dids: Iterable<string>, attempted: string) => void;
   /** Organisations whose grants count here. */
   readonly roots: () => ReadonlySet<string>;
   /** Default: everybody whose score reaches HANDSHAKE_SCORE_DEFAULT. */
   readonly policy?: HandshakePolicy;
+  /** Each session is in the log before it is granted or used. Default: there is no log. */
+  readonly ahead?: WriteAhead;
 }
 
 export interface HandshakeOptions extends ExchangeOptions {

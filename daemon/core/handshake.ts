@@ -45,8 +45,9 @@ import {
   OPEN_POLICY,
   type Presenter,
 } from './handshake-ports.ts';
+import { afterWritten, problemOf, type SessionBasis, UNRECORDED, type WriteAhead } from './log/write-ahead.ts';
 import { createOwnStanding, type OwnStanding } from './own-standing.ts';
-import { identAndGrant, type Judgement, PeerJudge } from './peer-judge.ts';
+import { ATTEMPT, chainOf, identAndGrant, type Judgement, PeerJudge } from './peer-judge.ts';
 import { factsOf, type Session } from './sessions.ts';
 import { TokenBuckets } from './token-buckets.ts';
 
@@ -90,6 +91,7 @@ export class Handshakes {
   readonly #options: HandshakeOptions;
   readonly #policy: HandshakePolicy;
   readonly #judge: PeerJudge;
+  readonly #ahead: WriteAhead;
   readonly #pendingMax: number;
   readonly #pending = { inbound: 0, outbound: 0 };
   readonly #byPeer: TokenBuckets;
@@ -106,6 +108,7 @@ export class Handshakes {
     this.#options = options;
     this.#policy = components.policy ?? OPEN_POLICY;
     this.#judge = new PeerJudge(components, options);
+    this.#ahead = components.ahead ?? UNRECORDED;
     this.#pendingMax = options.pendingMax ?? limits.HANDSHAKES_PENDING_MAX;
     this.#byPeer = new TokenBuckets(clock, { perSecond, burst });
     this.#byPrefix = new TokenBuckets(clock, { perSecond: perSecond * factor, burst: burst * factor });
@@ -153,7 +156,9 @@ export class Handshakes {
     const signal =
       request.signal === undefined ? this.#stop.signal : AbortSignal.any([request.signal, this.#stop.signal]);
     if (signal.aborted) throw new MeshError('cancelled', 'Cannot shake hands: cancelled');
+    this.#components.verifyNoneRefused?.([did], ATTEMPT);
     this.#components.sessions.verifyRoom();
+    this.#ahead.verifyOpen();
     this.#take('outbound');
     try {
       const presenter = await this.#components.presenterFor(as, request.grant);
@@ -240,13 +245,16 @@ export class Handshakes {
       untilMs: result.exp * 1000,
       durationMs: clock.monotonicMs() - startedMs,
     });
-    sessions.open(session, exchange.stream, this.#judge.groundsOf(facts, judgement, standing));
-    const opened = sessions.get(session.sid);
-    if (opened === undefined)
-      throw new MeshError('closed', 'Cannot keep the session: what it rests on changed while it was made', {
-        id: session.sid,
-      });
-    return opened;
+    const basis = this.#basis(facts, standing.chain);
+    return this.#recorded(exchange, session, basis, async () => {
+      sessions.open(session, exchange.stream, this.#judge.groundsOf(facts, judgement, standing));
+      const opened = sessions.get(session.sid);
+      if (opened === undefined)
+        throw new MeshError('closed', 'Cannot keep the session: what it rests on changed while it was made', {
+          id: session.sid,
+        });
+      return opened;
+    });
   }
 
   // R
@@ -290,7 +298,9 @@ export class Handshakes {
     Object.assign(parties, { as, did });
     if (did === as)
       throw new MeshError('reflection', `Cannot shake hands with "${did}": it is the one that is asked`, { did });
+    this.#components.verifyNoneRefused?.([did], ATTEMPT);
     sessions.verifyRoom();
+    this.#ahead.verifyOpen();
     const facts: HandshakeFacts = {
       direction: 'inbound',
       as,
@@ -329,11 +339,33 @@ export class Handshakes {
     });
     const rates = session.rates.map(({ can, n, per }) => ({ can, n, per }));
     const result = { sid: sidBytes(session.sid), caps: want, exp: Math.floor(session.expiresMs / 1000), rates };
-    await exchange.send(signFrame('result', 'R', exchange.transcript, result, presenter.signer));
-    return sessions.open(session, exchange.stream, this.#judge.groundsOf(facts, judgement, standing));
+    const grounds = this.#judge.groundsOf(facts, judgement, standing);
+    return this.#recorded(exchange, session, this.#basis(facts, chainOf(judgement)), async () => {
+      grounds.verifyStanding(); // something may have been learnt while it was written
+      await exchange.send(signFrame('result', 'R', exchange.transcript, result, presenter.signer));
+      return sessions.open(session, exchange.stream, grounds);
+    });
   }
 
   // Both
+
+  /** Grants or takes up a session once the log holds that it will. Errors: log_halted, read_only, busy, timeout, of the effect. */
+  async #recorded<T>(exchange: Exchange, session: Session, basis: SessionBasis, effect: () => Promise<T>): Promise<T> {
+    const written = this.#ahead.session(session, basis);
+    const inTime = exchange.within(() => written);
+    // Too late for this handshake, it may be written yet: then so is that nothing came of it.
+    inTime.catch((error: unknown) =>
+      written.then(
+        (settle) => settle(problemOf(error)),
+        () => {},
+      ),
+    );
+    return afterWritten(inTime, effect);
+  }
+
+  #basis({ purpose }: HandshakeFacts, chain: SessionBasis['chain']): SessionBasis {
+    return { purpose, chain, policy: this.#policy.name };
+  }
 
   #take(role: 'inbound' | 'outbound'): void {
     if (this.#pending[role] >= this.#pendingMax) {

@@ -16,6 +16,8 @@ import type { Clock } from '../ports.ts';
 export interface OwnStanding {
   readonly links: readonly string[];
   readonly dids: readonly string[];
+  /** From the root to the leaf that was shown for what is asked: the grant's, else the agent's own. Empty for an organisation by itself. */
+  readonly chain: readonly Statement<'delegation/v1'>[];
   /** Null: nothing of it ends by itself. */
   readonly validUntilSeconds: number | null;
   /** Whether what this side showed of itself still holds, whatever its age. Errors: did_unknown, did_forked, did_deactivated, chain. */
@@ -40,6 +42,7 @@ export function createOwnStanding(
   return {
     links,
     dids: didsIn(view, links, [did]),
+    chain: chains.at(-1) ?? [],
     validUntilSeconds: ends.length === 0 ? null : Math.min(...ends),
     verify: () => {
       verifyActive(view, did);

@@ -5,6 +5,7 @@ import {
   type IsSignatureValid,
   isMeshDid,
   isMeshError,
+  linksTo,
   MeshError,
   type MeshView,
   openPresentation,
@@ -49,6 +50,9 @@ export interface Judgement {
   readonly minScore: number;
 }
 
+/** What a refusal says was tried. */
+export const ATTEMPT = 'shake hands';
+
 const CURES_MAX = 6; // rounds of asking for what is missing: logs, links and the heartbeats of a chain's organisations
 
 export class PeerJudge {
@@ -91,6 +95,7 @@ export class PeerJudge {
         ...(this.#options.staleness === undefined ? {} : { staleness: this.#options.staleness }),
       }),
     );
+    this.#components.verifyNoneRefused?.([report.organisation, ...report.organisations.keys()], ATTEMPT);
     this.#policy.verify(facts, { organisation: report.organisation, sponsor: report.sponsor, score: score.score });
     const minScore = Math.max(shown.minScore, report.grant?.effective?.minScore ?? 0);
     return { claim, report, view, isVerified, score, minScore };
@@ -152,6 +157,7 @@ export class PeerJudge {
     const { clock, isSignatureValid, scoreOf, roots } = this.#components;
     return {
       verifyStanding: () => {
+        this.#components.verifyNoneRefused?.([report.organisation, ...report.organisations.keys()], 'keep a session');
         const nowMs = clock.nowMs();
         const { staleness } = this.#options;
         verifyStanding(claim, {
@@ -188,6 +194,12 @@ interface Cure {
 
 /** What the other side's log, read anew, may cure. */
 const MISSING: readonly ErrorCode[] = ['did_unknown', 'peer_not_bound', 'bad_signature', 'key_unknown'];
+
+/** What the other side stands on, from the root to the leaf: its grant, else the chain of what it is. */
+export function chainOf({ claim: { ident, grant }, view }: Judgement): readonly Statement<'delegation/v1'>[] {
+  const leaf = grant ?? ident;
+  return leaf === undefined ? [] : linksTo(view, leaf);
+}
 
 export const identAndGrant = ({ ident, grant }: Presented): Presented => ({
   ...(ident === undefined ? {} : { ident }),

@@ -15,7 +15,11 @@ export interface PresenterComponents {
 }
 
 /** Errors: not_found, suspended, revoked, conflict, key_missing, holder_mismatch. */
-export function presenterFor(components: PresenterComponents, did: string, grant: string | undefined): Presenter {
+export async function presenterFor(
+  components: PresenterComponents,
+  did: string,
+  grant: string | undefined,
+): Promise<Presenter> {
   const { state, organisation } = components;
   const chain = grant === undefined ? [] : grantChain(state, did, grant);
   if (did === organisation.did) {
@@ -29,7 +33,11 @@ export function presenterFor(components: PresenterComponents, did: string, grant
   return agentPresenter(components, did, chain);
 }
 
-function agentPresenter(components: PresenterComponents, did: string, chain: readonly Link[]): Presenter {
+async function agentPresenter(
+  components: PresenterComponents,
+  did: string,
+  chain: readonly Link[],
+): Promise<Presenter> {
   const { state, agents } = components;
   const agent = agents.agent(did);
   agents.requireActive(agent);
@@ -40,7 +48,7 @@ function agentPresenter(components: PresenterComponents, did: string, chain: rea
       did,
     });
   }
-  const over = chain.length === 0 ? undefined : agents.credentialOver(did, chain);
+  const over = chain.length === 0 ? undefined : await agents.credentialOver(did, chain);
   const ident = linksTo(state, credential.link.id);
   const bound = over === undefined ? [credential.link] : [credential.link, over];
   const links = [...ident, ...chain].filter((link) => !bound.includes(link));
