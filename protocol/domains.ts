@@ -9,8 +9,10 @@ export const SIGNING_CONTEXTS = {
   delegation: 'AgentMesh/delegation/v1',
   revocation: 'AgentMesh/revocation/v1',
   heartbeat: 'AgentMesh/heartbeat/v1',
+  binding: 'AgentMesh/binding/v1',
   iatp: 'AgentMesh/iatp/v1',
   login: 'AgentMesh/login/v1',
+  entry: 'AgentMesh/entry/v1',
 } as const;
 export type SigningContext = keyof typeof SIGNING_CONTEXTS;
 
@@ -39,11 +41,11 @@ export const DEFAULT_NETWORK = 'agentmesh';
 /** A network's name is part of protocol ids and topics, so that networks never mix by accident. */
 export const isNetworkName = (name: string): boolean => /^[a-z0-9][a-z0-9-]{0,31}$/.test(name);
 
-export type ProtocolName = 'sync' | 'iatp' | 'kad';
+export type ProtocolName = 'sync' | 'iatp' | 'kad' | 'tlog/witness' | 'tlog/read';
 export const protocolId = (network: string, name: ProtocolName): string => `/agentmesh/${network}/${name}/1.0.0`;
 
-/** Gossip topics: `rev` revocations, `id` DID operations, `link` delegations. */
-export const TOPICS = ['rev', 'id', 'link'] as const;
+/** Gossip topics: `rev` revocations and proofs, `id` DID operations, `link` delegations, `cp` checkpoints and bindings. */
+export const TOPICS = ['rev', 'id', 'link', 'cp'] as const;
 export type Topic = (typeof TOPICS)[number];
 export const topicName = (network: string, topic: Topic): string => `/agentmesh/${network}/${topic}/1`;
 

@@ -43,6 +43,7 @@ export {
 } from './encoding/bytes.ts';
 export { type Cbor, type CborMap, decodeCbor, encodeCbor } from './encoding/cbor.ts';
 export { cidText, digestOf, digestOfCid, Link } from './encoding/cid.ts';
+export { decodeJcs, encodeJcs, type Json, type JsonObject } from './encoding/jcs.ts';
 export {
   MULTIKEY_BYTES,
   multikeyOf,
@@ -175,6 +176,7 @@ export {
   isOfKind,
   parseStatementOf,
   verifySignatures,
+  bindingInside,
   encodePayload,
   signingInput,
   assembleStatement,

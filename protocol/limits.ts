@@ -12,6 +12,9 @@ export const DIDOP_BYTES_MAX = 8 * 1024; // 8 keys, 8 PeerIds, 8 services and 16
 export const DELEGATION_BYTES_MAX = 8 * 1024; // 32 capabilities with resources
 export const REVOCATION_BYTES_MAX = 1024; // 361 bytes measured, plus a reason of 140 characters
 export const HEARTBEAT_BYTES_MAX = 1024; // 274 bytes measured
+export const BINDING_BYTES_MAX = 1024; // 530 bytes measured; both names at their longest stay below 600
+export const CHECKPOINT_BYTES_MAX = 2 * 1024; // a note of CHECKPOINT_NOTE_BYTES_MAX with room
+export const PROOF_BYTES_MAX = 64 * 1024; // two notes, 64 hashes and a binding take 6 KiB; as much as any statement
 export const STATEMENT_BYTES_MAX = 64 * 1024; // the largest kind known
 
 // DIDs
@@ -91,6 +94,7 @@ export const SESSIONS_A_CONNECTION_MAX = 32; // the streams of one protocol that
 // Transparency log
 export const NOTE_BYTES_MAX = 64 * 1024; // 16 lines of ML-DSA-44 (3.3 KiB each), which every reader must take, with room
 export const NOTE_SIGNATURES_MAX = 100; // C2SP asks for 16 at least; Go's sumdb/note reads no more than these
+export const CHECKPOINT_NOTE_BYTES_MAX = 1024; // origin and key name of 255 bytes each; numbers, root and one line take 180
 export const LOG_NAME_BYTES_MAX = 255; // origins and key names: C2SP subtree/v1 writes their length in one byte
 export const MERKLE_PROOF_HASHES_MAX = 63; // C2SP tlog-witness: enough for 2^63 leaves
 export const LOG_ENTRY_BYTES_MAX = 65_535; // an entry bundle writes lengths in two bytes
@@ -101,12 +105,48 @@ export const LOG_QUEUE_ENTRIES_MAX = 4_096; // sixteen batches: what a slow disk
 export const LOG_QUEUE_BYTES_MAX = 16 * 1024 * 1024; // the queue above filled with entries of 4 KiB
 export const LOG_TILES_CACHED_MAX = 512; // 8 KiB each: a proof reads one tile a level, so the newest 130,000 leaves stay warm
 export const LOG_ANCHOR_SLOT_BYTES = 1_024; // a checkpoint with the log's own line alone takes about 350
+export const BINDINGS_PER_ORGANISATION_MAX = 16; // one more with each log, witness key or node; a lifetime of moves
+export const ORIGINS_PER_ORGANISATION_MAX = 4; // logs whose checkpoint is kept: the one in use, and those before it
 export const TREE_SIZE_BYTES_MAX = 17; // the 16 digits of 2^53 - 1 and the line's end
 export const TILE_LEVEL_MAX = 6; // 256^6 < 2^53 < 256^7: the highest level of a tree whose size is a safe integer
 export const PROOF_FILE_BYTES_MAX = 128 * 1024; // the largest note, 63 hashes, and as much again for extra data
 export const POLICY_BYTES_MAX = 128 * 1024; // 256 logs, witnesses and groups of about 150 bytes a line
 export const POLICY_LINES_OF_A_KIND_MAX = 256; // of logs, witnesses and groups each; C2SP asks for 32 at least
 export const ADD_CHECKPOINT_BYTES_MAX = 64 * 1024; // 63 hashes take 3 KiB, a note of 16 Ed25519 lines as much
+export const WITNESSES_MAX = 7; // chosen for a log when nobody says which: two may be bad, five agree
+export const WITNESS_NOTE_SIGNATURES_MAX = 16; // C2SP's least; each line by a known key costs a verification
+export const WITNESS_ORIGINS_MAX = 65_536; // rows of about 600 bytes, never forgotten: 40 MB
+export const WITNESS_PER_SECOND = 100; // of one submitter: a log that waits for its cosignatures asks again at once
+export const WITNESS_BURST = 200; // two seconds of those, after a pause of the network
+export const WITNESS_ALL_PER_SECOND = 1_000; // a verification, a signature and a hash chain each: a quarter of a core
+export const TLOG_LINE_BYTES_MAX = 512; // the longest path: a hash, a word and two sizes take 120
+export const TLOG_STREAMS_A_CONNECTION_MAX = 4; // one of each side and connection, with room for one that is being ended
+export const TLOG_IDLE_MS = 120_000; // a log that grows asks every second, an idle one every ten minutes by a new stream
+export const TLOG_ANSWER_MS = 5_000; // two synced writes on a slow disk, over a slow link
+export const LOG_ENTRY_OWN_BYTES_MAX = 60 * 1024; // below what a bundle can hold: room for what a later version adds
+export const JCS_DEPTH_MAX = 16; // as CBOR_DEPTH_MAX; entries nest 4 levels, the rest is for the facts of foreign types
+export const LOG_TYPE_TEXT_MAX = 128; // a reverse domain name with a verb and a version
+export const LOG_TEXT_MAX = 256; // an operation, a tool, a rule: names, as people read them in a list
+export const LOG_MESSAGE_TEXT_MAX = 1_024; // the sentence beside an error code, with a few quoted values
+export const LOG_NOTE_TEXT_MAX = 16 * 1024; // a checkpoint with 100 cosignatures of about 150 bytes
+export const LOG_SALT_BYTES = 32; // of a commitment: as long as the hash, so that short inputs cannot be guessed
+
+// Reading logs, monitoring and convictions
+export const CONVICTION_PAIRS_LIFTED_MAX = 256; // pairs of notes that a human forgave one organisation; the oldest would convict again
+export const TLOG_READ_FRAME_BYTES_MAX = 256 * 1024; // as of sync
+export const TLOG_READ_PART_BYTES = 240 * 1024; // of an entry bundle in one answer: a full one of 900 byte entries
+export const TLOG_READS_PER_SECOND = 200; // of one peer; 50,000 entries a second for one who may read them
+export const TLOG_READS_BURST = 1_000; // a proof from cold tiles asks for a dozen
+export const TLOG_RELAYS_PER_SECOND = 5; // questions passed on for one peer: each costs another one as much
+export const TLOG_RELAYS_BURST = 32; // the pairs that one fork shows at once
+export const MONITOR_ORIGINS_MAX = 1_024; // logs whose checkpoints are remembered, at 30 KB each
+export const MONITOR_NEWEST_MAX = 64; // checkpoints of the largest sizes that are kept of one log, beside one for each power of two
+export const MONITOR_UNPROVEN_MAX = 8; // checkpoints of one log that wait for an answer; newest first, the others are met again
+export const MONITOR_SENDERS_MAX = 4; // peers remembered as having shown a checkpoint, to ask when the log is silent
+export const MONITOR_ANSWER_MS = 5_000; // as a step of a handshake: a look-up over a slow link
+export const MONITOR_STAGGER_MS = 500; // before the next one is asked beside a silent one: a proof is everywhere within 2 s
+export const MONITOR_WITHHELD_MS = 600_000; // that a refusal to show consistency is held against a log
+export const MONITOR_ASKED_PEERS_MAX = 8; // peers asked for cosigned copies once a fork is proven
 
 // Storage
 export const STORE_STATEMENTS_MAX = 1_000_000; // with ids, indices and derived state 1.7 KB of memory each, as measured: 1.7 GB
@@ -162,9 +202,14 @@ export const DHT_PROVIDERS_A_PEER_MAX = 1024; // one record for each DID of an o
 export const DHT_PROVIDERS_MAX = 65_536; // rows of about 100 bytes kept for others
 
 // Control API
-export const API_BODY_BYTES_MAX = 64 * 1024; // a rotation that retires 8 keys with 64 kept links each takes 33 KiB
+export const API_BODY_BYTES_MAX = 96 * 1024; // the largest entry of a log in base64url takes 80 KiB
 export const API_ANSWER_BYTES_MAX = 64 * 1024 * 1024; // a client's bound: ten times a bundle in base64url
 export const API_JSON_DEPTH_MAX = 16; // the deepest request nests 5 levels
+export const LOG_ENTRIES_A_PAGE_MAX = 256; // a bundle: 15 MiB of the largest entries, usually 200 KB
+export const LOG_ENTRIES_A_PAGE_DEFAULT = 50; // two screens
+export const LOG_ENTRIES_SCANNED_MAX = 8_192; // looked at for one answer: some 30 ms
+export const LOG_FOLLOW_MS = 500; // between two looks of a client that follows the log: sooner than people notice
+export const LOG_GROWN_EVENT_MS = 250; // between two: a log may grow by thousands of entries a second
 export const CONTACT_TEXT_MAX = 254; // RFC 5321: the longest path that fits a command, less its angle brackets
 export const ROOTS_MAX = 256; // organisations that one daemon trusts as roots of chains
 export const ROOTS_BYTES_MAX = 32 * 1024; // roots.json: one root more than that, of 80 bytes each

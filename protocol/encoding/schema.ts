@@ -67,6 +67,10 @@ export const literal = <const T extends string | number | boolean>(wanted: T): S
     if (value !== wanted) fail(field, JSON.stringify(wanted));
   });
 
+export const boolean: Schema<boolean> = schema((value, field) => {
+  if (typeof value !== 'boolean') fail(field, 'true or false');
+});
+
 /** A CIDv1 dag-cbor sha2-256 link. */
 export const link: Schema<Link> = schema((value, field) => {
   if (!(value instanceof Link) || !value.isId) fail(field, 'a link to a statement (CIDv1, dag-cbor, sha2-256)');

@@ -1,4 +1,5 @@
 /** Formats and verifiers of the transparency log, for whoever keeps, watches or checks one; SPEC "Transparency log formats". */
+export { type Binding, logOf, originOf } from './binding.ts';
 export {
   type Checkpoint,
   formatCheckpointText,
@@ -6,6 +7,31 @@ export {
   parseCheckpointText,
   type SignedCheckpoint,
 } from './checkpoint.ts';
+export {
+  commitmentOf,
+  createEntry,
+  type Entry,
+  type EntryFields,
+  type EntrySigner,
+  isOfType,
+  type ParsedEntry,
+  parseEntry,
+  verifyEntry,
+} from './entry.ts';
+export {
+  type CommonData,
+  ENTRY_TYPE_NAMES,
+  ENTRY_TYPES,
+  type EntryDataOf,
+  type EntryMembers,
+  entryTypeOf,
+  type EntryTypeName,
+  isForeignType,
+  type WireType,
+  wireTypeOf,
+} from './entry-types.ts';
+export { openCheckpoint } from './checkpoint-statement.ts';
+export { CONVICTED_AS, type Conviction, type ConvictedAs, vkeyOf } from './conviction.ts';
 export {
   evaluateFork,
   examineExtension,
@@ -28,6 +54,7 @@ export {
   verifyNote,
 } from './note.ts';
 export {
+  formatPolicy,
   type Freshness,
   isQuorumMet,
   type Octets,
@@ -44,6 +71,14 @@ export {
 export { formatProofFile, parseProofFile, type ProofFile } from './proof-file.ts';
 export { type LogName, logVkey, originHash, parseLogOrigin, witnessVkey } from './names.ts';
 export { hashAt, proveConsistency, proveInclusion, rootFromTiles, TileNodes, type TileReader } from './prove.ts';
+export {
+  type BindingTerms,
+  checkpointStatement,
+  createForkProof,
+  type ForkFound,
+  signBinding,
+  stripNote,
+} from './statements.ts';
 export {
   formatBundle,
   formatTile,
@@ -95,3 +130,4 @@ export {
   WITNESS_STATUSES,
   type WitnessStatus,
 } from './witness.ts';
+export { createUuid7, isUuid7, parseUuid7, type Uuid7 } from './uuid7.ts';

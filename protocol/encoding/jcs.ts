@@ -1,0 +1,104 @@
+/**
+ * Canonical JSON (RFC 8785, JCS), narrowed: numbers are integers within ±(2^53 - 1), so that no reader rounds one, and
+ * texts are Unicode (no half of a surrogate pair), so that every value has UTF-8. Of such values the encoding is what
+ * RFC 8785 says: members in the order of their names' UTF-16 code units, no white space, strings as ECMAScript's
+ * JSON.stringify writes them.
+ *
+ * The decoder re-encodes what it read and compares. That refuses whatever could be spelt otherwise: white space, escapes,
+ * order, `1.0`, `-0`, and a member that is named twice, so it needs no second look at the tokens (protocol/control/json.ts
+ * takes JSON as people's programs write it and needs one).
+ */
+import { MeshError } from '../errors.ts';
+import { JCS_DEPTH_MAX } from '../limits.ts';
+
+export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
+export interface JsonObject {
+  readonly [name: string]: Json;
+}
+
+const utf8Encoder = new TextEncoder();
+const utf8Decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** Errors: malformed (what canonical JSON cannot hold), too_large (nested deeper than JCS_DEPTH_MAX). */
+export const encodeJcs = (value: unknown): Uint8Array => utf8Encoder.encode(textOf(value, 0));
+
+/** Errors: too_large (bytes or levels), malformed, noncanonical. */
+export function decodeJcs(bytes: Uint8Array, bytesMax: number): Json {
+  if (bytes.length > bytesMax)
+    throw new MeshError('too_large', `Cannot read JSON: it has ${bytes.length} bytes, want at most ${bytesMax}`, {
+      is: bytes.length,
+      want: bytesMax,
+    });
+  const text = decodeUtf8(bytes);
+  let value: Json;
+  try {
+    value = JSON.parse(text) as Json;
+  } catch {
+    throw malformed('read', 'it is not JSON'); // the engine's message quotes the text
+  }
+  if (textOf(value, 0) !== text)
+    throw new MeshError('noncanonical', 'Cannot accept JSON: it is not in the canonical form of RFC 8785');
+  return value;
+}
+
+function decodeUtf8(bytes: Uint8Array): string {
+  try {
+    return utf8Decoder.decode(bytes);
+  } catch (cause) {
+    throw new MeshError('malformed', 'Cannot read JSON: it is not UTF-8', {}, { cause });
+  }
+}
+
+function textOf(value: unknown, depth: number): string {
+  if (typeof value === 'string') return quoted(value);
+  if (typeof value === 'object') return value === null ? 'null' : nestedText(value, depth + 1);
+  if (typeof value === 'number') {
+    if (!Number.isSafeInteger(value)) throw malformed('write', `${value} is not an integer within ±(2^53 - 1)`);
+    return String(value); // of -0: "0"
+  }
+  if (typeof value === 'boolean') return value ? 'true' : 'false';
+  throw malformed('write', `it holds a value of type "${typeof value}"`);
+}
+
+function nestedText(value: object, depth: number): string {
+  if (depth > JCS_DEPTH_MAX)
+    throw new MeshError('too_large', `Cannot accept JSON: it is nested deeper than ${JCS_DEPTH_MAX} levels`, {
+      want: JCS_DEPTH_MAX,
+    });
+  if (Array.isArray(value)) return listText(value as readonly unknown[], depth);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null)
+    throw malformed('write', 'it holds an object that is no plain record');
+  return recordText(value as Readonly<Record<string, unknown>>, depth);
+}
+
+function listText(list: readonly unknown[], depth: number): string {
+  let out = '[';
+  for (let i = 0; i < list.length; i++) out += (i === 0 ? '' : ',') + textOf(list[i], depth); // a hole is undefined
+  return `${out}]`;
+}
+
+function recordText(record: Readonly<Record<string, unknown>>, depth: number): string {
+  const names = Object.keys(record);
+  if (!isSorted(names)) names.sort(); // without a comparator: by UTF-16 code units
+  let out = '{';
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i] as string;
+    out += `${(i === 0 ? '' : ',') + quoted(name)}:${textOf(record[name], depth)}`;
+  }
+  return `${out}}`;
+}
+
+/** Most objects come from canonical text or were written in order. */
+function isSorted(names: readonly string[]): boolean {
+  for (let i = 1; i < names.length; i++) if ((names[i - 1] as string) > (names[i] as string)) return false;
+  return true;
+}
+
+function quoted(text: string): string {
+  if (!text.isWellFormed()) throw malformed('write', 'a text in it is not Unicode');
+  return JSON.stringify(text);
+}
+
+const malformed = (attempt: 'read' | 'write', why: string): MeshError =>
+  new MeshError('malformed', `Cannot ${attempt} canonical JSON: ${why}`);
