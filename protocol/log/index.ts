@@ -30,8 +30,9 @@ export {
   type WireType,
   wireTypeOf,
 } from './entry-types.ts';
-export { openCheckpoint } from './checkpoint-statement.ts';
+export { checkpointSignature, openCheckpoint } from './checkpoint-statement.ts';
 export { CONVICTED_AS, type Conviction, type ConvictedAs, vkeyOf } from './conviction.ts';
+export { type EdgeTile, TreeEdge } from './edge.ts';
 export {
   evaluateFork,
   examineExtension,
@@ -80,6 +81,16 @@ export {
   stripNote,
 } from './statements.ts';
 export {
+  formatHashLines,
+  formatReadPath,
+  parseHashLinesOf,
+  parseReadPath,
+  READ_STATUSES,
+  type ReadPath,
+  type ReadQuestion,
+  type ReadStatus,
+} from './reading.ts';
+export {
   formatBundle,
   formatTile,
   formatTilePath,
@@ -93,6 +104,7 @@ export {
   type TilePlace,
 } from './tile.ts';
 export {
+  createTreeHasher,
   emptyRoot,
   foldConsistency,
   type FoldedRoots,
@@ -102,6 +114,8 @@ export {
   leafHash,
   nodeHash,
   rootOfHashes,
+  type Sha256,
+  type TreeHasher,
   verifyConsistency,
   verifyExtension,
   verifyInclusion,
