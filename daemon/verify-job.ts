@@ -4,12 +4,15 @@
  *   job        statement*
  *   statement  u32le length of message ‖ u32le signatures ‖ message ‖ (raw key (32) ‖ signature (64))*
  *
- * The message is what each signer signed: context ‖ 0x00 ‖ payload.
+ * The message is what each signer signed: context ‖ 0x00 ‖ payload; of a checkpoint the text of its note, signed by the
+ * key of the log. Proofs are not among them: what they show takes more than signatures.
  */
+import { checkpointSignature } from '../protocol/log/index.ts';
 import {
   isMultikey,
   type IsSignatureValid,
   PUBLIC_KEY_BYTES,
+  isOfKind,
   rawKeyOf,
   SIGNATURE_BYTES,
   signingInput,
@@ -19,16 +22,41 @@ import {
 const HEAD_BYTES = 8;
 const SIGNER_BYTES = PUBLIC_KEY_BYTES + SIGNATURE_BYTES;
 
+/** Whether signatures are all that there is to verify; of others `verifySignatures` knows what is. */
+export const isSignaturesAlone = ({ t }: Statement): boolean => t !== 'proof/v1';
+
 /** Whether the lengths are those of the rule, outside of which nothing is valid; only such statements can be packed. */
-export const isPackable = ({ payload: { by }, signatures }: Statement): boolean =>
-  by.length === signatures.length &&
-  by.every(isMultikey) &&
-  signatures.every((signature) => signature.length === SIGNATURE_BYTES);
+export const isPackable = (statement: Statement): boolean => {
+  const { payload, signatures } = statement;
+  return (
+    isSignaturesAlone(statement) &&
+    payload.by.length === signatures.length &&
+    payload.by.every(isMultikey) &&
+    signatures.every((signature) => signature.length === SIGNATURE_BYTES)
+  );
+};
+
+interface Signed {
+  readonly message: Uint8Array;
+  readonly signers: readonly { readonly key: Uint8Array; readonly signature: Uint8Array }[];
+}
+
+function signedOf(statement: Statement): Signed {
+  if (isOfKind(statement, 'checkpoint/v1')) {
+    const { message, signature, publicKey } = checkpointSignature(statement.payload);
+    return { message, signers: [{ key: publicKey, signature }] };
+  }
+  const { t, payload, payloadBytes, signatures } = statement;
+  return {
+    message: signingInput(t, payloadBytes),
+    signers: payload.by.map((key, i) => ({ key: rawKeyOf(key), signature: signatures[i] as Uint8Array })),
+  };
+}
 
 export function packJob(statements: readonly Statement[]): ArrayBuffer {
-  const messages = statements.map(({ t, payloadBytes }) => signingInput(t, payloadBytes));
-  const bytes = statements.reduce(
-    (sum, { signatures }, i) => sum + HEAD_BYTES + (messages[i]?.length ?? 0) + signatures.length * SIGNER_BYTES,
+  const all = statements.map(signedOf);
+  const bytes = all.reduce(
+    (sum, { message, signers }) => sum + HEAD_BYTES + message.length + signers.length * SIGNER_BYTES,
     0,
   );
   const job = new Uint8Array(bytes);
@@ -38,15 +66,14 @@ export function packJob(statements: readonly Statement[]): ArrayBuffer {
     job.set(part, at);
     at += part.length;
   };
-  for (const [i, { payload, signatures }] of statements.entries()) {
-    const message = messages[i] as Uint8Array;
+  for (const { message, signers } of all) {
     words.setUint32(at, message.length, true);
-    words.setUint32(at + 4, signatures.length, true);
+    words.setUint32(at + 4, signers.length, true);
     at += HEAD_BYTES;
     put(message);
-    for (const [k, key] of payload.by.entries()) {
-      put(rawKeyOf(key));
-      put(signatures[k] as Uint8Array);
+    for (const { key, signature } of signers) {
+      put(key);
+      put(signature);
     }
   }
   return job.buffer;

@@ -8,7 +8,7 @@ import { isMeshError, MeshError, type Statement, verifySignatures } from '../pro
 import { isSignatureValidSodium } from '../protocol/sodium.ts';
 import type { CheckSignatures } from './core/pipeline.ts';
 import type { Logger } from './ports.ts';
-import { isPackable, packJob } from './verify-job.ts';
+import { isPackable, isSignaturesAlone, packJob } from './verify-job.ts';
 
 export interface VerifyPoolComponents {
   readonly log?: Logger;
@@ -93,9 +93,12 @@ class Pool {
     const size = Math.min(Math.max(share, JOB_STATEMENTS_MIN), JOB_STATEMENTS_MAX);
     const jobs: Promise<readonly boolean[]>[] = [];
     for (let i = 0; i < packable.length; i += size) jobs.push(this.#run(packable.slice(i, i + size)));
+    // Proofs: few, and no thread knows what they take.
+    const rest = statements.filter((statement) => !isSignaturesAlone(statement));
+    const restVerdicts = await checkHere(rest);
     const verdicts = (await Promise.all(jobs)).flat();
     if (packable.length === statements.length) return verdicts;
-    const valid = new Set(packable.filter((_, i) => verdicts[i]));
+    const valid = new Set([...packable.filter((_, i) => verdicts[i]), ...rest.filter((_, i) => restVerdicts[i])]);
     return statements.map((statement) => valid.has(statement));
   }
 

@@ -129,6 +129,9 @@ export const LOG_TYPE_TEXT_MAX = 128; // a reverse domain name with a verb and a
 export const LOG_TEXT_MAX = 256; // an operation, a tool, a rule: names, as people read them in a list
 export const LOG_MESSAGE_TEXT_MAX = 1_024; // the sentence beside an error code, with a few quoted values
 export const LOG_NOTE_TEXT_MAX = 16 * 1024; // a checkpoint with 100 cosignatures of about 150 bytes
+export const LOG_NOTES_WAITING_MAX = 1_024; // observations not on disk yet; 2 MiB, and a quarter of the log's own queue
+export const LOG_NOTES_PER_SECOND = 10; // observations of one type that others can cause: 860,000 entries a day at worst
+export const LOG_NOTES_BURST = 100; // what a peer that comes or goes sets off at once
 export const LOG_SALT_BYTES = 32; // of a commitment: as long as the hash, so that short inputs cannot be guessed
 
 // Reading logs, monitoring and convictions
@@ -138,12 +141,12 @@ export const TLOG_READ_PART_BYTES = 240 * 1024; // of an entry bundle in one ans
 export const TLOG_READS_PER_SECOND = 200; // of one peer; 50,000 entries a second for one who may read them
 export const TLOG_READS_BURST = 1_000; // a proof from cold tiles asks for a dozen
 export const TLOG_RELAYS_PER_SECOND = 5; // questions passed on for one peer: each costs another one as much
+export const TLOG_RELAY_MS = 3_000; // that the log asked has: the asker, who waits TLOG_ANSWER_MS, shall hear how it ended
 export const TLOG_RELAYS_BURST = 32; // the pairs that one fork shows at once
 export const MONITOR_ORIGINS_MAX = 1_024; // logs whose checkpoints are remembered, at 30 KB each
 export const MONITOR_NEWEST_MAX = 64; // checkpoints of the largest sizes that are kept of one log, beside one for each power of two
 export const MONITOR_UNPROVEN_MAX = 8; // checkpoints of one log that wait for an answer; newest first, the others are met again
 export const MONITOR_SENDERS_MAX = 4; // peers remembered as having shown a checkpoint, to ask when the log is silent
-export const MONITOR_ANSWER_MS = 5_000; // as a step of a handshake: a look-up over a slow link
 export const MONITOR_STAGGER_MS = 500; // before the next one is asked beside a silent one: a proof is everywhere within 2 s
 export const MONITOR_WITHHELD_MS = 600_000; // that a refusal to show consistency is held against a log
 export const MONITOR_ASKED_PEERS_MAX = 8; // peers asked for cosigned copies once a fork is proven

@@ -52,7 +52,7 @@ export class PendingStatements {
     return true;
   }
 
-  /** What waits for this DID or operation, oldest first. */
+  /** What waits for this DID, operation or origin, oldest first. */
   waitingFor(name: string): Statement[] {
     return this.entriesFor(name).map(({ statement }) => statement);
   }

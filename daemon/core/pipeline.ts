@@ -21,6 +21,7 @@ import {
   toHex,
   verifySignatures,
 } from '../../protocol/index.ts';
+import { openCheckpoint, originOf } from '../../protocol/log/index.ts';
 import type { Clock, Logger, Store, StoreWrite } from '../ports.ts';
 import { PendingStatements } from './pending.ts';
 import { TokenBuckets } from './token-buckets.ts';
@@ -64,6 +65,11 @@ export interface PipelineOptions {
   /** Marks above which only organisations in use are admitted. */
   readonly statementsMax?: number;
   readonly bytesMax?: number;
+  /**
+   * Awaited by `submit` before anything is admitted: what throws here refuses all of them. What it returns is called
+   * with how it ended. Default: nothing is asked.
+   */
+  readonly beforeKept?: (statements: readonly Statement[]) => Promise<(outcome: MeshError | undefined) => void>;
 }
 
 export interface PipelineListener {
@@ -72,6 +78,11 @@ export interface PipelineListener {
   /** Left the set: expired, or yielded its place. */
   removed?(statement: Statement): void;
   refused?(outcome: Outcome & { verdict: 'reject' }, source: Source): void;
+  /**
+   * Every checkpoint whose signature verifies and that is not held already, whatever the door then says of it: one that
+   * is superseded may contradict another all the same.
+   */
+  seen?(statement: Statement<'checkpoint/v1'>, source: Source): void;
   /** Something waits for this DID; `peer` sent it and may hold the log. */
   awaiting?(did: string, peer: string): void;
 }
@@ -92,6 +103,7 @@ export class Pipeline {
   readonly #unasked: TokenBuckets;
   readonly #statementsMax: number;
   readonly #bytesMax: number;
+  readonly #beforeKept: PipelineOptions['beforeKept'];
   readonly #listeners: PipelineListener[] = [];
   readonly #inUse = new Set<string>();
   #bytes = 0;
@@ -112,6 +124,7 @@ export class Pipeline {
     });
     this.#statementsMax = options.statementsMax ?? limits.STORE_STATEMENTS_MAX;
     this.#bytesMax = options.bytesMax ?? limits.STORE_BYTES_MAX;
+    this.#beforeKept = options.beforeKept;
   }
 
   get state(): MeshState {
@@ -160,8 +173,7 @@ export class Pipeline {
       } else if (admission.verdict === 'accept') {
         this.#enter(statement);
         for (const evicted of admission.evicted) this.#leave(evicted);
-        if (!isOfKind(statement, 'didop/v1')) continue;
-        for (const awaited of [statement.id, didOfOperation(statement)]) {
+        for (const awaited of awaitedAs(statement)) {
           for (const freed of waiting.get(awaited) ?? []) open.push(freed);
           waiting.delete(awaited);
         }
@@ -178,10 +190,23 @@ export class Pipeline {
    * whatever was not admitted is not held. Errors: the door's codes, read_only.
    */
   async submit(statements: readonly Statement[]): Promise<void> {
+    for (const statement of statements) verifySignatures(statement, this.#components.isSignatureValid);
+    if (this.#beforeKept === undefined) return this.#submit(statements);
+    const ended = await this.#beforeKept(statements);
+    try {
+      await this.#submit(statements);
+    } catch (error) {
+      ended(isMeshError(error) ? error : new MeshError('internal', 'Cannot keep own statements', {}, { cause: error }));
+      throw error;
+    }
+    ended(undefined);
+  }
+
+  async #submit(statements: readonly Statement[]): Promise<void> {
     const accepted: Statement[] = [];
     let refusal: MeshError | undefined;
     for (const statement of statements) {
-      verifySignatures(statement, this.#components.isSignatureValid);
+      this.#see(statement, LOCAL);
       const outcome = this.#admit(statement, LOCAL);
       if (outcome.verdict === 'accept') accepted.push(statement);
       if (outcome.verdict === 'accept' || outcome.code === 'duplicate') continue;
@@ -202,6 +227,7 @@ export class Pipeline {
     } catch (error) {
       return this.#refuse(outcomeOf(error, parsed), source);
     }
+    this.#see(parsed, source);
     return this.#enterRemote(parsed, source);
   }
 
@@ -216,9 +242,14 @@ export class Pipeline {
     let checked = 0;
     for (const entry of opened) {
       if (outcomes.length > 0 && outcomes.length % TURN === 0) await this.#components.clock.soon();
-      if ('verdict' in entry) outcomes.push(this.#refuse(entry, source));
-      else if (valid[checked++] === true) outcomes.push(this.#enterRemote(entry, source));
-      else outcomes.push(this.#refuse(badSignature(entry), source));
+      if ('verdict' in entry) {
+        outcomes.push(this.#refuse(entry, source));
+      } else if (valid[checked++] === true) {
+        this.#see(entry, source);
+        outcomes.push(this.#enterRemote(entry, source));
+      } else {
+        outcomes.push(this.#refuse(this.#badSignature(entry), source));
+      }
     }
     return outcomes;
   }
@@ -301,6 +332,21 @@ export class Pipeline {
     return statement;
   }
 
+  #see(statement: Statement, source: Source): void {
+    if (!isOfKind(statement, 'checkpoint/v1') || this.state.inSet(statement.id) !== undefined) return;
+    for (const listener of this.#listeners) listener.seen?.(statement, source);
+  }
+
+  /** What did not verify together with others; with the reason, where it is not the signature. */
+  #badSignature(statement: Statement): Outcome & { verdict: 'ignore' | 'reject' } {
+    try {
+      if (isOfKind(statement, 'proof/v1')) verifySignatures(statement, this.#components.isSignatureValid);
+    } catch (error) {
+      return outcomeOf(error, statement);
+    }
+    return { verdict: 'reject', code: 'bad_signature', message: 'a signature does not verify', statement };
+  }
+
   /** The door after the signatures. */
   #enterRemote(statement: Statement, source: Source): Outcome {
     const outcome = this.#admit(statement, source);
@@ -348,10 +394,9 @@ export class Pipeline {
     if (isNew && did !== undefined) for (const listener of this.#listeners) listener.awaiting?.(did, source.peer);
   }
 
-  /** Runs the door again for what waits for this statement's DID or id. What still does keeps its place and its time. */
+  /** Runs the door again for what waits for this statement. What still does keeps its place and its time. */
   #retry(arrived: Statement): void {
-    if (!isOfKind(arrived, 'didop/v1')) return;
-    for (const entry of this.#pending.entriesFor(arrived.id, didOfOperation(arrived))) {
+    for (const entry of this.#pending.entriesFor(...awaitedAs(arrived))) {
       if (!this.#pending.has(entry)) continue; // judged with another of them
       const outcome = this.#enterRemote(entry.statement, entry.source);
       if (outcome.verdict !== 'pending') this.#pending.remove(entry);
@@ -370,12 +415,18 @@ export class Pipeline {
       this.#components.log.warn(facts, 'the statement store is at its mark: only organisations in use are admitted');
     }
     this.#isFullKnown = true;
-    return !this.#inUse.has(this.#organisationOf(statement));
+    return !this.#organisationsOf(statement).some((organisation) => this.#inUse.has(organisation));
   }
 
-  #organisationOf({ id, payload }: Statement): string {
-    if ('op' in payload && payload.op === 'genesis') return payload.ctl ?? didOfGenesis(id);
-    return this.state.didState(payload.iss)?.organisation ?? payload.iss;
+  #organisationsOf(statement: Statement): string[] {
+    if (isOfKind(statement, 'checkpoint/v1')) {
+      const { origin } = openCheckpoint(statement.payload);
+      return this.state.bindingsOfOrigin(origin).map(({ payload }) => payload.iss);
+    }
+    const { id, payload } = statement;
+    if ('who' in payload) return [payload.who];
+    if ('op' in payload && payload.op === 'genesis') return [payload.ctl ?? didOfGenesis(id)];
+    return 'iss' in payload ? [this.state.didState(payload.iss)?.organisation ?? payload.iss] : [];
   }
 
   #enter(statement: Statement): void {
@@ -436,6 +487,12 @@ export class Pipeline {
 export const didOfOperation = ({ id, payload }: Statement<'didop/v1'>): string =>
   payload.op === 'genesis' ? didOfGenesis(id) : payload.iss;
 
+/** What others may wait for that comes with this statement. */
+function awaitedAs(statement: Statement): string[] {
+  if (isOfKind(statement, 'didop/v1')) return [statement.id, didOfOperation(statement)];
+  return isOfKind(statement, 'binding/v1') ? [originOf(statement.payload)] : [];
+}
+
 const isPrivate = (statement: Statement): boolean =>
   isOfKind(statement, 'delegation/v1') && statement.payload.pri === true;
 
@@ -482,13 +539,6 @@ function addTo<T>(lists: Map<string, T[]>, name: string, item: T): void {
   if (list === undefined) lists.set(name, [item]);
   else list.push(item);
 }
-
-const badSignature = (statement: Statement): Outcome & { verdict: 'reject' } => ({
-  verdict: 'reject',
-  code: 'bad_signature',
-  message: 'a signature does not verify',
-  statement,
-});
 
 function outcomeOf(error: unknown, statement?: Statement): Outcome & { verdict: 'ignore' | 'reject' } {
   if (!isMeshError(error)) throw error;

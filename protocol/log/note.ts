@@ -103,6 +103,10 @@ const signatureLine = ({ name, keyId }: Vkey, signature: Uint8Array): NoteSignat
   encoded: toBase64(concatBytes(keyId, signature)),
 });
 
+/** What follows the key ID in a line of such a key. */
+export const signatureBytesOf = ({ type }: Vkey): number =>
+  type === WITNESS_KEY_TYPE ? TIME_BYTES + SIGNATURE_BYTES : SIGNATURE_BYTES;
+
 /** The line of a log's key over `noteMessage`. */
 export const createSignatureLine = signatureLine;
 

@@ -18,15 +18,20 @@ import {
 } from '../identity/did-state.ts';
 import type { Genesis } from '../identity/operations.ts';
 import {
+  BINDINGS_PER_ORGANISATION_MAX,
   DID_OPS_A_SEQ_MAX,
   DIDS_PER_ORGANISATION_MAX,
   LINKS_PER_ORGANISATION_MAX,
+  ORIGINS_PER_ORGANISATION_MAX,
   REVOCATIONS_A_SEQ_MAX,
   SKEW_SECONDS,
 } from '../limits.ts';
+import { logOf, originOf } from '../log/binding.ts';
+import { openCheckpoint } from '../log/checkpoint-statement.ts';
+import type { ConvictedAs } from '../log/conviction.ts';
 import type { IsSignatureValid } from '../signature.ts';
 import { kindRow } from '../statement/kinds.ts';
-import { isOfKind, parseStatement, type Statement, verifySignatures } from '../statement/statement.ts';
+import { bindingInside, isOfKind, parseStatement, type Statement, verifySignatures } from '../statement/statement.ts';
 import type { RevocationTarget } from '../revocation/revocation.ts';
 import { compareStatements, Places, type Signer } from './places.ts';
 import type { DidState, HeldHeartbeat, MeshView, RevocationTargetKey } from './view.ts';
@@ -35,12 +40,15 @@ export { compareStatements };
 
 type Link = Statement<'delegation/v1'>;
 type Revocation = Statement<'revocation/v1'>;
+type Binding = Statement<'binding/v1'>;
+type Checkpoint = Statement<'checkpoint/v1'>;
+type Proof = Statement<'proof/v1'>;
 
 export type Admission =
   /** In the set now (a heartbeat or private link: held beside it). `evicted` left the set to make room. */
   | { readonly verdict: 'accept'; readonly evicted: readonly Statement[] }
   | { readonly verdict: 'ignore'; readonly code: ErrorCode }
-  /** Not held and not refused: run the door again when statements of `waitsFor` (a DID or an operation id) arrive. */
+  /** Not held and not refused: run the door again when statements of `waitsFor` (a DID, an operation id or an origin) arrive. */
   | { readonly verdict: 'pending'; readonly waitsFor: string }
   | { readonly verdict: 'reject'; readonly code: ErrorCode; readonly message: string };
 
@@ -58,12 +66,16 @@ export interface StateLimits {
   readonly linksPerOrganisation: number;
   readonly operationsASeq: number;
   readonly revocationsASeq: number;
+  readonly bindingsPerOrganisation: number;
+  readonly originsPerOrganisation: number;
 }
 const LIMITS: StateLimits = {
   didsPerOrganisation: DIDS_PER_ORGANISATION_MAX,
   linksPerOrganisation: LINKS_PER_ORGANISATION_MAX,
   operationsASeq: DID_OPS_A_SEQ_MAX,
   revocationsASeq: REVOCATIONS_A_SEQ_MAX,
+  bindingsPerOrganisation: BINDINGS_PER_ORGANISATION_MAX,
+  originsPerOrganisation: ORIGINS_PER_ORGANISATION_MAX,
 };
 
 const targetKey = (target: RevocationTargetKey): string =>
@@ -90,6 +102,9 @@ interface Organisation {
   /** The genesis of each but its own. */
   readonly members: Places<Operation>;
   readonly links: Places<Link>;
+  readonly bindings: Places<Binding>;
+  /** Of those that it binds, the logs whose checkpoint has a place. */
+  origins: readonly string[];
   readonly revocations: Map<number, Revocation[]>;
   /** By rseq and rhead. */
   readonly ancestries: Map<string, Ancestry>;
@@ -126,7 +141,14 @@ export class MeshState implements MeshView {
   /** Links, public and private, by parent and by audience: what falls with a revocation is found without a search. */
   readonly #childLinks = new Map<string, Set<Link>>();
   readonly #linksTo = new Map<string, Set<Link>>();
-  /** Links and revocations by the DIDs whose logs they need; so that they leave with them. */
+  readonly #bindingsByOrigin = new Map<string, Set<Binding>>();
+  readonly #bindingsByWitness = new Map<string, Set<Binding>>();
+  /** Logs whose checkpoint has a place, with the number of organisations that give it one. */
+  readonly #placed = new Map<string, number>();
+  /** By origin: of each log the one that counts. */
+  readonly #checkpoints = new Map<string, { readonly statement: Checkpoint; readonly treeSize: number }>();
+  readonly #proofs = new Map<string, Map<ConvictedAs, Proof>>();
+  /** Links, revocations, bindings and proofs by the DIDs whose logs they need; so that they leave with them. */
   readonly #needing = new Map<string, Set<Statement>>();
   /** Live statements by the minute in which they end. */
   readonly #ending = new Map<number, Set<Statement>>();
@@ -228,7 +250,15 @@ export class MeshState implements MeshView {
     if (own === undefined) return [];
     return [...own.dids]
       .flatMap<Statement>((did) => this.operationsOf(did))
-      .concat([...own.links], this.revocationsBy(organisation));
+      .concat([...own.links], this.revocationsBy(organisation), this.#logStatementsOf(own), [
+        ...this.convictionsOf(organisation),
+      ]);
+  }
+
+  #logStatementsOf({ bindings }: Organisation): Statement[] {
+    const held = [...bindings];
+    const checkpoints = new Set(held.flatMap(({ payload }) => this.checkpointOf(originOf(payload)) ?? []));
+    return [...held, ...checkpoints];
   }
 
   link(id: string): Link | undefined {
@@ -240,6 +270,52 @@ export class MeshState implements MeshView {
     if (byIssuer === undefined) return [];
     const found = [...new Set(issuers ?? byIssuer.keys())].flatMap((issuer) => byIssuer.get(issuer) ?? []);
     return found.filter((revocation) => this.#counts(revocation)).sort(compareStatements);
+  }
+
+  /** Lowest (epoch, id) first. */
+  bindingsOf(organisation: string): Binding[] {
+    return [...(this.#organisations.get(organisation)?.bindings ?? [])].sort(compareStatements);
+  }
+
+  *bindings(): Iterable<Binding> {
+    for (const bindings of this.#bindingsByOrigin.values()) yield* bindings;
+  }
+
+  /**
+   * Every binding of a log, lowest (epoch, id) first. Anybody may bind a key that is not his: so the first is not the
+   * owner's for sure, and what the key signs twice convicts all who claimed it.
+   */
+  bindingsOfOrigin(origin: string): Binding[] {
+    return [...(this.#bindingsByOrigin.get(origin) ?? [])].sort(compareStatements);
+  }
+
+  bindingOfOrigin(origin: string): Binding | undefined {
+    return lowestOf(this.#bindingsByOrigin.get(origin));
+  }
+
+  /** Every binding of a witness key, lowest (epoch, id) first; as bindingsOfOrigin. */
+  bindingsOfWitness(vkey: string): Binding[] {
+    return [...(this.#bindingsByWitness.get(vkey) ?? [])].sort(compareStatements);
+  }
+
+  bindingOfWitness(vkey: string): Binding | undefined {
+    return lowestOf(this.#bindingsByWitness.get(vkey));
+  }
+
+  /** Of the largest tree of this log that was heard of. */
+  checkpointOf(origin: string): Checkpoint | undefined {
+    return this.#checkpoints.get(origin)?.statement;
+  }
+
+  /** What convicts an organisation by its own signatures: as a log, as a witness. */
+  convictionsOf(did: string): readonly Proof[] {
+    const proofs = this.#proofs.get(did);
+    return proofs === undefined ? [] : [...proofs.values()].sort(compareStatements);
+  }
+
+  /** DIDs of organisations with a conviction. */
+  convicted(): Iterable<string> {
+    return this.#proofs.keys();
   }
 
   heartbeatsOf(organisation: string, nowMs: number): readonly HeldHeartbeat[] {
@@ -284,6 +360,9 @@ export class MeshState implements MeshView {
       if (isOfKind(statement, 'didop/v1')) return this.#admitOperation(statement, options);
       if (isOfKind(statement, 'delegation/v1')) return this.#admitLink(statement);
       if (isOfKind(statement, 'revocation/v1')) return this.#admitRevocation(statement);
+      if (isOfKind(statement, 'binding/v1')) return this.#admitBinding(statement);
+      if (isOfKind(statement, 'checkpoint/v1')) return this.#admitCheckpoint(statement);
+      if (isOfKind(statement, 'proof/v1')) return this.#admitProof(statement);
       return this.#admitHeartbeat(statement as Statement<'heartbeat/v1'>, nowMs, options.askedMs);
     } catch (error) {
       if (isMeshError(error)) return { verdict: 'reject', code: error.code, message: error.message };
@@ -366,7 +445,7 @@ export class MeshState implements MeshView {
   #removeUnlisted(log: DidLog): Statement[] {
     const { did } = log;
     const statements = [...(this.#needing.get(did) ?? [])].filter((statement) => {
-      const { payload } = statement;
+      const { payload } = isOfKind(statement, 'proof/v1') ? bindingInside(statement) : statement;
       const use = payload.t === 'delegation/v1' ? 'delegate' : 'sign';
       const signer = payload.by['spo' in payload && payload.spo === did && payload.iss !== did ? 1 : 0];
       return signer !== undefined && !log.isListed(signer, use);
@@ -457,6 +536,77 @@ export class MeshState implements MeshView {
     return { verdict: 'accept', evicted };
   }
 
+  #admitBinding(binding: Binding): Admission {
+    const { iss, by, wit } = binding.payload;
+    const issuer = this.#logs.get(iss);
+    if (issuer === undefined) return pending(iss);
+    if (issuer.kind !== 'org') return reject(`Cannot admit a binding: "${iss}" is not an organisation`);
+    if (!issuer.isListed(by[0] as Uint8Array, 'sign')) return unlisted(issuer);
+    const own = this.#organisation(iss);
+    const isFull = own.bindings.size >= this.#limits.bindingsPerOrganisation;
+    const loser = isFull
+      ? own.bindings.yielding(binding, bindingSigner(binding), (signer) => this.#isDead(signer))
+      : undefined;
+    if (loser === binding) return ignore('quota');
+    own.bindings.add(binding, bindingSigner(binding));
+    addTo(this.#bindingsByOrigin, originOf(binding.payload), binding);
+    addTo(this.#bindingsByWitness, wit, binding);
+    this.#needs(binding, [iss]);
+    this.#hold(binding);
+    // Once it has come, so that a checkpoint stays whose log it binds as the one that leaves did.
+    return { verdict: 'accept', evicted: loser === undefined ? this.#placeOrigins(own) : this.#removeStatement(loser) };
+  }
+
+  /**
+   * Gives the logs of an organisation their places anew, after its bindings changed: to those of the highest
+   * (generation, key). Checkpoints of logs that nobody has a place for leave; returned.
+   */
+  #placeOrigins(own: Organisation): Statement[] {
+    const before = own.origins;
+    own.origins = originsOf(own).slice(0, this.#limits.originsPerOrganisation);
+    for (const origin of own.origins) this.#placed.set(origin, (this.#placed.get(origin) ?? 0) + 1);
+    return before.flatMap((origin) => {
+      const left = (this.#placed.get(origin) ?? 1) - 1;
+      if (left > 0) this.#placed.set(origin, left);
+      else this.#placed.delete(origin);
+      const held = left > 0 ? undefined : this.checkpointOf(origin);
+      return held === undefined ? [] : this.#removeStatement(held);
+    });
+  }
+
+  #admitCheckpoint(statement: Checkpoint): Admission {
+    const { origin, treeSize } = openCheckpoint(statement.payload);
+    if (!this.#bindingsByOrigin.has(origin)) return pending(origin);
+    if (!this.#placed.has(origin)) return ignore('quota');
+    const held = this.#checkpoints.get(origin);
+    if (held !== undefined) {
+      const grown = treeSize - held.treeSize;
+      if (grown < 0 || (grown === 0 && compareBytes(statement.digest, held.statement.digest) > 0))
+        return ignore('superseded');
+    }
+    const evicted = held === undefined ? [] : this.#removeStatement(held.statement);
+    this.#checkpoints.set(origin, { statement, treeSize });
+    this.#hold(statement);
+    return { verdict: 'accept', evicted };
+  }
+
+  /** What became of the key that signed the binding does not matter: the organisation stood by it once. */
+  #admitProof(proof: Proof): Admission {
+    const { who, of } = proof.payload;
+    const log = this.#logs.get(who);
+    if (log === undefined) return pending(who);
+    if (log.kind !== 'org') return reject(`Cannot admit a proof: "${who}" is not an organisation`);
+    if (!log.isListed(bindingInside(proof).payload.by[0] as Uint8Array, 'sign')) return unlisted(log);
+    const proofs = this.#proofs.get(who) ?? new Map<ConvictedAs, Proof>();
+    const held = proofs.get(of);
+    if (held !== undefined && compareBytes(proof.digest, held.digest) > 0) return ignore('superseded');
+    const evicted = held === undefined ? [] : this.#removeStatement(held);
+    this.#proofs.set(who, proofs.set(of, proof));
+    this.#needs(proof, [who]);
+    this.#hold(proof);
+    return { verdict: 'accept', evicted };
+  }
+
   #admitHeartbeat(statement: Statement<'heartbeat/v1'>, nowMs: number, askedMs: number | undefined): Admission {
     const { iss, by } = statement.payload;
     const issuer = this.#logs.get(iss);
@@ -531,9 +681,31 @@ export class MeshState implements MeshView {
       this.#noLongerNeeds(statement, [statement.payload.iss, statement.payload.spo]);
     } else if (isOfKind(statement, 'revocation/v1')) {
       this.#removeRevocation(statement);
+    } else if (isOfKind(statement, 'binding/v1')) {
+      return this.#removeBinding(statement);
+    } else if (isOfKind(statement, 'checkpoint/v1')) {
+      this.#checkpoints.delete(openCheckpoint(statement.payload).origin);
+    } else if (isOfKind(statement, 'proof/v1')) {
+      const { who, of } = statement.payload;
+      const proofs = this.#proofs.get(who);
+      proofs?.delete(of);
+      if (proofs?.size === 0) this.#proofs.delete(who);
+      this.#noLongerNeeds(statement, [who]);
     }
     this.#release(statement);
     return [statement];
+  }
+
+  /** With the checkpoint that could not have come without it. */
+  #removeBinding(binding: Binding): Statement[] {
+    const { iss, wit } = binding.payload;
+    const own = this.#organisation(iss);
+    own.bindings.delete(binding, bindingSigner(binding));
+    removeFrom(this.#bindingsByOrigin, originOf(binding.payload), binding);
+    removeFrom(this.#bindingsByWitness, wit, binding);
+    this.#noLongerNeeds(binding, [iss]);
+    this.#release(binding);
+    return [binding, ...this.#placeOrigins(own)];
   }
 
   #removeRevocation(revocation: Revocation): void {
@@ -582,6 +754,8 @@ export class MeshState implements MeshView {
         dids: new Set(),
         members: new Places(),
         links: new Places(),
+        bindings: new Places(),
+        origins: [],
         revocations: new Map(),
         ancestries: new Map(),
         crowded: new Set(),
@@ -700,6 +874,22 @@ const isLater = (a: Statement, b: Statement): boolean =>
   a.payload.iat > b.payload.iat || (a.payload.iat === b.payload.iat && compareBytes(a.digest, b.digest) < 0);
 
 const linkSigner = ({ payload: { iss, by } }: Link): Signer => ({ did: iss, multikey: by[0] as Uint8Array });
+const bindingSigner = ({ payload: { iss, by } }: Binding): Signer => ({ did: iss, multikey: by[0] as Uint8Array });
+
+const lowestOf = <S extends Statement>(statements: Iterable<S> = []): S | undefined =>
+  [...statements].reduce<S | undefined>(
+    (least, next) => (least === undefined || compareStatements(next, least) < 0 ? next : least),
+    undefined,
+  );
+
+/** The logs that an organisation binds, the highest (generation, key) first. */
+function originsOf({ bindings }: Organisation): string[] {
+  const logs = new Map([...bindings].map(({ payload }) => [originOf(payload), logOf(payload)]));
+  return [...logs]
+    .sort(([, a], [, b]) => b.generation - a.generation || compareBytes(b.publicKey, a.publicKey))
+    .map(([origin]) => origin);
+}
+
 /** The organisation's, which brought the DID in. */
 const memberSigner = (op: Genesis): Signer => ({ did: op.ctl ?? '', multikey: controllerKeyOf(op) });
 

@@ -3,12 +3,18 @@ import { delegation } from '../delegation/link.ts';
 import type { SigningContext, Topic } from '../domains.ts';
 import { didOperation } from '../identity/operations.ts';
 import {
+  BINDING_BYTES_MAX,
+  CHECKPOINT_BYTES_MAX,
   DELEGATION_BYTES_MAX,
   DIDOP_BYTES_MAX,
   EXPIRED_KEEP_SECONDS,
   HEARTBEAT_BYTES_MAX,
+  PROOF_BYTES_MAX,
   REVOCATION_BYTES_MAX,
 } from '../limits.ts';
+import { binding } from '../log/binding.ts';
+import { checkpoint } from '../log/checkpoint-statement.ts';
+import { proof } from '../log/conviction.ts';
 import { heartbeat, revocation } from '../revocation/revocation.ts';
 
 /**
@@ -16,7 +22,8 @@ import { heartbeat, revocation } from '../revocation/revocation.ts';
  * and its entry in the door (protocol/state).
  */
 export interface Kind<P> {
-  readonly context: SigningContext;
+  /** Undefined: nobody signs it, it proves itself (verifySignatures says how). */
+  readonly context: SigningContext | undefined;
   readonly schema: Schema<P>;
   readonly bytesMax: number;
   /** Undefined: not gossiped and not in the reconciled set. */
@@ -46,6 +53,27 @@ export const KINDS = {
     context: 'revocation',
     schema: revocation,
     bytesMax: REVOCATION_BYTES_MAX,
+    topic: 'rev',
+    until: () => undefined,
+  }),
+  'binding/v1': kind<Checked<typeof binding>>({
+    context: 'binding',
+    schema: binding,
+    bytesMax: BINDING_BYTES_MAX,
+    topic: 'cp',
+    until: () => undefined,
+  }),
+  'checkpoint/v1': kind<Checked<typeof checkpoint>>({
+    context: undefined,
+    schema: checkpoint,
+    bytesMax: CHECKPOINT_BYTES_MAX,
+    topic: 'cp',
+    until: () => undefined,
+  }),
+  'proof/v1': kind<Checked<typeof proof>>({
+    context: undefined,
+    schema: proof,
+    bytesMax: PROOF_BYTES_MAX,
     topic: 'rev',
     until: () => undefined,
   }),

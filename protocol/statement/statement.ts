@@ -9,9 +9,11 @@
  */
 import { type Cbor, decodeCbor, encodeCbor } from '../encoding/cbor.ts';
 import { cidText, digestOf } from '../encoding/cid.ts';
-import { signedBytes } from '../domains.ts';
-import { MeshError } from '../errors.ts';
+import { signedBytes, type SigningContext } from '../domains.ts';
+import { isMeshError, MeshError } from '../errors.ts';
 import { EPOCH_SECONDS, SIGNERS_MAX, STATEMENT_BYTES_MAX } from '../limits.ts';
+import { verifyCheckpointPayload } from '../log/checkpoint-statement.ts';
+import { verifyConviction } from '../log/conviction.ts';
 import { type IsSignatureValid, SIGNATURE_BYTES, verifySignature } from '../signature.ts';
 import { isKindName, type KindName, kindRow, type Payload, type PayloadOf } from './kinds.ts';
 
@@ -109,12 +111,39 @@ function openEnvelope(outer: Cbor): [Uint8Array, readonly Uint8Array[]] {
 const tooLarge = (is: number, want: number): MeshError =>
   new MeshError('too_large', `Cannot accept a statement: ${is} bytes, want at most ${want}`, { is, want });
 
-/** Every signature, in the order of `by`. Errors: bad_signature. */
+/**
+ * Every signature, in the order of `by`; and of what nobody signs, because it proves itself, those inside.
+ * Errors: bad_signature, bad_proof.
+ */
 export function verifySignatures(statement: Statement, isSignatureValid: IsSignatureValid): void {
-  const { context } = kindRow(statement.t);
+  if (isOfKind(statement, 'checkpoint/v1')) return verifyCheckpointPayload(statement.payload, isSignatureValid);
+  if (isOfKind(statement, 'proof/v1')) return verifyProof(statement, isSignatureValid);
+  const context = contextOf(statement.t);
   statement.payload.by.forEach((key, i) => {
     verifySignature(isSignatureValid, context, statement.payloadBytes, statement.signatures[i] as Uint8Array, key);
   });
+}
+
+function verifyProof(statement: Statement<'proof/v1'>, isSignatureValid: IsSignatureValid): void {
+  const binding = bindingInside(statement);
+  verifySignatures(binding, isSignatureValid);
+  verifyConviction(statement.payload, binding.payload, isSignatureValid);
+}
+
+/** The binding that a proof holds. Errors: bad_proof, if it holds none. */
+export function bindingInside({ payload }: Statement<'proof/v1'>): Statement<'binding/v1'> {
+  try {
+    return parseStatementOf('binding/v1', payload.binding);
+  } catch (cause) {
+    if (!isMeshError(cause)) throw cause;
+    throw new MeshError('bad_proof', 'Cannot accept a proof of a fork: it holds no binding', {}, { cause });
+  }
+}
+
+function contextOf(t: KindName): SigningContext {
+  const { context } = kindRow(t);
+  if (context === undefined) throw new MeshError('signers', `Cannot sign a "${t}": it proves itself, nobody signs it`);
+  return context;
 }
 
 /** The canonical bytes of a payload, which are what is signed and hashed. Errors: schema, malformed. */
@@ -124,9 +153,9 @@ export function encodePayload<K extends KindName>(payload: PayloadOf<K>): Uint8A
   return encodeCbor(value);
 }
 
-/** What each signer signs. */
+/** What each signer signs. Errors: signers, for what proves itself. */
 export const signingInput = (t: KindName, payloadBytes: Uint8Array): Uint8Array =>
-  signedBytes(kindRow(t).context, payloadBytes);
+  signedBytes(contextOf(t), payloadBytes);
 
 /** Puts signatures made elsewhere, in the order of `by`, around a payload. Errors: as parseStatement. */
 export const assembleStatement = (payloadBytes: Uint8Array, signatures: readonly Uint8Array[]): Statement =>
@@ -147,9 +176,8 @@ export function signStatement<K extends KindName>(
 ): Statement<K> {
   const complete = { ...payload, by: signers.map(({ publicKey }) => publicKey) } as unknown as PayloadOf<K>;
   const payloadBytes = encodePayload<K>(complete);
-  const input = signingInput(complete.t, payloadBytes);
   return assembleStatement(
     payloadBytes,
-    signers.map((signer) => signer.sign(input)),
+    signers.map((signer) => signer.sign(signingInput(complete.t, payloadBytes))),
   ) as Statement<K>;
 }

@@ -44,7 +44,8 @@ const someBytes = (max: number): Schema<Uint8Array> => ({
 });
 const envelopes = list(someBytes(STATEMENT_BYTES_MAX), 0, ENVELOPES_MAX);
 const code = textWhere(isErrorCode, 'a code of the closed list') as Schema<ErrorCode>;
-const waitsFor = textWhere((text) => text.length <= 68, 'a DID or an id');
+const WAITS_FOR_TEXT_MAX = 76; // the longest origin of a log; a DID has 68
+const waitsFor = textWhere((text) => text.length <= WAITS_FOR_TEXT_MAX, 'a DID, an id or an origin');
 
 const QUESTIONS = {
   hello: tuple(literal('hello'), did, envelopes),
