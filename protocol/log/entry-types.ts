@@ -100,7 +100,13 @@ export const ENTRY_TYPES = {
     reason: message,
   }),
   'daemon.started': row('daemon', 'the daemon runs', { version: name }),
-  'daemon.stopped': row('daemon', 'the daemon stopped in order', {}, { optional: { reason: name } }),
+  'daemon.stopped': row(
+    'daemon',
+    'the daemon stopped in order; `omitted`: observations that no later entry counts',
+    {},
+    { optional: { reason: name, ...omitted } },
+  ),
+  'intent.settled': row('intent', 'what came of the intent that it names: `result`', {}),
 
   // Identities
   'did.operation': row(
@@ -138,6 +144,14 @@ export const ENTRY_TYPES = {
       statement: base64url(DELEGATION_BYTES_MAX),
     },
   ),
+  'token.issued': row(
+    'token',
+    'an agent has a further token for the control API; `until` null: until it is taken away',
+    {
+      did,
+      until: nullable(time),
+    },
+  ),
   'credential.lapsed': row('credential', 'an agent that keeps its own key did not renew its credential in time', {
     did,
     leaf: statementId,
@@ -164,31 +178,34 @@ export const ENTRY_TYPES = {
   }),
 
   // Handshakes and sessions
-  'handshake.accepted': row('handshake', 'somebody who knocked is granted a session', {
-    as: did,
-    organisation: did,
-    peerId,
-    granted: capabilities,
-    minScore: score,
-    score,
-    basis: name,
-    links: list(statementId, 0, CHAIN_LINKS_MAX),
-    until: time,
-  }),
+  'handshake.accepted': row(
+    'handshake',
+    'somebody who knocked is granted a session',
+    {
+      as: did,
+      organisation: did,
+      peerId,
+      granted: capabilities,
+      minScore: score,
+      score,
+      basis: name,
+      links: list(statementId, 0, 2 * CHAIN_LINKS_MAX), // of what it is, and of what it was granted
+      until: time,
+    },
+    { optional: { purpose: name } },
+  ),
   'handshake.refused': row(
     'handshake',
     'a handshake failed on this side or the other',
     { direction, code: errorCode, peerId },
     { optional: { as: did, reason: errorCode, ...omitted } },
   ),
-  'session.opened': row('session', 'a handshake that this side began is granted a session', {
-    as: did,
-    organisation: did,
-    peerId,
-    granted: capabilities,
-    score,
-    until: time,
-  }),
+  'session.opened': row(
+    'session',
+    'a handshake that this side began is granted a session',
+    { as: did, organisation: did, peerId, granted: capabilities, score, until: time },
+    { optional: { purpose: name } },
+  ),
   'session.ended': row(
     'session',
     'a session is over; the code says why',

@@ -1,0 +1,212 @@
+/**
+ * Writes into the daemon's log what the daemon does (SPEC "Audit entries"): entries signed by whoever acts. What grants
+ * something is announced and durable before it is done; what is only seen is noted without anybody waiting for it, and
+ * bounded, since strangers cause it.
+ */
+import { type ErrorCode, limits, MeshError } from '../../../protocol/index.ts';
+import {
+  type CommonData,
+  createEntry,
+  createUuid7,
+  type EntryMembers,
+  type EntryTypeName,
+  type ParsedEntry,
+  wireTypeOf,
+} from '../../../protocol/log/index.ts';
+import type { Clock, Logger, Random, Signer } from '../../ports.ts';
+import { TokenBuckets } from '../token-buckets.ts';
+import type { AuditLog } from './audit-log.ts';
+import { problemOf, type Settle } from './write-ahead.ts';
+
+/** Who stands behind entries of this daemon. */
+export interface EntryActors {
+  /** The key that signs for it: one that the log itself has shown. Errors: key_missing. */
+  signer(actor: string): Signer;
+  /** The person who answers for it, where it is an agent. */
+  principal(actor: string): string | undefined;
+}
+
+export interface RecorderComponents {
+  readonly auditLog: Pick<AuditLog, 'append' | 'problem'>;
+  readonly actors: EntryActors;
+  /** Whose log it is. */
+  readonly organisation: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+}
+
+/** Members that entries of every type may have, and where they differ from the usual. */
+export type Details = Partial<Omit<CommonData, 'sig' | 'phase' | 'intent'>> & {
+  /** What it is about: a DID, an id. */
+  readonly subject?: string;
+  /** A UUID of version 7; default: a new one. */
+  readonly id?: string;
+};
+
+export interface Recorded {
+  readonly id: string;
+  /** Leaf index. */
+  readonly index: number;
+}
+
+/** Observations that others cause as often as they like: limited in rate, and what is left out is counted. */
+const LIMITED = ['handshake.refused', 'session.ended', 'statement.rejected', 'peer.bound', 'peer.lost'] as const;
+type LimitedName = (typeof LIMITED)[number];
+const isLimited = (type: EntryTypeName): type is LimitedName => LIMITED.some((name) => name === type);
+
+export class Recorder {
+  readonly #components: RecorderComponents;
+  readonly #rates: TokenBuckets;
+  /** Left out since the entry of this type before. */
+  readonly #omitted = new Map<EntryTypeName, number>();
+  /** Not on disk yet. */
+  readonly #open = new Set<Promise<unknown>>();
+  #notes = 0;
+  /** Why notes fail, so that it is said once. */
+  #failing: ErrorCode | undefined;
+  #isClosed = false;
+
+  constructor(components: RecorderComponents) {
+    this.#components = components;
+    this.#rates = new TokenBuckets(components.clock, {
+      perSecond: limits.LOG_NOTES_PER_SECOND,
+      burst: limits.LOG_NOTES_BURST,
+    });
+  }
+
+  get organisation(): string {
+    return this.#components.organisation;
+  }
+
+  /** Errors: log_halted, read_only. */
+  verifyOpen(): void {
+    const { problem } = this.#components.auditLog;
+    if (problem !== undefined)
+      throw new MeshError('log_halted', `Cannot grant anything: the audit log is halted, ${problem.message}`);
+    if (this.#isClosed) throw closed();
+  }
+
+  /** Resolves once it is durable. Errors: log_halted, read_only, busy, conflict (the id is used), key_missing, schema. */
+  async record<N extends EntryTypeName>(
+    type: N,
+    members: EntryMembers<N>,
+    { phase = 'outcome', ...details }: Details & { readonly phase?: 'intent' | 'outcome' } = {},
+  ): Promise<Recorded> {
+    if (this.#isClosed) throw closed();
+    const made = this.#create(type, members, { ...details, phase });
+    return { id: made.entry.id, index: await this.#append(made) };
+  }
+
+  /** Writes that something is about to be done; whoever does it then says how it ended. Errors: as record. */
+  async announce<N extends EntryTypeName>(type: N, members: EntryMembers<N>, details: Details = {}): Promise<Settle> {
+    const { id } = await this.record(type, members, { ...details, phase: 'intent' });
+    const { actor, peer, session, subject } = details;
+    const about = {
+      ...(actor !== undefined && { actor }),
+      ...(peer !== undefined && { peer }),
+      ...(session !== undefined && { session }),
+      ...(subject !== undefined && { subject }),
+    };
+    return (problem) => this.#settle(id, about, problem);
+  }
+
+  /** Writes what was seen, sometime soon, or counts it. Never throws. */
+  note<N extends EntryTypeName>(type: N, members: EntryMembers<N>, details: Details = {}): void {
+    if (this.#isClosed) return;
+    if (this.#notes >= limits.LOG_NOTES_WAITING_MAX || (isLimited(type) && !this.#rates.take(type))) {
+      this.#omit(type, 1);
+      return;
+    }
+    const omitted = this.#omitted.get(type) ?? 0;
+    this.#omitted.delete(type);
+    const counted = isLimited(type) && omitted > 0 ? { ...members, omitted } : members;
+    this.#notes += 1;
+    const written = this.#noted(() => this.#create(type, counted, { ...details, phase: 'outcome' }))
+      .then((isWritten) => {
+        if (!isWritten || !isLimited(type)) this.#omit(type, isWritten ? omitted : omitted + 1);
+      })
+      .finally(() => {
+        this.#notes -= 1;
+      });
+    this.#follow(written);
+  }
+
+  /** Writes that the daemon stops, with what no entry has counted yet; resolves when nothing is under way any more. */
+  async close(reason?: string): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    while (this.#open.size > 0) await Promise.all(this.#open);
+    const omitted = [...this.#omitted.values()].reduce((sum, count) => sum + count, 0);
+    const members = { ...(reason !== undefined && { reason }), ...(omitted > 0 && { omitted }) };
+    await this.#noted(() => this.#create('daemon.stopped', members, { phase: 'outcome' }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #create<N extends EntryTypeName>(
+    type: N,
+    members: object,
+    { id, subject, actor = this.organisation, ...common }: Details & Pick<CommonData, 'phase' | 'intent'>,
+  ): ParsedEntry {
+    const { actors, clock, random } = this.#components;
+    const timeMs = Math.floor(clock.nowMs());
+    const principal = actors.principal(actor);
+    return createEntry<string>(
+      {
+        id: id ?? createUuid7(timeMs, random.bytes(16)),
+        source: this.organisation,
+        timeMs,
+        type: wireTypeOf(type),
+        ...(subject !== undefined && { subject }),
+        data: { actor, ...(principal !== undefined && { principal }), ...common, ...members },
+      },
+      actors.signer(actor),
+    );
+  }
+
+  async #append(entry: ParsedEntry): Promise<number> {
+    const appended = this.#components.auditLog.append(entry);
+    this.#follow(appended);
+    return appended;
+  }
+
+  #settle(intent: string, about: Details, problem: MeshError | undefined): void {
+    const result = { code: problem?.code ?? ('ok' as const) }; // the sentence may quote what must be erasable
+    const details = { ...about, phase: 'outcome', intent, result } as const;
+    this.#follow(this.#noted(() => this.#create('intent.settled', {}, details)));
+  }
+
+  /** Whether it was written; why not is in the daemon's log, once for each reason in a row. */
+  async #noted(make: () => ParsedEntry): Promise<boolean> {
+    try {
+      await this.#append(make());
+      this.#failing = undefined;
+      return true;
+    } catch (error) {
+      const { code, message } = problemOf(error);
+      if (this.#failing !== code)
+        this.#components.log.warn({ code, reason: message }, 'what was seen is not in the audit log');
+      this.#failing = code;
+      return false;
+    }
+  }
+
+  #omit(type: EntryTypeName, count: number): void {
+    if (count > 0) this.#omitted.set(type, (this.#omitted.get(type) ?? 0) + count);
+  }
+
+  #follow(work: Promise<unknown>): void {
+    const over = work.then(
+      () => {},
+      () => {}, // whoever asked for it is told
+    );
+    this.#open.add(over);
+    void over.then(() => this.#open.delete(over));
+  }
+}
+
+const closed = (): MeshError =>
+  new MeshError('read_only', 'Cannot record anything more: the daemon is stopping, and grants nothing');
