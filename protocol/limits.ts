@@ -114,6 +114,11 @@ export const POLICY_BYTES_MAX = 128 * 1024; // 256 logs, witnesses and groups of
 export const POLICY_LINES_OF_A_KIND_MAX = 256; // of logs, witnesses and groups each; C2SP asks for 32 at least
 export const ADD_CHECKPOINT_BYTES_MAX = 64 * 1024; // 63 hashes take 3 KiB, a note of 16 Ed25519 lines as much
 export const WITNESSES_MAX = 7; // chosen for a log when nobody says which: two may be bad, five agree
+export const WITNESS_KEYS_AN_OPERATOR_MAX = 3; // one now, one before a move; 64 operators named by hand fit a policy
+export const COSIGNING_WAITERS_MAX = 4_096; // as many as entries may queue: each is an append that waits
+export const COSIGNING_RELEASE_MS = 1_000; // while a log grows and nobody waits: each release costs every witness a write
+export const COSIGNING_REFRESH_MS = 600_000; // how old the newest cosignature of an idle log may be
+export const COSIGNING_CONFIRM_MS = 60_000; // for a witness from before to come back, after a restart of everybody
 export const WITNESS_NOTE_SIGNATURES_MAX = 16; // C2SP's least; each line by a known key costs a verification
 export const WITNESS_ORIGINS_MAX = 65_536; // rows of about 600 bytes, never forgotten: 40 MB
 export const WITNESS_PER_SECOND = 100; // of one submitter: a log that waits for its cosignatures asks again at once
@@ -132,6 +137,7 @@ export const LOG_NOTE_TEXT_MAX = 16 * 1024; // a checkpoint with 100 cosignature
 export const LOG_NOTES_WAITING_MAX = 1_024; // observations not on disk yet; 2 MiB, and a quarter of the log's own queue
 export const LOG_NOTES_PER_SECOND = 10; // observations of one type that others can cause: 860,000 entries a day at worst
 export const LOG_NOTES_BURST = 100; // what a peer that comes or goes sets off at once
+export const LOG_CREDENTIALS_AN_AGENT_MAX = 64; // remembered by who checks a log: eight hours, when each is renewed at half-life
 export const LOG_SALT_BYTES = 32; // of a commitment: as long as the hash, so that short inputs cannot be guessed
 
 // Reading logs, monitoring and convictions

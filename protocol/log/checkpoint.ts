@@ -22,6 +22,13 @@ const WHAT = 'a checkpoint';
 
 /** The text of a note. Errors: too_large, malformed. */
 export function parseCheckpointText(text: string): Checkpoint {
+  const checkpoint = parseLines(text);
+  if (checkpoint.treeSize === 0 && !equalBytes(checkpoint.root, emptyRoot()))
+    throw malformed(WHAT, 'the root is not that of a tree without leaves');
+  return checkpoint;
+}
+
+function parseLines(text: string): Checkpoint {
   readLines(utf8(text), WHAT, NOTE_BYTES_MAX);
   const lines = text.split('\n');
   const [origin = '', size = '', hash = ''] = lines;
@@ -29,10 +36,7 @@ export function parseCheckpointText(text: string): Checkpoint {
   if (origin === '') throw malformed(WHAT, 'the origin is empty');
   if (utf8(origin).length > LOG_NAME_BYTES_MAX)
     throw malformed(WHAT, `the origin has over ${LOG_NAME_BYTES_MAX} bytes`);
-  const checkpoint = { origin, treeSize: parseDecimal(size, 'a tree size'), root: parseHashLine(hash, 'a root hash') };
-  if (checkpoint.treeSize === 0 && !equalBytes(checkpoint.root, emptyRoot()))
-    throw malformed(WHAT, 'the root is not that of a tree without leaves');
-  return checkpoint;
+  return { origin, treeSize: parseDecimal(size, 'a tree size'), root: parseHashLine(hash, 'a root hash') };
 }
 
 /** Errors: malformed, for what would not be read again. */
@@ -53,4 +57,13 @@ export interface SignedCheckpoint {
 export function parseCheckpoint(bytes: Uint8Array): SignedCheckpoint {
   const note = parseNote(bytes);
   return { note, checkpoint: parseCheckpointText(note.text) };
+}
+
+/**
+ * As a witness reads what is submitted: a size 0 with another root than that of no leaves is a proof that fails (422),
+ * not a request that cannot be read (400). Errors: too_large, malformed.
+ */
+export function parseSubmittedCheckpoint(bytes: Uint8Array): SignedCheckpoint {
+  const note = parseNote(bytes);
+  return { note, checkpoint: parseLines(note.text) };
 }

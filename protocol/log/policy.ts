@@ -12,9 +12,9 @@ import type { IsSignatureValid } from '../signature.ts';
 import { type Checkpoint, parseCheckpointText } from './checkpoint.ts';
 import { type Note, verifyNote, type VerifiedSignature } from './note.ts';
 import type { ProofFile } from './proof-file.ts';
-import { malformed } from './text.ts';
+import { malformed, utf8 } from './text.ts';
 import { verifyInclusion } from './tree.ts';
-import { isSameKey, LOG_KEY_TYPE, parseVkey, type Vkey, type VkeyType, WITNESS_KEY_TYPE } from './vkey.ts';
+import { formatVkey, isSameKey, LOG_KEY_TYPE, parseVkey, type Vkey, type VkeyType, WITNESS_KEY_TYPE } from './vkey.ts';
 
 /** Octets, one character up to U+00FF each: to this format, names and URLs are not Unicode. */
 export type Octets = string;
@@ -177,6 +177,43 @@ function thresholdOf(rule: string, members: number): number {
   if (threshold < 1 || threshold > members)
     throw malformed(WHAT, `"${rule}" is not "any", "all" or a number from 1 to ${members}`);
   return threshold;
+}
+
+/** Errors: too_large, malformed, key_type, for what would not be read again as this policy. */
+export function formatPolicy(policy: Policy): Uint8Array {
+  const { logs, witnesses, groups, quorum = NONE } = policy;
+  const lines = [
+    ...logs.map(({ vkey, url }) => ['log', keyOctets(vkey), url]),
+    ...witnesses.map(({ name, vkey, url }) => ['witness', name, keyOctets(vkey), url]),
+    ...groups.map(({ name, threshold, members }) => ['group', name, ruleOf(threshold, members.length), ...members]),
+    ['quorum', quorum],
+  ];
+  const text = lines.map((items) => `${items.filter((item) => item !== undefined).join(' ')}\n`).join('');
+  const bytes = Uint8Array.from(text, (octet) => octetOf(octet));
+  if (!isSamePolicy(parsePolicy(bytes), policy))
+    throw new MeshError('malformed', 'Cannot write a witness policy: a name or URL would be read as something else');
+  return bytes;
+}
+
+const keyOctets = (vkey: Vkey): Octets => String.fromCharCode(...utf8(formatVkey(vkey)));
+const ruleOf = (threshold: number, members: number): string =>
+  threshold === 1 ? 'any' : threshold === members ? 'all' : String(threshold);
+
+function octetOf(letter: string): number {
+  const octet = letter.codePointAt(0) ?? 0;
+  if (octet > 0xff) throw new MeshError('malformed', `Cannot write a witness policy: "${letter}" is not an octet`);
+  return octet;
+}
+
+/** Of a policy that was read and one that was not: it may hold an empty name, a space in one, or a quorum called "none". */
+function isSamePolicy(a: Policy, b: Policy): boolean {
+  const itemsOf = ({ logs, witnesses, groups, quorum }: Policy): unknown => [
+    logs.map(({ vkey, url }) => [formatVkey(vkey), url]),
+    witnesses.map(({ name, vkey, url }) => [name, formatVkey(vkey), url]),
+    groups.map(({ name, threshold, members }) => [name, threshold, members]),
+    quorum,
+  ];
+  return JSON.stringify(itemsOf(a)) === JSON.stringify(itemsOf(b));
 }
 
 /** Whether the quorum is met if exactly these witnesses cosigned. */

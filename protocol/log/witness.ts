@@ -8,7 +8,7 @@
  */
 import { toHex } from '../encoding/bytes.ts';
 import { ADD_CHECKPOINT_BYTES_MAX, NOTE_BYTES_MAX, TREE_SIZE_BYTES_MAX } from '../limits.ts';
-import { parseCheckpoint, type SignedCheckpoint } from './checkpoint.ts';
+import { parseSubmittedCheckpoint, type SignedCheckpoint } from './checkpoint.ts';
 import { originHash } from './names.ts';
 import { formatSignatureLines, type NoteSignature, parseSignatureLines } from './note.ts';
 import { joinAtEmptyLine, parseHashLines, splitAtEmptyLine } from './proof-file.ts';
@@ -32,6 +32,7 @@ export const TREE_SIZE_CONTENT_TYPE = 'text/x.tlog.size';
 export interface AddCheckpointRequest {
   readonly oldSize: number;
   readonly proof: readonly Uint8Array[];
+  /** Of size 0 it may have any root: verifyExtension() refuses those. */
   readonly signed: SignedCheckpoint;
 }
 
@@ -43,7 +44,7 @@ export function parseAddCheckpoint(bytes: Uint8Array): AddCheckpointRequest {
   const [old, ...lines] = head;
   const oldSize = parsePrefixedDecimal(old, 'old ', WHAT);
   const proof = parseHashLines(lines, WHAT);
-  const signed = parseCheckpoint(note);
+  const signed = parseSubmittedCheckpoint(note);
   if (oldSize > signed.checkpoint.treeSize)
     throw malformed(WHAT, `the old size is ${oldSize}, want at most ${signed.checkpoint.treeSize}`);
   return { oldSize, proof, signed };
@@ -78,3 +79,6 @@ export const formatTreeSize = (treeSize: number): Uint8Array => utf8(`${formatDe
 
 /** Where a witness shows what it cosigned last, below its monitoring prefix. */
 export const monitoringPath = (origin: string): string => `${toHex(originHash(origin))}/checkpoint`;
+
+/** The lower-case hex of the origin's hash. Undefined: another path. */
+export const parseMonitoringPath = (path: string): string | undefined => /^([0-9a-f]{64})\/checkpoint$/.exec(path)?.[1];
