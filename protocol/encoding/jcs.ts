@@ -95,7 +95,11 @@ function isSorted(names: readonly string[]): boolean {
   return true;
 }
 
+/** What JSON writes as it is. */
+const PLAIN = /^[ !#-[\]-~]*$/;
+
 function quoted(text: string): string {
+  if (PLAIN.test(text)) return `"${text}"`; // several times as fast, and nearly every text
   if (!text.isWellFormed()) throw malformed('write', 'a text in it is not Unicode');
   return JSON.stringify(text);
 }

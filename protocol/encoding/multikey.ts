@@ -24,6 +24,15 @@ export const rawKeyOf = (multikey: Uint8Array): Uint8Array => multikey.subarray(
 
 export const multikeyText = (multikey: Uint8Array): string => base58btc.encode(multikey);
 
+/**
+ * As parseMultikeyText, without decoding: the alphabet of base58btc is in the order of its characters, so texts of one
+ * length sort as their numbers do, and those of Ed25519 multikeys lie between that of all zeros and that of all ones.
+ */
+export const isMultikeyText = (text: string): boolean =>
+  text.length === TEXT_MIN.length && /^z[1-9A-HJ-NP-Za-km-z]+$/.test(text) && text >= TEXT_MIN && text <= TEXT_MAX;
+const TEXT_MIN = base58btc.encode(concatBytes(ED25519, new Uint8Array(32)));
+const TEXT_MAX = base58btc.encode(concatBytes(ED25519, new Uint8Array(32).fill(0xff)));
+
 /** Errors: malformed. */
 export function parseMultikeyText(text: string): Uint8Array {
   const bytes = decodeBase58(text);

@@ -1,9 +1,8 @@
 /** What fields of an entry may be, and those that every entry may have (SPEC "Audit entries"). */
 import { isCapability } from '../delegation/capability.ts';
 import { fromBase64url } from '../encoding/bytes.ts';
-import { digestOfCid } from '../encoding/cid.ts';
 import type { Json, JsonObject } from '../encoding/jcs.ts';
-import { isPeerId, parseMultikeyText } from '../encoding/multikey.ts';
+import { isMultikeyText, isPeerId } from '../encoding/multikey.ts';
 import {
   integer,
   isTextOfAtMost,
@@ -16,7 +15,7 @@ import {
   textWhere,
 } from '../encoding/schema.ts';
 import { type ErrorCode, isErrorCode } from '../errors.ts';
-import { isAudienceDid, isMeshDid } from '../identity/did.ts';
+import { didOfGenesis, isAudienceDid, isMeshDid } from '../identity/did.ts';
 import {
   CAPABILITIES_MAX,
   LOG_MESSAGE_TEXT_MAX,
@@ -44,7 +43,7 @@ export const reason: Schema<string> = textWhere(
 export const did: Schema<string> = textWhere(isMeshDid, 'a DID like "did:mesh:bafyrei…"');
 export const audience: Schema<string> = textWhere(isAudienceDid, 'a did:mesh, or an Ed25519 did:key');
 export const statementId: Schema<string> = textWhere(
-  (value) => digestOfCid(value) !== undefined,
+  (value) => isMeshDid(didOfGenesis(value)), // a did:mesh holds such an id, and is told without decoding it
   'the id of a statement like "bafyrei…"',
 );
 export const entryId: Schema<string> = textWhere(isUuid7, 'a UUID of version 7');
@@ -101,15 +100,6 @@ const hasName = (value: Json, name: string): boolean =>
   typeof value === 'object' &&
   value !== null &&
   (Object.hasOwn(value, name) || Object.values(value as JsonObject).some((inner) => hasName(inner, name)));
-
-function isMultikeyText(value: string): boolean {
-  try {
-    parseMultikeyText(value);
-    return true;
-  } catch {
-    return false; // the parser's message is for people; here only the answer is wanted
-  }
-}
 
 /** Members of `data` that every entry has. */
 export const commonRequired = {

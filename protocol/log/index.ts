@@ -7,6 +7,7 @@ export {
   parseCheckpointText,
   type SignedCheckpoint,
 } from './checkpoint.ts';
+export { EntrySigners } from './entry-signers.ts';
 export {
   commitmentOf,
   createEntry,
@@ -70,6 +71,17 @@ export {
   verifyProofFile,
 } from './policy.ts';
 export { formatProofFile, parseProofFile, type ProofFile } from './proof-file.ts';
+export {
+  CHECKPOINT_PATH,
+  exportLog,
+  listLogFiles,
+  type LogFile,
+  type LogFiles,
+  type LogToExport,
+  POLICY_PATH,
+  tileReaderOf,
+  VKEY_PATH,
+} from './log-files.ts';
 export { type LogName, logVkey, originHash, parseLogOrigin, witnessVkey } from './names.ts';
 export { hashAt, proveConsistency, proveInclusion, rootFromTiles, TileNodes, type TileReader } from './prove.ts';
 export {
@@ -120,6 +132,14 @@ export {
   verifyExtension,
   verifyInclusion,
 } from './tree.ts';
+export {
+  type LogProgress,
+  type LogReport,
+  type VerifiedEntry,
+  verifyEntryProof,
+  verifyLog,
+  type VerifyLogOptions,
+} from './verify-log.ts';
 export {
   createVkey,
   formatVkey,
