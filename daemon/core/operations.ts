@@ -79,7 +79,9 @@ export class Operations {
     }
     const operation = assembleStatement(payload, signatures as Uint8Array[]);
     verifySignatures(operation, this.#components.isSignatureValid);
-    await this.#components.pipeline.submit([operation]);
+    await this.#components.pipeline.submit([operation], () =>
+      this.#components.organisation.verifyCurrent(prepared.payload),
+    );
     return this.#answer(operation.id, prepared, payload, true);
   }
 

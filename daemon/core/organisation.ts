@@ -156,7 +156,10 @@ export class Organisation {
     );
   }
 
-  /** Numbers, signs and publishes a revocation; on disk when it resolves. Errors: key_missing, the door's codes. */
+  /**
+   * Numbers, signs and publishes a revocation; on disk when it resolves. Errors: key_missing, conflict (others brought
+   * one of this organisation meanwhile: ask again), the door's codes.
+   */
   async revoke(
     target: RevocationTarget,
     reason: string,
@@ -179,7 +182,14 @@ export class Organisation {
         },
         issuer === undefined ? [own] : [issuer.signer, own],
       );
-      await this.#components.pipeline.submit([revocation]);
+      await this.#components.pipeline.submit([revocation], () => {
+        const { seq, id } = this.revocationHead();
+        if (seq === head.seq && id === head.id) return;
+        throw new MeshError('conflict', `Cannot revoke as number ${head.seq + 1}: ${seq} revocations are held now`, {
+          is: seq,
+          want: head.seq,
+        });
+      });
       return revocation;
     });
   }

@@ -187,13 +187,15 @@ export class Pipeline {
 
   /**
    * Statements that this daemon makes: all are held and on disk when the promise resolves, or an error says why not and
-   * whatever was not admitted is not held. Errors: the door's codes, read_only.
+   * whatever was not admitted is not held. `verifyStill` throws where what they build on has changed while they waited
+   * for `beforeKept`. Errors: the door's codes, read_only, of beforeKept, of verifyStill.
    */
-  async submit(statements: readonly Statement[]): Promise<void> {
+  async submit(statements: readonly Statement[], verifyStill?: () => void): Promise<void> {
     for (const statement of statements) verifySignatures(statement, this.#components.isSignatureValid);
     if (this.#beforeKept === undefined) return this.#submit(statements);
     const ended = await this.#beforeKept(statements);
     try {
+      verifyStill?.();
       await this.#submit(statements);
     } catch (error) {
       ended(isMeshError(error) ? error : new MeshError('internal', 'Cannot keep own statements', {}, { cause: error }));
