@@ -1,5 +1,5 @@
 /** The ports that Node itself implements. */
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import type { Clock, Random, Timer } from './ports.ts';
 
@@ -28,4 +28,10 @@ export function createSystemRandom(): Random {
     bytes: (count) => new Uint8Array(randomBytes(count)),
     fraction: () => Math.random(),
   };
+}
+
+/** By OpenSSL: two to four times as fast as the pure one, for where hashes are what takes the time. */
+export function sha256(bytes: Uint8Array): Uint8Array {
+  const { buffer, byteOffset, byteLength } = hash('sha256', bytes, 'buffer');
+  return new Uint8Array(buffer, byteOffset, byteLength); // a Buffer's `slice` shares memory where Uint8Array's copies
 }

@@ -1,7 +1,7 @@
 /** Small files that only their owner may read, replaced whole: after a crash either the old or the new content is there. */
 import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { link, lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { type FileHandle, link, lstat, mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type FileFacts, MeshError, verifyPrivate } from '../../protocol/index.ts';
 
@@ -67,9 +67,24 @@ export async function readPrivateFile(path: string, bytesMax: number): Promise<B
   }
 }
 
-async function openForReading(path: string) {
+const openForReading = (path: string): Promise<FileHandle | undefined> => openExisting(path, constants.O_RDONLY);
+
+/** To read, and to write in place. Undefined if nothing is there. Errors: permissions. */
+export async function openPrivateFile(path: string): Promise<FileHandle | undefined> {
+  const handle = await openExisting(path, constants.O_RDWR);
+  if (handle === undefined) return undefined;
   try {
-    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    verifyPrivate(facts(path, await handle.stat()), 'file', ownUid());
+    return handle;
+  } catch (cause) {
+    await handle.close();
+    throw cause;
+  }
+}
+
+async function openExisting(path: string, flags: number): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, flags | constants.O_NOFOLLOW);
   } catch (cause) {
     if (isErrno(cause, 'ENOENT')) return undefined;
     if (isErrno(cause, 'ELOOP'))

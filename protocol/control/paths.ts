@@ -12,6 +12,7 @@ import { DAEMON_INFO_BYTES_MAX, ROOTS_BYTES_MAX, SOCKET_PATH_BYTES_MAX } from '.
  *   keys/              private keys of the daemon and of the agents whose keys it holds
  *   recovery/          rotation and recovery keys, one file each, to be taken offline
  *   db/                LevelDB; its lock makes the daemon the only one of this home
+ *   log.anchor         the newest checkpoints of the audit log: an older copy of db/ contradicts them
  *   peers/             addresses of known peers
  *   daemon.json        what runs here now
  *   roots.json         organisations trusted as roots, for checks without the daemon
@@ -23,6 +24,7 @@ export interface HomePaths {
   readonly keys: string;
   readonly recovery: string;
   readonly database: string;
+  readonly anchor: string;
   readonly peers: string;
   readonly daemonInfo: string;
   readonly roots: string;
@@ -58,6 +60,7 @@ export function pathsOf(place: HomePlace): HomePaths {
     keys: `${home}/keys`,
     recovery: `${home}/recovery`,
     database: `${home}/db`,
+    anchor: `${home}/log.anchor`,
     peers: `${home}/peers`,
     daemonInfo: `${home}/daemon.json`,
     roots: `${home}/roots.json`,

@@ -93,6 +93,7 @@ describe('pathsOf()', () => {
       keys: '/h/keys',
       recovery: '/h/recovery',
       database: '/h/db',
+      anchor: '/h/log.anchor',
       peers: '/h/peers',
       daemonInfo: '/h/daemon.json',
       roots: '/h/roots.json',
