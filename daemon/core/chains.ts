@@ -1,5 +1,4 @@
 /** Judging chains with what this daemon knows, and refreshing what it knows where that is too old. */
-import type { MeshError } from '../../protocol/index.ts';
 import {
   type ChainReport,
   type ChainRequest,
@@ -11,6 +10,7 @@ import {
   type IsSignatureValid,
   isMeshError,
   linksTo,
+  MeshError,
   type MeshView,
   stalenessOf,
   type Statement,
@@ -49,8 +49,9 @@ export class Chains {
   /** With what is known now, whatever its age. Errors: CHAIN_CODES. */
   judge(chain: readonly Link[] | string, question: ChainQuestion = {}, askedSinceMs?: number): ChainReport {
     const { state, staleness, roots } = this.#node;
-    return this.#cache.verify(chain, {
-      view: question.view ?? state,
+    const view = question.view ?? state;
+    const report = this.#cache.verify(chain, {
+      view,
       roots: question.roots ?? roots,
       nowMs: question.nowMs ?? this.#clock.nowMs(),
       isSignatureValid: this.#isSignatureValid,
@@ -61,6 +62,21 @@ export class Chains {
       ...(question.holder !== undefined && { holder: question.holder }),
       ...(askedSinceMs !== undefined && { askedSinceMs }),
     });
+    this.#verifyNoneRefused(report);
+    return report;
+  }
+
+  /** A verdict of this daemon, not of the chain: whoever verifies a bundle by itself does not share it. Errors: convicted. */
+  #verifyNoneRefused(report: ChainReport): void {
+    try {
+      this.#node.convictions.verifyNoneRefused(
+        report.checkedThrough.map(({ did }) => did),
+        `accept the chain "${report.leaf}"`,
+      );
+    } catch (error) {
+      if (!isMeshError(error)) throw error;
+      throw new MeshError(error.code, error.message, { ...error.data, report }, { cause: error });
+    }
   }
 
   /** As judge; knowledge that is too old is refreshed first, and an accepted chain is kept fresh. Errors: CHAIN_CODES. */

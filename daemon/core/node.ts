@@ -29,6 +29,7 @@ import { Delegations } from './delegations.ts';
 import { EventBus } from './events.ts';
 import { Freshness } from './freshness.ts';
 import { createHandshakes, type Handshakes } from './handshake.ts';
+import { Convictions } from './log/convictions.ts';
 import { Organisation } from './organisation.ts';
 import { OwnSigners } from './own-signers.ts';
 import { type CheckSignatures, Pipeline, type Source } from './pipeline.ts';
@@ -95,6 +96,7 @@ export class MeshNode {
   readonly resolver: Resolver;
   readonly freshness: Freshness;
   readonly chains: Chains;
+  readonly convictions: Convictions;
   readonly sessions: Sessions;
   readonly handshakes: Handshakes;
   readonly #forward: TokenBuckets;
@@ -111,9 +113,10 @@ export class MeshNode {
     readonly registry: Registry;
     readonly signers: OwnSigners;
     readonly organisation: Organisation;
+    readonly convictions: Convictions;
     readonly learnOwn: { run: () => Promise<void> };
   }) {
-    const { components, options, pipeline, index, registry, signers, organisation } = parts;
+    const { components, options, pipeline, index, registry, signers, organisation, convictions } = parts;
     const { clock, random, log, network, isSignatureValid, ephemeralSigner } = components;
     Object.assign(parts.learnOwn, { run: () => this.#learnOwn() });
     this.components = components;
@@ -124,6 +127,7 @@ export class MeshNode {
     this.registry = registry;
     this.signers = signers;
     this.organisation = organisation;
+    this.convictions = convictions;
     this.events = new EventBus(clock, { run: toHex(random.bytes(8)) });
     this.sessions = new Sessions({ clock, log, view: this.state, emit: (event) => this.events.emit(event) });
     this.#forward = new TokenBuckets(clock, { perSecond: FORWARD_PER_SECOND, burst: FORWARD_PER_SECOND });
@@ -165,6 +169,7 @@ export class MeshNode {
         did: organisation.did,
         heartbeat: (nonce) => organisation.heartbeat(nonce),
         reliedOn: () => this.reliedOn().keys(),
+        isRefused: (did) => convictions.isRefused(did),
         onBound: (peer, did, { address }) =>
           this.events.emit({ type: 'peer.bound', data: { peerId: peer, did, address } }),
         onUnbound: (peer, did) => {
@@ -211,6 +216,7 @@ export class MeshNode {
         },
         freshen: (did, how) => this.freshness.freshen(did, how),
         scoreOf: () => ({ score: limits.NETWORK_SCORE_NEUTRAL, basis: 'neutral default: no evidence is kept yet' }),
+        verifyNoneRefused: (dids, attempted) => convictions.verifyNoneRefused(dids, attempted),
         roots: () => this.roots,
       },
       { staleness: this.staleness, ...(options.networkName !== undefined && { network: options.networkName }) },
@@ -252,7 +258,15 @@ export class MeshNode {
       },
       { name: options.organisationName ?? null },
     );
-    return new MeshNode({ components, options, pipeline, index, registry, signers, organisation, learnOwn });
+    const convictions = await Convictions.open({
+      state: pipeline.state,
+      pipeline,
+      store,
+      clock,
+      log,
+      organisation: organisation.did,
+    });
+    return new MeshNode({ components, options, pipeline, index, registry, signers, organisation, convictions, learnOwn });
   }
 
   /** Registers handlers and begins all periodic work; call before the network starts. */
@@ -271,6 +285,13 @@ export class MeshNode {
           type: 'statement.rejected',
           data: { id: outcome.statement?.id ?? null, code: outcome.code, source: sourceName(source), peerId },
         });
+      },
+    });
+    this.convictions.listen({
+      convicted: (organisation) => {
+        if (organisation === this.organisation.did) return;
+        this.sessions.convicted(organisation);
+        this.sync.recheck(organisation);
       },
     });
     for (const topic of TOPICS) {

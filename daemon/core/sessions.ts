@@ -76,6 +76,8 @@ export interface SessionsComponents {
   readonly log: Logger;
   readonly view: MeshView;
   readonly emit: (event: MeshEventInput) => void;
+  /** Is told of each that is over, once. */
+  readonly ended?: (session: Session, code: Ending) => void;
 }
 
 export interface SessionsOptions {
@@ -192,6 +194,13 @@ export class Sessions {
   peerUnbound(peer: string): void {
     for (const open of this.#open.values())
       if (open.session.peer === peer) this.#end(open, 'peer_not_bound', 'this side');
+  }
+
+  /** The organisation is convicted: to be called in the same turn. */
+  convicted(organisation: string): void {
+    for (const open of this.#open.values())
+      if (open.session.organisation === organisation || open.session.organisations.has(organisation))
+        this.#end(open, 'convicted', 'this side');
   }
 
   /** Scores, the policy or the trusted roots are others than before. */
@@ -322,6 +331,7 @@ export class Sessions {
     }
     this.#components.log.debug({ sid, did, code, by }, 'session ended');
     this.#components.emit({ type: 'session.ended', data: { sid, as, did, code } });
+    this.#components.ended?.(open.session, code);
     open.farewell = this.#leave(open, code, by);
   }
 

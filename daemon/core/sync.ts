@@ -39,6 +39,8 @@ export interface SyncComponents {
   readonly heartbeat: (nonce: Uint8Array) => Statement<'heartbeat/v1'>;
   /** Organisations whose newest heartbeat is asked for whenever this reconciles with a neighbour. */
   readonly reliedOn: () => Iterable<string>;
+  /** Whose peers are never bound, and whose hello is refused; default: nobody. */
+  readonly isRefused?: (organisation: string) => boolean;
   readonly onBound?: (peer: string, organisation: string, connection: PeerConnection) => void;
   readonly onUnbound?: (peer: string, organisation: string) => void;
 }
@@ -273,6 +275,8 @@ export class Sync {
   async #welcome(connection: PeerConnection, did: string, envelopes: readonly Uint8Array[]): Promise<void> {
     const { network, log, onBound } = this.#components;
     await this.#receive(connection.peer, envelopes, isOperationOf(did));
+    if (this.#components.isRefused?.(did) === true)
+      throw new MeshError('convicted', `Cannot welcome a peer of "${did}": it is convicted by its own signatures`, { did });
     if (!network.connections().some(({ id }) => id === connection.id)) return; // gone meanwhile
     if (!this.#speaksFor(connection.peer, did)) {
       log.info({ peer: connection.peer, did }, 'a peer could not show that it speaks for its organisation');
@@ -289,6 +293,7 @@ export class Sync {
   }
 
   #speaksFor(peer: string, did: string): boolean {
+    if (this.#components.isRefused?.(did) === true) return false;
     const state = this.#components.pipeline.state.didState(did);
     return state?.kind === 'org' && state.status === 'active' && state.peers.includes(peer);
   }

@@ -60,6 +60,7 @@ export const REFUSALS = [
   'status_stale',
   'sponsor_missing',
   'sponsor_revoked',
+  'convicted',
   'key_missing',
   'bad_signature',
   'caps_insufficient',
