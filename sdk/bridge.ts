@@ -3,7 +3,8 @@ import type { SessionView } from '../protocol/control/index.ts';
 import { capabilitiesOf, type CapabilityInput } from './capability-input.ts';
 import { defaultMesh } from './default-mesh.ts';
 import type { AgentIdentity } from './identity.ts';
-import type { AgentMesh, CallOptions } from './mesh.ts';
+import type { CallOptions } from './calls.ts';
+import type { AgentMesh } from './mesh.ts';
 
 export interface TrustBridgeOptions {
   /** Default: the daemon that the environment names. */

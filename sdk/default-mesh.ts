@@ -1,4 +1,5 @@
-import { AgentMesh, type CallOptions } from './mesh.ts';
+import type { CallOptions } from './calls.ts';
+import { AgentMesh } from './mesh.ts';
 
 let connected: AgentMesh | undefined;
 

@@ -1,11 +1,23 @@
-import type { Agent, DelegateBody, DelegationAnswer, RevocationAnswer } from '../protocol/control/index.ts';
-import { type Capability, isCapabilityWithin, MeshError } from '../protocol/index.ts';
+import { randomBytes } from 'node:crypto';
+import type {
+  Agent,
+  DelegateBody,
+  DelegationAnswer,
+  LogAppendBody,
+  LogAppended,
+  LogEntryView,
+  RevocationAnswer,
+} from '../protocol/control/index.ts';
+import { type Capability, isCapabilityWithin, type JsonObject, MeshError } from '../protocol/index.ts';
 import { capabilitiesOf, type CapabilityInput } from './capability-input.ts';
+import { createEntry, createUuid7, wireTypeOf } from '../protocol/log/index.ts';
 import { defaultMesh } from './default-mesh.ts';
-import { AgentMesh, type CallOptions } from './mesh.ts';
+import type { EntryQuery } from './log-entries.ts';
+import type { CallOptions } from './calls.ts';
+import { AgentMesh } from './mesh.ts';
 import { signChecked, verifyCredential, verifyDelegation, verifyGenesis } from './payloads.ts';
 import { Renewal } from './renewal.ts';
-import { createSigner, publicKeyText, type Signer } from './signer.ts';
+import { createSigner, publicKeyText, type Signer, textOfBytes } from './signer.ts';
 
 interface KeyOptions {
   /** 'daemon' (default): the daemon holds the agent's key. 'own': a new key in this process, which ends with it. */
@@ -45,6 +57,12 @@ export interface DelegateToNewOptions extends Terms, KeyOptions, CallOptions {
 export interface DelegateToOptions extends Terms, CallOptions {
   readonly to: string;
 }
+
+/**
+ * What an agent does or did. `in` and `out` are commitments (createCommitment): what they commit to stays outside the
+ * log, which is for ever; `facts` are in it, so they hold no personal data.
+ */
+export interface Action extends Omit<LogAppendBody, 'as' | 'entry'>, CallOptions {}
 
 /** An agent of the daemon's organisation: what it may do, whom it lets do it too. */
 export class AgentIdentity {
@@ -173,6 +191,38 @@ export class AgentIdentity {
     if (this.leaf === undefined)
       throw new MeshError('conflict', `Cannot bundle the chain of "${this.name}": it has none until it is registered`);
     return this.mesh.chains.bundle(this.leaf, options);
+  }
+
+  /**
+   * Logs what this agent does: on disk when it resolves, with `witnessed` cosigned by so many witnesses. An intent is
+   * logged before the deed, and its outcome names it. An agent that keeps its own key signs the entry here, so not even
+   * its daemon can say in its name what it did not do.
+   * Errors: log_halted, busy, quorum, timeout; suspended, revoked.
+   */
+  async append({ signal, ...action }: Action): Promise<LogAppended> {
+    const signer = this.#signer;
+    if (signer === undefined) return this.mesh.log.append({ as: this.did, ...action }, { signal });
+    const { type = wireTypeOf('agent.action'), subject, witnessed, phase = 'outcome', facts, ...data } = action;
+    const timeMs = Date.now();
+    const { bytes } = createEntry(
+      {
+        id: createUuid7(timeMs, randomBytes(16)),
+        source: this.organisation,
+        timeMs,
+        type,
+        ...(subject !== undefined && { subject }),
+        // What JSON cannot hold canonically (floats, undefined) is refused where the entry is written.
+        data: { actor: this.did, phase, ...data, ...(facts !== undefined && { facts: facts as JsonObject }) },
+      },
+      signer,
+    );
+    const entry = textOfBytes(bytes);
+    return this.mesh.log.append({ as: this.did, entry, ...(witnessed !== undefined && { witnessed }) }, { signal });
+  }
+
+  /** What the audit log has of this agent. */
+  audit(query: Omit<EntryQuery, 'actor'> = {}, options?: CallOptions): AsyncGenerator<LogEntryView, void, undefined> {
+    return this.mesh.log.entries({ ...query, actor: this.did }, options);
   }
 
   /** Renews its credential no longer; the agent stays. */

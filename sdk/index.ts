@@ -2,30 +2,45 @@
 export { TrustBridge, type PeerVerification, type TrustBridgeOptions, type VerifyPeerOptions } from './bridge.ts';
 export { capabilitiesOf, type CapabilityInput, capabilityOf } from './capability-input.ts';
 export {
+  type Action,
   AgentIdentity,
   type CreateIdentityOptions,
   type DelegateToNewOptions,
   type DelegateToOptions,
   type OpenIdentityOptions,
 } from './identity.ts';
+export type { CallOptions } from './calls.ts';
 export {
   AgentMesh,
-  type CallOptions,
   type ConnectOptions,
   type EventOptions,
   type Login,
   type OfflineSigners,
 } from './mesh.ts';
+export type { EntryProof, EntryQuery, ProveOptions } from './log-entries.ts';
+export { type Exported, type ExportOptions, exportToDirectory, filesIn } from './log-export.ts';
 export { findPlace, type Place, type PlaceOptions } from './place.ts';
 export { createSigner, publicKeyText, type Signer } from './signer.ts';
 export { verifyChain, type VerifyChainOptions } from './verify-chain.ts';
+export {
+  type Commitment,
+  createCommitment,
+  type PolicyInput,
+  verifyLogDirectory,
+  verifyLogFiles,
+  type VerifyLogOptions,
+  verifyProof,
+  type VerifyProofOptions,
+} from './verify-log.ts';
 
 export { type ErrorCode, ERRORS, isMeshError, MeshError } from '../protocol/index.ts';
 export type { Capability, ChainReport } from '../protocol/index.ts';
+export type { Entry, LogFiles, LogReport, VerifiedEntry } from '../protocol/log/index.ts';
 export type {
   Agent,
   ChainSummary,
   ChainView,
+  ConvictionView,
   DelegateBody,
   DelegationAnswer,
   DidResolved,
@@ -34,6 +49,9 @@ export type {
   EventType,
   InputOf,
   LinkView,
+  LogAppended,
+  LogEntryView,
+  LogStatus,
   MeshEvent,
   OperationAnswer,
   OperationId,

@@ -17,16 +17,16 @@ import {
   type ToSign,
   type Version,
 } from '../protocol/control/index.ts';
-import { type ErrorCode, isMeshError, limits, MeshError, signedBytes } from '../protocol/index.ts';
+import { limits, MeshError, signedBytes } from '../protocol/index.ts';
+import { type CallOptions, codeOf, isPassing, pause } from './calls.ts';
+import type { LogFiles } from '../protocol/log/index.ts';
 import { parseEvents } from './event-stream.ts';
-import { cancelled, parseAnswer, readText, send, streamError, verifyNotAborted } from './http.ts';
+import { parseAnswer, readText, send, streamError } from './http.ts';
 import { verifyOperation, signChecked } from './payloads.ts';
+import { entriesOf, type EntryProof, type EntryQuery, type ProveOptions } from './log-entries.ts';
+import { type ExportOptions, exportToDirectory } from './log-export.ts';
 import { findPlace, type Place, type PlaceOptions } from './place.ts';
 import { bytesOfText, publicKeyText, type Signer, textOfBytes } from './signer.ts';
-
-export interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
-}
 
 /** An agent that keeps its own key proves it, and gets a token for 15 minutes, again and again. */
 export interface Login {
@@ -231,6 +231,51 @@ export class AgentMesh {
     create: (body: RevokeBody, options?: CallOptions) => this.call('revocationCreate', { body }, options),
   };
 
+  /** The daemon's audit log. An agent's connection sees and writes its own entries alone. */
+  readonly log = {
+    status: (options?: CallOptions) => this.call('logStatus', {}, options),
+    /**
+     * Entries that fit, newest first unless asked otherwise; `follow` goes on, oldest first, with what is appended until
+     * the signal fires (`cancelled`) or the loop is left.
+     */
+    entries: (query: EntryQuery = {}, options?: CallOptions) =>
+      entriesOf((...asked) => this.call(...asked), query, options),
+    /** By leaf index or id; with the bytes that are the leaf. Errors: not_found. */
+    entry: async (at: number | string, options?: CallOptions) => {
+      const answer = await this.call('logEntry', { params: { at: String(at) } }, options);
+      return { ...answer, bytes: bytesOfText(answer.bytes) };
+    },
+    /** What an agent does, signed by the daemon, or with `entry` by the agent itself. See also AgentIdentity.append. */
+    append: (body: BodyOf<'logAppend'>, options?: CallOptions) => this.call('logAppend', { body }, options),
+    /** The entry's bytes, and those of a .tlog-proof file, for `verifyProof` here or anywhere. Errors: not_found, quorum. */
+    prove: async (at: number | string, { witnessed, signal }: ProveOptions = {}): Promise<EntryProof> => {
+      const query = witnessed === undefined ? {} : { witnessed: String(witnessed) };
+      const answer = await this.call('logProof', { params: { at: String(at) }, query }, { signal });
+      return { ...answer, bytes: bytesOfText(answer.bytes), proof: bytesOfText(answer.proof) };
+    },
+    /** C2SP tlog-policy: whom a reader of this log believes, as this daemon sees it. */
+    policy: async (options?: CallOptions) => (await this.call('logPolicy', {}, options)).policy,
+    /** The log as files, for `verifyLogFiles` and for what reads C2SP tlog-tiles. */
+    files: (options?: CallOptions): LogFiles => ({ read: async (path) => this.#logFile(path, options) }),
+    /** Writes the log into a directory that any web server can serve, or brings it up to date. See exportToDirectory. */
+    export: (directory: string, options: ExportOptions = {}) =>
+      exportToDirectory(this.log.files(options), directory, options),
+    recover: (body: BodyOf<'logRecover'>, options?: CallOptions) => this.call('logRecover', { body }, options),
+  };
+
+  /** What this daemon cosigns for others. */
+  readonly witness = {
+    status: (options?: CallOptions) => this.call('witnessStatus', {}, options),
+  };
+
+  /** Organisations that signed two histories. */
+  readonly convictions = {
+    list: async (options?: CallOptions) => (await this.call('convictionList', {}, options)).convictions,
+    show: (did: string, options?: CallOptions) => this.call('convictionShow', { params: { did } }, options),
+    lift: (did: string, reason: string, options?: CallOptions) =>
+      this.call('convictionLift', { params: { did }, body: { reason } }, options),
+  };
+
   readonly sessions = {
     list: async (options?: CallOptions) => (await this.call('sessionList', {}, options)).sessions,
     close: (sid: string, options?: CallOptions) => this.call('sessionClose', { params: { sid } }, options),
@@ -260,7 +305,7 @@ export class AgentMesh {
           yield event;
         }
       } catch (error) {
-        if (!started || !PASSING.includes(codeOf(error) ?? 'internal')) throw error;
+        if (!started || !isPassing(error)) throw error;
       }
       await pause(waitMs, signal);
       waitMs = Math.min(2 * waitMs, limits.EVENT_RETRY_MS_MAX);
@@ -288,6 +333,15 @@ export class AgentMesh {
       throw streamError(error, signal);
     } finally {
       response.destroy();
+    }
+  }
+
+  async #logFile(path: string, options: CallOptions | undefined): Promise<Uint8Array | undefined> {
+    try {
+      return bytesOfText((await this.call('logFile', { query: { path } }, options)).bytes);
+    } catch (error) {
+      if (codeOf(error) === 'not_found') return undefined;
+      throw error;
     }
   }
 
@@ -367,11 +421,6 @@ export class AgentMesh {
   }
 }
 
-/** What a daemon that restarts answers on its way. */
-const PASSING: readonly ErrorCode[] = ['not_running', 'closed', 'timeout', 'read_only', 'busy'];
-
-const codeOf = (error: unknown): ErrorCode | undefined => (isMeshError(error) ? error.code : undefined);
-
 function tokenOf({ token }: ConnectOptions): string | undefined {
   if (token === null) return undefined;
   const found = token ?? process.env['AGENTMESH_AGENT_TOKEN'];
@@ -391,20 +440,4 @@ function pathOf<K extends OperationId>(
   );
   const search = new URLSearchParams(given).toString();
   return search === '' ? path : `${path}?${search}`;
-}
-
-/** Errors: cancelled. */
-function pause(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
-  verifyNotAborted(signal);
-  return new Promise((settle, fail) => {
-    const stop = (): void => {
-      clearTimeout(timer);
-      if (signal !== undefined) fail(cancelled(signal));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', stop);
-      settle();
-    }, delayMs);
-    signal?.addEventListener('abort', stop, { once: true });
-  });
 }

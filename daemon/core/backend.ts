@@ -39,6 +39,7 @@ import type { Commitments, Retirement } from './organisation.ts';
 import { grantChain } from './presenter.ts';
 import type { AgentRow, SponsorRow } from './registry.ts';
 import { Revocations } from './revocations.ts';
+import { type LogBackend, NO_LOG } from './log/log-backend.ts';
 import { formatSession } from './sessions.ts';
 import {
   capabilitiesFrom,
@@ -68,7 +69,7 @@ const PINGS_MAX = 64; // peers whose latency is measured for one answer
 const DIAL_MS = 10_000;
 const BOUND_MS = 5_000; // for the hello of a peer that was dialled
 
-export function createBackend(node: MeshNode, surroundings: Surroundings): ControlBackend {
+export function createBackend(node: MeshNode, surroundings: Surroundings, log: LogBackend = NO_LOG): ControlBackend {
   const { agents, organisation, state, sync, resolver, delegations } = node;
   const { clock, network, isSignatureValid } = node.components;
   const chains = node.chains;
@@ -162,7 +163,9 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
     };
   };
 
+  const { summary, ...logOperations } = log;
   return {
+    ...logOperations,
     status: async () => ({
       version: surroundings.version,
       network: surroundings.networkName,
@@ -180,6 +183,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
       sponsors: agents.sponsors().length,
       sessions: node.sessions.size,
       keysEncrypted: surroundings.keysEncrypted,
+      log: await summary(),
       warnings: [...surroundings.warnings()],
     }),
 

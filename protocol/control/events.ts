@@ -12,8 +12,10 @@ import {
   ErrorCodeText,
   Id,
   type Json,
+  KeyName,
   Multiaddr,
   PeerId,
+  Reason,
   RevocationTargetBody,
   SessionId,
   Time,
@@ -23,6 +25,7 @@ const data = <P extends TProperties>(properties: P): Type.TObject<P> =>
   Type.Object(properties, { additionalProperties: false });
 const nullable = <S extends Type.TSchema>(schema: S): Type.TUnion<[S, Type.TNull]> => Type.Union([schema, Type.Null()]);
 const KindText = Type.Enum(Object.keys(KINDS) as [KindName, ...KindName[]]);
+const TreeSize = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER });
 const Source = Type.Enum(['local', 'gossip', 'sync', 'handshake', 'bundle']);
 
 export const EVENTS = {
@@ -116,6 +119,31 @@ export const EVENTS = {
     summary: 'A newer heartbeat of an organisation is held',
     seenBy: 'agents',
     data: data({ organisation: Did, at: Time, revocations: Type.Integer({ minimum: 0 }) }),
+  },
+  'log.grown': {
+    summary: 'The audit log has more entries on disk; told a few times a second at most',
+    seenBy: 'agents',
+    data: data({ treeSize: TreeSize }),
+  },
+  'checkpoint.cosigned': {
+    summary: 'A witness cosigned a checkpoint of the audit log',
+    seenBy: 'agents',
+    data: data({ treeSize: TreeSize, witness: KeyName, did: nullable(Did) }),
+  },
+  'log.halted': {
+    summary: 'The audit log signs nothing any more, until it is recovered',
+    seenBy: 'operator',
+    data: data({ code: Type.String({ maxLength: 64 }), message: Type.String({ maxLength: 4096 }) }),
+  },
+  'conviction.made': {
+    summary: 'An organisation is convicted by two histories that it signed',
+    seenBy: 'agents',
+    data: data({ did: Did, of: Type.Enum(['log', 'witness']), proof: Id }),
+  },
+  'conviction.lifted': {
+    summary: 'A human lifted a conviction on this daemon',
+    seenBy: 'agents',
+    data: data({ did: Did, reason: Reason }),
   },
   gap: {
     summary: 'Events were lost between the last one that the client names and the next: read the state anew',

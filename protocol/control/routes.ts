@@ -38,7 +38,7 @@ export interface Route {
    * Where an agent's request names whom it acts for: another DID than its own is `forbidden`. Where a member of the
    * body or query is left out, the server fills in the caller.
    */
-  readonly own: 'params.did' | 'body.as' | 'query.to' | undefined;
+  readonly own: 'params.did' | 'body.as' | 'query.to' | 'query.actor' | undefined;
 }
 
 /** What any route may answer with. */
@@ -92,6 +92,9 @@ const SIGNING_ERRORS = [
   'conflict',
 ] as const satisfies readonly ErrorCode[];
 
+/** A row that is not what was written; the daemon that stops. */
+const LOG_READING_ERRORS = ['store_corrupt', 'closed'] as const satisfies readonly ErrorCode[];
+
 const none = Type.Object({}, { additionalProperties: false });
 const params = <P extends Type.TProperties>(properties: P): Type.TObject<P> =>
   Type.Object(properties, { additionalProperties: false });
@@ -99,6 +102,7 @@ const did = params({ did: S.Did });
 const leaf = params({ leaf: S.Id });
 const id = params({ id: S.Id });
 const sid = params({ sid: S.SessionId });
+const at = params({ at: S.EntryAt });
 
 type Given = Pick<Route, 'method' | 'path' | 'summary' | 'response' | 'who'> & Partial<Route>;
 type Filled<R extends Given> = R & Omit<typeof defaults, keyof R>;
@@ -306,7 +310,7 @@ export const ROUTES = {
     params: did,
     body: S.CredentialPrepareBody,
     response: S.CredentialPrepared,
-    errors: ['not_found', 'conflict', 'suspended', 'key_missing', ...CHAIN_CODES],
+    errors: ['not_found', 'conflict', 'suspended', 'key_missing', ...CHAIN_CODES, 'convicted'],
     who: 'agent',
     own: 'params.did',
   }),
@@ -425,7 +429,7 @@ export const ROUTES = {
       'root link is the parent. Where the issuing agent keeps its own key, delegationComplete brings its signature',
     body: S.DelegateBody,
     response: S.DelegationAnswer,
-    errors: ['not_found', 'suspended', ...CHAIN_CODES, ...SIGNING_ERRORS],
+    errors: ['not_found', 'suspended', ...CHAIN_CODES, 'convicted', ...SIGNING_ERRORS],
     who: 'agent',
     own: 'body.as',
   }),
@@ -436,7 +440,7 @@ export const ROUTES = {
     params: id,
     body: S.SignaturesBody,
     response: S.DelegationAnswer,
-    errors: ['not_found', 'signers', 'suspended', ...CHAIN_CODES, ...SIGNING_ERRORS],
+    errors: ['not_found', 'signers', 'suspended', ...CHAIN_CODES, 'convicted', ...SIGNING_ERRORS],
     who: 'agent',
   }),
 
@@ -465,7 +469,7 @@ export const ROUTES = {
     summary: 'The chain with all that an offline verifier needs',
     params: leaf,
     response: S.BundleAnswer,
-    errors: ['not_found', ...CHAIN_CODES],
+    errors: ['not_found', ...CHAIN_CODES, 'convicted'],
     who: 'agent',
   }),
   chainVerify: route({
@@ -475,7 +479,7 @@ export const ROUTES = {
     params: leaf,
     body: S.VerifyBody,
     response: S.ChainReport,
-    errors: ['not_found', ...CHAIN_CODES],
+    errors: ['not_found', ...CHAIN_CODES, 'convicted'],
     who: 'agent',
   }),
   rootList: route({
@@ -530,6 +534,152 @@ export const ROUTES = {
     response: S.SessionClosed,
     errors: ['not_found'],
     who: 'agent',
+  }),
+
+  logStatus: route({
+    method: 'GET',
+    path: '/v1/log',
+    summary: 'The audit log: size, root, age, what was released, who cosigned it and how long ago, and what is wrong',
+    response: S.LogStatus,
+    errors: [...LOG_READING_ERRORS],
+    who: 'agent',
+  }),
+  logEntries: route({
+    method: 'GET',
+    path: '/v1/log/entries',
+    summary:
+      'Entries of the audit log, newest first; an agent sees its own. Each answer looks at a bounded number of entries: `next` says where to go on',
+    query: params({
+      after: Type.Optional(S.DecimalText),
+      before: Type.Optional(S.DecimalText),
+      limit: Type.Optional(S.DecimalText),
+      order: Type.Optional(Type.Enum(['newest', 'oldest'])),
+      actor: Type.Optional(S.Did),
+      types: Type.Optional(
+        Type.String({
+          pattern: '^[A-Za-z0-9._-]+(,[A-Za-z0-9._-]+)*$',
+          maxLength: 1024,
+          description: 'comma-separated: types, or what they begin with up to a dot',
+        }),
+      ),
+      since: Type.Optional(S.Time),
+      until: Type.Optional(S.Time),
+    }),
+    response: S.LogEntries,
+    errors: [...LOG_READING_ERRORS],
+    who: 'agent',
+    own: 'query.actor',
+  }),
+  logEntry: route({
+    method: 'GET',
+    path: '/v1/log/entries/{at}',
+    summary: "One entry of the audit log, by leaf index or id, with its exact bytes; an agent's own",
+    params: at,
+    response: S.LogEntryAnswer,
+    errors: ['not_found', ...LOG_READING_ERRORS],
+    who: 'agent',
+  }),
+  logAppend: route({
+    method: 'POST',
+    path: '/v1/log/entries',
+    summary:
+      'Log what an agent does. With `entry` the bytes that the agent signed with its own key; else the daemon signs with the key of its credential, ' +
+      'or for the operator without `as` with that of the organisation. Answered once it is on disk, or `witnessed`',
+    body: S.LogAppendBody,
+    response: S.LogAppended,
+    errors: [
+      'not_found',
+      'suspended',
+      'revoked',
+      'conflict',
+      'log_halted',
+      'malformed',
+      'noncanonical',
+      'schema',
+      'bad_signature',
+      'key_unknown',
+      'too_early',
+      'expired',
+      'quorum',
+      'key_missing',
+      'key_locked',
+    ],
+    who: 'agent',
+    own: 'body.as',
+  }),
+  logProof: route({
+    method: 'GET',
+    path: '/v1/log/entries/{at}/proof',
+    summary:
+      'That an entry is in the log, for whoever checks it offline: the bytes of a .tlog-proof file and of the entry. With `witnessed` a checkpoint ' +
+      'that so many witnesses have cosigned is waited for',
+    params: at,
+    query: params({ witnessed: Type.Optional(S.DecimalText) }),
+    response: S.LogProofAnswer,
+    errors: ['not_found', 'log_halted', 'quorum', ...LOG_READING_ERRORS],
+    who: 'agent',
+  }),
+  logFile: route({
+    method: 'GET',
+    path: '/v1/log/files',
+    summary:
+      'One file of the log as C2SP tlog-tiles lays it out: checkpoint, tiles, entry bundles; also its policy and verifier key',
+    query: params({ path: S.LogFilePath }),
+    response: S.LogFileAnswer,
+    errors: ['not_found', 'malformed', 'log_halted', ...LOG_READING_ERRORS],
+    who: 'operator',
+  }),
+  logPolicy: route({
+    method: 'GET',
+    path: '/v1/log/policy',
+    summary:
+      'Whom a reader of this log believes: its key, its witnesses and how many must have cosigned, as C2SP tlog-policy',
+    response: S.LogPolicyAnswer,
+    who: 'agent',
+  }),
+  logRecover: route({
+    method: 'POST',
+    path: '/v1/log/recover',
+    summary:
+      'The way out for a log that signs nothing any more: fetch what is missing from mirrors, or begin a new generation that names the old one',
+    body: S.LogRecoverBody,
+    response: S.LogStatus,
+    errors: ['conflict', 'not_found', 'unreachable', 'log_halted', 'bad_proof', 'bad_signature', ...LOG_READING_ERRORS],
+    who: 'operator',
+  }),
+  witnessStatus: route({
+    method: 'GET',
+    path: '/v1/witness',
+    summary: 'What this daemon cosigned for the logs of others',
+    response: S.WitnessStatus,
+    errors: [...LOG_READING_ERRORS],
+    who: 'operator',
+  }),
+  convictionList: route({
+    method: 'GET',
+    path: '/v1/convictions',
+    summary: 'Organisations convicted by two histories that they signed',
+    response: S.Convictions,
+    who: 'agent',
+  }),
+  convictionShow: route({
+    method: 'GET',
+    path: '/v1/convictions/{did}',
+    summary: 'A conviction with its proofs, which anybody can check from their bytes',
+    params: did,
+    response: S.ConvictionAnswer,
+    errors: ['not_found'],
+    who: 'agent',
+  }),
+  convictionLift: route({
+    method: 'POST',
+    path: '/v1/convictions/{did}/lift',
+    summary: 'Lift a conviction on this daemon alone; a proof of another pair convicts again',
+    params: did,
+    body: S.ConvictionLiftBody,
+    response: S.ConvictionAnswer,
+    errors: ['not_found', 'conflict', 'log_halted'],
+    who: 'operator',
   }),
 
   loginChallenge: route({

@@ -25,9 +25,21 @@ import {
   GRACE_SECONDS_MAX,
   KEPT_IDS_MAX,
   LINK_SECONDS_MAX,
+  LOG_BUNDLE_BYTES_MAX,
+  LOG_ENTRIES_A_PAGE_MAX,
+  LOG_ENTRY_BYTES_MAX,
+  LOG_MESSAGE_TEXT_MAX,
+  LOG_NAME_BYTES_MAX,
+  LOG_TEXT_MAX,
+  LOG_TYPE_TEXT_MAX,
   LOGIN_NONCE_BYTES,
+  MERKLE_PROOF_HASHES_MAX,
   MULTIADDR_TEXT_MAX,
   NAME_TEXT_MAX,
+  NOTE_BYTES_MAX,
+  POLICY_BYTES_MAX,
+  POLICY_LINES_OF_A_KIND_MAX,
+  PROOF_FILE_BYTES_MAX,
   PURPOSES_MAX,
   PURPOSE_TEXT_MAX,
   RATES_MAX,
@@ -41,6 +53,7 @@ import {
   SCORE_MAX,
   SIGNERS_MAX,
   STALENESS_SECONDS_MAX,
+  STATEMENT_BYTES_MAX,
 } from '../limits.ts';
 
 const object = <P extends TProperties>(properties: P, description?: string): Type.TObject<P> =>
@@ -200,6 +213,67 @@ export const SignaturesBody = object(
   'Signatures in the order of toSign',
 );
 
+// The audit log, as others refer to it
+const treeSize = (description?: string): Type.TInteger =>
+  Type.Integer({
+    minimum: 0,
+    maximum: Number.MAX_SAFE_INTEGER,
+    ...(description === undefined ? {} : { description }),
+  });
+/** In addresses and queries everything is text. */
+export const DecimalText = Type.String({
+  pattern: '^(0|[1-9][0-9]{0,14})$',
+  maxLength: 15,
+  description: 'a number in decimal, without leading zeros',
+});
+export const EntryId = Type.String({
+  pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$',
+  maxLength: 36,
+  description: 'a UUIDv7 in lower case',
+});
+export const EntryAt = Type.String({
+  pattern: '^(0|[1-9][0-9]{0,14}|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})$',
+  maxLength: 36,
+  description: 'the leaf index of an entry, or its id',
+});
+export const KeyName = Type.String({
+  pattern: '^[^+\\s]+$',
+  maxLength: LOG_NAME_BYTES_MAX,
+  description: 'the name of a key of the log or of a witness; of a log also its origin',
+});
+export const VkeyText = Type.String({
+  pattern: '^[^+\\s]+\\+[0-9a-f]{8}\\+[A-Za-z0-9+/]+={0,2}$',
+  maxLength: LOG_NAME_BYTES_MAX + 64,
+  description: 'a verifier key of C2SP signed notes',
+});
+export const RootText = Type.String({
+  pattern: '^[A-Za-z0-9+/]{43}=$',
+  maxLength: 44,
+  description: 'a root hash in base64, as a checkpoint writes it',
+});
+export const TraceId = Type.String({
+  pattern: '^(?!0{32}$)[0-9a-f]{32}$',
+  maxLength: 32,
+  description: 'a W3C trace id: 16 bytes as lower-case hex, not all zero',
+});
+export const LogProblem = object(
+  { code: Type.String({ pattern: '^[a-z][a-z0-9_]*$', maxLength: 64 }), message: sentence, place: nullable(sentence) },
+  'Why nothing is signed any more',
+);
+export const LogSummary = object(
+  {
+    origin: KeyName,
+    treeSize: treeSize(),
+    headAt: nullable(Time),
+    releasedSize: nullable(treeSize()),
+    cosigners: count('witnesses of the policy that cosigned what was released last'),
+    quorumMet: Type.Boolean(),
+    watched: Type.Boolean({ description: 'false: the policy names no witness' }),
+    problem: nullable(LogProblem),
+  },
+  'The audit log at a glance',
+);
+
 // Errors
 export const Problem = object(
   {
@@ -255,6 +329,7 @@ export const Status = object({
   sponsors: count(),
   sessions: count(),
   keysEncrypted: Type.Boolean(),
+  log: nullable(LogSummary),
   warnings: list(Warning, 64),
 });
 
@@ -709,6 +784,189 @@ export const LoginBody = object({
   signature: Signature,
 });
 
+// The audit log
+export const Cosignature = object(
+  {
+    name: KeyName,
+    did: nullable(Did),
+    at: Time,
+    ageSeconds: seconds,
+  },
+  'A witness of the policy, and when it says that it saw no larger tree; did is null for one that is no organisation here',
+);
+export const OwnWitness = object(
+  {
+    name: KeyName,
+    did: nullable(Did),
+    treeSize: nullable(treeSize('cosigned last')),
+    cosignedAt: nullable(Time),
+    ageSeconds: nullable(seconds),
+    reachable: Type.Boolean(),
+    error: nullable(sentence),
+  },
+  'A witness that this log asks for cosignatures, and how it answered last',
+);
+export const LogStatus = object({
+  origin: KeyName,
+  generation: count(),
+  vkey: VkeyText,
+  treeSize: treeSize('entries, all of them on disk'),
+  root: RootText,
+  headAt: nullable(Time),
+  headAgeSeconds: nullable(seconds),
+  released: nullable(
+    object({
+      treeSize: treeSize(),
+      root: RootText,
+      cosignatures: list(Cosignature, POLICY_LINES_OF_A_KIND_MAX),
+      quorumMet: Type.Boolean(),
+    }),
+  ),
+  policy: Type.String({
+    maxLength: POLICY_BYTES_MAX,
+    description: 'C2SP tlog-policy: this log, its witnesses, how many must have cosigned',
+  }),
+  watched: Type.Boolean({ description: 'false: the policy names no witness, so nobody watches this log' }),
+  witnesses: list(OwnWitness, POLICY_LINES_OF_A_KIND_MAX),
+  problem: nullable(LogProblem),
+});
+const EntryObject = Type.Record(Type.String(), Type.Unknown(), {
+  description: 'an entry: a CloudEvent whose RFC 8785 bytes are the leaf',
+});
+export const LogEntry = object({ index: treeSize('leaf index, from 0'), id: EntryId, entry: EntryObject });
+export const LogEntries = object({
+  entries: list(LogEntry, LOG_ENTRIES_A_PAGE_MAX),
+  next: nullable(
+    treeSize('where to go on: `before` of the next request, or `after` with order=oldest; null: nothing is left'),
+  ),
+  scanned: count('entries looked at for this answer'),
+  treeSize: treeSize(),
+});
+const entryBytes = base64urlText(LOG_ENTRY_BYTES_MAX);
+export const LogEntryAnswer = object({
+  index: treeSize('leaf index, from 0'),
+  id: EntryId,
+  entry: EntryObject,
+  bytes: entryBytes,
+});
+const digest = base64urlText(32, 32);
+const hexDigest = Type.String({ pattern: '^[0-9a-f]{64}$', maxLength: 64, description: 'SHA-256 as lower-case hex' });
+const word = (description: string): Type.TString => Type.String({ minLength: 1, maxLength: LOG_TEXT_MAX, description });
+/** As an entry has it: a type of AgentMesh, or a reverse domain name and a word. */
+const entryType = '[a-z][a-z0-9-]*(\\.[A-Za-z0-9_-]+)+';
+export const EntryPhase = Type.Enum(['intent', 'outcome']);
+const witnessed = Type.Integer({
+  minimum: 1,
+  maximum: POLICY_LINES_OF_A_KIND_MAX,
+  description: 'wait until so many witnesses of the policy have cosigned; else until it is on disk',
+});
+export const LogAppendBody = object(
+  {
+    as: optional(Did),
+    entry: optional(entryBytes),
+    type: optional(
+      Type.String({
+        pattern: `^${entryType}$`,
+        maxLength: LOG_TYPE_TEXT_MAX,
+        description: 'a type like "com.example.ticket.closed"; default "agentmesh.agent.action.v1"',
+      }),
+    ),
+    phase: optional(EntryPhase),
+    intent: optional(EntryId),
+    subject: optional(word('what it is about')),
+    principal: optional(Did),
+    peer: optional(Did),
+    session: optional(SessionId),
+    trace: optional(TraceId),
+    op: optional(word('the operation, by its OpenTelemetry name where it has one, like "execute_tool"')),
+    tool: optional(word('name of the tool')),
+    delegation: optional(object({ chain: hexDigest, leaf: Id })),
+    policy: optional(
+      object({
+        hash: hexDigest,
+        version: word('version of the policy'),
+        rule: nullable(word('the rule that decided')),
+        decision: word('what it decided'),
+      }),
+    ),
+    in: optional(digest),
+    out: optional(digest),
+    result: optional(
+      object({
+        code: Type.Union([Type.Literal('ok'), ErrorCodeText]),
+        message: optional(Type.String({ minLength: 1, maxLength: LOG_MESSAGE_TEXT_MAX })),
+      }),
+    ),
+    facts: optional(
+      Type.Record(Type.String(), Type.Unknown(), { description: 'anything JSON without floats: no personal data' }),
+    ),
+    witnessed: optional(witnessed),
+  },
+  'Either `entry`, the bytes that the agent signed itself, or what the daemon is to sign with the key of its credential',
+);
+export const LogAppended = object({
+  index: treeSize('leaf index, from 0'),
+  id: EntryId,
+  cosigned: nullable(object({ treeSize: treeSize(), cosigners: count() })),
+});
+export const LogProofAnswer = object({
+  index: treeSize('leaf index, from 0'),
+  id: EntryId,
+  bytes: entryBytes,
+  proof: base64urlText(PROOF_FILE_BYTES_MAX),
+  treeSize: treeSize('of the checkpoint in the proof'),
+  cosignatures: list(Cosignature, POLICY_LINES_OF_A_KIND_MAX),
+});
+export const LogFilePath = Type.String({
+  pattern: '^[a-z0-9./]+$',
+  minLength: 1,
+  maxLength: 64,
+  description: 'a path of C2SP tlog-tiles, "policy" or "log.v0.vkey"',
+});
+export const LogFileAnswer = object({
+  path: LogFilePath,
+  bytes: base64urlText(Math.max(LOG_BUNDLE_BYTES_MAX, NOTE_BYTES_MAX)),
+});
+export const LogPolicyAnswer = object({ policy: Type.String({ maxLength: POLICY_BYTES_MAX }) });
+export const LogRecoverBody = object({ how: Type.Enum(['new_generation', 'mirrors']), reason: Reason });
+
+// Witness and convictions
+export const WitnessStatus = object({
+  name: KeyName,
+  vkey: VkeyText,
+  listening: nullable(Type.String({ maxLength: 256, description: 'host and port of the C2SP HTTP endpoint' })),
+  logs: Type.Array(
+    object({ origin: KeyName, did: nullable(Did), treeSize: treeSize(), root: RootText, cosignedAt: nullable(Time) }),
+    { description: 'what this witness cosigned last, by log' },
+  ),
+});
+const noteBytes = base64urlText(NOTE_BYTES_MAX);
+export const ConvictionProof = object(
+  {
+    id: Id,
+    of: Type.Enum(['log', 'witness']),
+    who: Did,
+    log: optional(VkeyText),
+    witness: optional(VkeyText),
+    a: noteBytes,
+    b: noteBytes,
+    rootOfAOnB: digest,
+    proof: list(digest, MERKLE_PROOF_HASHES_MAX),
+    binding: base64urlText(STATEMENT_BYTES_MAX),
+  },
+  'The statement proof/v1: two notes by one key that no one history has both of; anybody can check it from its bytes',
+);
+export const Conviction = object({
+  did: Did,
+  inForce: Type.Boolean({ description: 'false: a human lifted it on this daemon' }),
+  of: list(Type.Enum(['log', 'witness']), 2, 1),
+  proofs: list(Id, 2, 1),
+  lifted: nullable(object({ at: Time, reason: Type.String({ maxLength: 4 * REASON_TEXT_MAX }) })),
+});
+export const Convictions = object({ convictions: Type.Array(Conviction) });
+export const ConvictionAnswer = object({ conviction: Conviction, proofs: list(ConvictionProof, 2, 1) });
+export const ConvictionLiftBody = object({ reason: Reason });
+
 // Lists
 export const Peers = object({ peers: Type.Array(Peer) });
 export const PeerAnswer = object({ peer: Peer });
@@ -778,5 +1036,21 @@ export type RevocationAnswer = Json<typeof RevocationAnswer>;
 export type HandshakeBody = Json<typeof HandshakeBody>;
 export type SessionView = Json<typeof Session>;
 export type SessionClosed = Json<typeof SessionClosed>;
+export type LogStatus = Json<typeof LogStatus>;
+export type LogSummary = Json<typeof LogSummary>;
+export type LogProblemView = Json<typeof LogProblem>;
+export type CosignatureView = Json<typeof Cosignature>;
+export type OwnWitness = Json<typeof OwnWitness>;
+export type LogEntryView = Json<typeof LogEntry>;
+export type LogEntries = Json<typeof LogEntries>;
+export type LogEntryAnswer = Json<typeof LogEntryAnswer>;
+export type LogAppendBody = Json<typeof LogAppendBody>;
+export type LogAppended = Json<typeof LogAppended>;
+export type LogProofAnswer = Json<typeof LogProofAnswer>;
+export type LogRecoverBody = Json<typeof LogRecoverBody>;
+export type WitnessStatusView = Json<typeof WitnessStatus>;
+export type ConvictionView = Json<typeof Conviction>;
+export type ConvictionAnswer = Json<typeof ConvictionAnswer>;
+export type ConvictionProofView = Json<typeof ConvictionProof>;
 export type LoginChallenge = Json<typeof LoginChallenge>;
 export type LoginBody = Json<typeof LoginBody>;

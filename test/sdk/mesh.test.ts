@@ -74,6 +74,18 @@ describe('AgentMesh', () => {
       mesh.handshake(body('handshakeCreate')),
       mesh.sessions.list(),
       mesh.sessions.close(sid),
+      mesh.log.status(),
+      mesh.log.entries().next(),
+      mesh.log.entry(0),
+      mesh.log.append({}),
+      mesh.log.prove(0),
+      mesh.log.policy(),
+      mesh.log.files().read('checkpoint'),
+      mesh.log.recover(body('logRecover')),
+      mesh.witness.status(),
+      mesh.convictions.list(),
+      mesh.convictions.show(did),
+      mesh.convictions.lift(did, 'talked to them'),
     ];
     const settled = await Promise.allSettled(calls);
     expect(settled.every(({ status }) => status === 'rejected')).toBe(true);

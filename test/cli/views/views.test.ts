@@ -36,6 +36,16 @@ const status: Status = {
   sponsors: 2,
   sessions: 0,
   keysEncrypted: false,
+  log: {
+    origin: 'agentmesh/v1/log/z6Mk/0',
+    treeSize: 12,
+    headAt: at(-60),
+    releasedSize: 11,
+    cosigners: 2,
+    quorumMet: true,
+    watched: true,
+    problem: null,
+  },
   warnings: [{ code: 'keys_unencrypted', message: 'The keys are not encrypted' }],
 };
 

@@ -2,6 +2,7 @@
  * A ControlBackend for tests of the server and the SDK: one organisation whose statements are real (signed, admitted
  * and verified by protocol/) and a network that is not there.
  */
+import { randomBytes } from 'node:crypto';
 import type {
   Agent,
   AgentCreated,
@@ -47,7 +48,11 @@ import {
   verifySignatures,
 } from '../../../protocol/index.ts';
 import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
+import type { HeldCredential } from '../../../daemon/core/agents.ts';
 import { EventBus } from '../../../daemon/core/events.ts';
+import type { Conviction } from '../../../daemon/core/log/convictions.ts';
+import { createLogBackend, type LogBackend } from '../../../daemon/core/log/log-backend.ts';
+import type { Clock } from '../../../daemon/ports.ts';
 import {
   createOrganisation,
   createHeartbeat,
@@ -57,7 +62,11 @@ import {
   keyOf,
   type TestKey,
 } from '../../builders.ts';
+import { checkpointOf, createBinding, createFork, ownLog, ownWitness } from '../../protocol/log/own-log.ts';
+import { signedNote } from '../../protocol/log/sample.ts';
+import { FakeCosigning, FakeLog, FakeRecorder, openFakeLog, recordCredential, recordOperation } from './fake-log.ts';
 
+type LogOperation = Exclude<keyof LogBackend, 'summary'>;
 type Link = Statement<'delegation/v1'>;
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
@@ -82,6 +91,11 @@ interface Pending {
 
 export class FakeBackend implements ControlBackend {
   readonly organisation: Identity;
+  readonly auditLog: FakeLog;
+  readonly recorder: FakeRecorder;
+  readonly cosigning: FakeCosigning;
+  readonly #log: LogBackend;
+  readonly #convictions = new Map<string, Conviction>();
   readonly state = new MeshState();
   readonly events: EventBus;
   /** Every call, in order: who and what. */
@@ -107,6 +121,59 @@ export class FakeBackend implements ControlBackend {
     this.events = new EventBus({ nowMs: () => Date.now() }, { run: 'ab01' });
     this.#admit(this.organisation.genesis);
     this.#beat();
+    this.auditLog = new FakeLog(name);
+    this.recorder = new FakeRecorder(this.auditLog, this.organisation);
+    this.cosigning = new FakeCosigning(this.auditLog, [
+      createOrganisation('watcher 1'),
+      createOrganisation('watcher 2'),
+    ]);
+    void openFakeLog(this.recorder, this.organisation);
+    this.#log = createLogBackend({
+      auditLog: () => this.auditLog,
+      cosigning: this.cosigning,
+      convictions: {
+        list: () => [...this.#convictions.values()],
+        get: (did) => this.#convictions.get(did),
+        lift: async (did, reason) => this.#lift(did, reason),
+      },
+      witness: {
+        vkey: ownWitness(name).vkey,
+        listening: () => null,
+        notes: () => this.#cosignedNotes(),
+      },
+      actors: {
+        signer: () => this.organisation.keys.sign,
+        principal: (did) => this.#agents.get(did)?.view.sponsor.did,
+      },
+      credential: (did) => this.#heldCredential(did),
+      verifyMayAct: (did) => {
+        const { status } = this.#agent(did).view;
+        if (status === 'suspended' || status === 'revoked')
+          throw new MeshError(status, `Cannot act for "${did}": it is ${status}`, { did });
+      },
+      isKeyOf: (did, key) => multikeyText(this.#agent(did).publicKey) === key,
+      recover: async () => {
+        if (this.auditLog.problem === undefined) throw new MeshError('conflict', 'Cannot recover: nothing is wrong');
+        this.auditLog.problem = undefined;
+      },
+      state: this.state,
+      organisation: this.organisation.did,
+      clock: { nowMs: () => Date.now(), monotonicMs: () => performance.now() } as Clock,
+      random: { bytes: (count) => randomBytes(count), fraction: () => 0.5 },
+      isSignatureValid: isSignatureValidSodium,
+    });
+    this.auditLog.onGrown((treeSize) => this.events.emit({ type: 'log.grown', data: { treeSize } }));
+  }
+
+  /** By two histories that it signed. */
+  convict(organisation: Identity, of: 'log' | 'witness' = 'log'): void {
+    const binding = createBinding(organisation);
+    const log = ownLog(organisation.name);
+    const signer = of === 'log' ? log : ownWitness(organisation.name);
+    const proof = createFork(binding, signer, [3, 5], { log });
+    const { did } = organisation;
+    this.#convictions.set(did, { organisation: did, proofs: [proof], isInForce: true, lift: undefined });
+    this.events.emit({ type: 'conviction.made', data: { did, of, proof: proof.id } });
   }
 
   readonly tokens = { agentOf: (token: string): string | undefined => this.#tokens.get(token) };
@@ -147,6 +214,7 @@ export class FakeBackend implements ControlBackend {
       sponsors: this.#sponsors.size,
       sessions: this.#sessions.size,
       keysEncrypted: false,
+      log: await this.#log.summary(),
       warnings: [{ code: 'keys_unencrypted', message: 'Keys are not encrypted' }],
     };
   }
@@ -186,6 +254,7 @@ export class FakeBackend implements ControlBackend {
     const payloadBytes = encodePayload<'didop/v1'>(payload);
     const register = async (genesis: Statement): Promise<{ agent: Agent; token: string | null }> => {
       this.#admit(genesis);
+      void recordOperation(this.recorder, genesis as Statement<'didop/v1'>);
       const did = didOfGenesis(genesis.id);
       const rootLink = this.#rootLink(did, body.capabilities, sponsor);
       const view: Agent = {
@@ -676,7 +745,49 @@ export class FakeBackend implements ControlBackend {
     };
   }
 
+  // The audit log
+
+  #asked<K extends LogOperation>(operationId: K): ControlBackend[K] {
+    const ask = async (input: never, caller: Caller, signal: AbortSignal): Promise<unknown> => {
+      await this.#begin(operationId, caller, signal);
+      return this.#log[operationId](input, caller, signal);
+    };
+    return ask as unknown as ControlBackend[K];
+  }
+  readonly logStatus = this.#asked('logStatus');
+  readonly logEntries = this.#asked('logEntries');
+  readonly logEntry = this.#asked('logEntry');
+  readonly logAppend = this.#asked('logAppend');
+  readonly logProof = this.#asked('logProof');
+  readonly logFile = this.#asked('logFile');
+  readonly logPolicy = this.#asked('logPolicy');
+  readonly logRecover = this.#asked('logRecover');
+  readonly witnessStatus = this.#asked('witnessStatus');
+  readonly convictionList = this.#asked('convictionList');
+  readonly convictionShow = this.#asked('convictionShow');
+  readonly convictionLift = this.#asked('convictionLift');
+
   // Inside
+
+  #lift(did: string, reason: string): Conviction {
+    const held = this.#convictions.get(did);
+    if (held === undefined) throw new MeshError('not_found', `Cannot lift a conviction of "${did}": there is none`);
+    const lifted = { ...held, isInForce: false, lift: { reason, liftedMs: Date.now() } };
+    this.#convictions.set(did, lifted);
+    this.events.emit({ type: 'conviction.lifted', data: { did, reason } });
+    return lifted;
+  }
+
+  /** Of one log of another. */
+  async *#cosignedNotes(): AsyncIterable<Uint8Array> {
+    const other = ownLog('beta');
+    yield signedNote(checkpointOf(other, 7), other, [ownWitness(this.organisation.name)], this.#now() - 60);
+  }
+
+  #heldCredential(did: string): HeldCredential | undefined {
+    const link = this.#credentials.get(did);
+    return link === undefined ? undefined : { link, signer: this.#agent(did).holderKey };
+  }
 
   async #begin(operationId: string, caller: AnyCaller, signal: AbortSignal): Promise<void> {
     this.calls.push({ operationId, caller, signal });
@@ -768,6 +879,7 @@ export class FakeBackend implements ControlBackend {
 
   #keepCredential(did: string, link: Link): void {
     this.#credentials.set(did, link);
+    void recordCredential(this.recorder, link);
     const expiresAt = iso(link.payload.exp);
     this.#change(did, { credential: { id: link.id, expiresAt } });
     this.events.emit({ type: 'credential.rotated', data: { did, id: link.id, expiresAt } });

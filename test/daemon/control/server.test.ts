@@ -236,8 +236,8 @@ describe('requests', () => {
     }
   });
 
-  test('a body of more than 64 KiB is too_large, announced or not', async () => {
-    const body = JSON.stringify({ ...good, name: 'x'.repeat(70_000) });
+  test('a body of more than 96 KiB is too_large, announced or not', async () => {
+    const body = JSON.stringify({ ...good, name: 'x'.repeat(100_000) });
     expect(await refused('/v1/sponsors', { body })).toEqual([413, 'too_large']);
     const chunked = await new Promise<string>((settle, fail) => {
       const socket = createConnection(started.socketPath);

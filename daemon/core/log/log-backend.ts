@@ -1,0 +1,552 @@
+/** The control API's answers about the audit log, its witnesses and convictions. */
+import type {
+  Caller,
+  ControlBackend,
+  ConvictionAnswer,
+  ConvictionProofView,
+  ConvictionView,
+  CosignatureView,
+  LogAppendBody,
+  LogEntryView,
+  LogStatus,
+  LogSummary,
+  OwnWitness,
+} from '../../../protocol/control/index.ts';
+import {
+  fromBase64url,
+  type IsSignatureValid,
+  isMeshDid,
+  type JsonObject,
+  limits,
+  MeshError,
+  type MeshState,
+  toBase64url,
+} from '../../../protocol/index.ts';
+import {
+  createEntry,
+  createUuid7,
+  type Entry,
+  formatNote,
+  formatPolicy,
+  formatProofFile,
+  formatVkey,
+  isQuorumMet,
+  isUuid7,
+  parseEntry,
+  parseTilePath,
+  type ParsedEntry,
+  parseCheckpoint,
+  parseUuid7,
+  type Policy,
+  type SignedCheckpoint,
+  verifyEntry,
+  verifyNote,
+  type Vkey,
+  wireTypeOf,
+} from '../../../protocol/log/index.ts';
+import type { Clock, Random, Signer } from '../../ports.ts';
+import type { HeldCredential } from '../agents.ts';
+import type { AuditLog } from './audit-log.ts';
+import type { Conviction, Convictions } from './convictions.ts';
+import type { Cosigning } from './cosigning.ts';
+import type { EntryActors } from './recorder.ts';
+
+export interface LogBackendComponents {
+  /** The log as it is now: recovery begins another. */
+  readonly auditLog: () => AuditLog;
+  readonly cosigning: Pick<Cosigning, 'policy' | 'status' | 'witnessed'>;
+  readonly convictions: Pick<Convictions, 'list' | 'get' | 'lift'>;
+  /** The own witness: its key, the notes that it cosigned last, where it listens for HTTP. */
+  readonly witness: {
+    readonly vkey: Vkey;
+    readonly notes: () => AsyncIterable<Uint8Array>;
+    readonly listening: () => string | null;
+  };
+  readonly actors: EntryActors;
+  /** Of an own agent, while it is in force. */
+  readonly credential: (did: string) => HeldCredential | undefined;
+  /** The agent may act now. Errors: not_found, suspended, revoked. */
+  readonly verifyMayAct: (did: string) => void;
+  /** The agent's own key, which is not revoked. */
+  readonly isKeyOf: (did: string, publicKey: string) => boolean;
+  /** Errors: conflict (nothing is wrong), unreachable, not_found, bad_proof. */
+  readonly recover: (how: 'new_generation' | 'mirrors', reason: string, signal: AbortSignal) => Promise<void>;
+  readonly state: Pick<MeshState, 'bindingOfOrigin'>;
+  readonly organisation: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly isSignatureValid: IsSignatureValid;
+}
+
+type LogOperation =
+  | 'logStatus'
+  | 'logEntries'
+  | 'logEntry'
+  | 'logAppend'
+  | 'logProof'
+  | 'logFile'
+  | 'logPolicy'
+  | 'logRecover'
+  | 'witnessStatus'
+  | 'convictionList'
+  | 'convictionShow'
+  | 'convictionLift';
+
+export interface LogBackend extends Pick<ControlBackend, LogOperation> {
+  /** For the status of the daemon; null where it keeps no log. */
+  summary(): Promise<LogSummary | null>;
+}
+
+const noLog = (): Promise<never> =>
+  Promise.reject(new MeshError('no_route', 'Cannot answer: this daemon keeps no audit log'));
+
+/** Of a node that stands alone, without a daemon's log around it. */
+export const NO_LOG: LogBackend = {
+  summary: async () => null,
+  logStatus: noLog,
+  logEntries: noLog,
+  logEntry: noLog,
+  logAppend: noLog,
+  logProof: noLog,
+  logFile: noLog,
+  logPolicy: noLog,
+  logRecover: noLog,
+  witnessStatus: noLog,
+  convictionList: noLog,
+  convictionShow: noLog,
+  convictionLift: noLog,
+};
+
+const PAGE = 256; // entries read at a time: a bundle
+const utf8 = new TextEncoder();
+
+export function createLogBackend(components: LogBackendComponents): LogBackend {
+  const { auditLog, cosigning, convictions, witness, actors, organisation, clock, random } = components;
+  const { isSignatureValid, state } = components;
+  const ageOf = (atMs: number): number => Math.max(0, Math.round((clock.nowMs() - atMs) / 1000));
+
+  /** Of the newest entry, by what it says itself; remembered, as it is asked for again and again. */
+  let headAt: { readonly log: AuditLog; readonly treeSize: number; readonly at: string | null } | undefined;
+  const headTime = async (log: AuditLog): Promise<string | null> => {
+    const { treeSize } = log;
+    if (headAt?.log !== log || headAt.treeSize !== treeSize) {
+      const bytes = treeSize === 0 ? undefined : await log.files.entry(treeSize - 1);
+      headAt = { log, treeSize, at: bytes === undefined ? null : parseEntry(bytes).entry.time };
+    }
+    return headAt.at;
+  };
+
+  const cosignaturesOf = (signed: SignedCheckpoint, policy: Policy): CosignatureView[] => {
+    const vkeys = [...policy.logs, ...policy.witnesses].map(({ vkey }) => vkey);
+    const operators = operatorsOf(policy);
+    return verifyNote(signed.note, vkeys, isSignatureValid).flatMap(({ vkey, timeSeconds }) =>
+      timeSeconds === undefined
+        ? []
+        : [
+            {
+              name: vkey.name,
+              did: operators.get(vkey.name) ?? null,
+              at: timeOfSeconds(timeSeconds),
+              ageSeconds: ageOf(timeSeconds * 1000),
+            },
+          ],
+    );
+  };
+  const isQuorumMetBy = (policy: Policy, cosignatures: readonly CosignatureView[]): boolean => {
+    const cosigned = new Set(cosignatures.map(({ name }) => name));
+    const names = policy.witnesses.filter(({ vkey }) => cosigned.has(vkey.name)).map(({ name }) => name);
+    return isQuorumMet(policy, new Set(names));
+  };
+  const releasedView = (log: AuditLog, policy: Policy): LogStatus['released'] => {
+    const signed = log.released();
+    if (signed === undefined) return null;
+    const cosignatures = cosignaturesOf(signed, policy);
+    const { treeSize, root } = signed.checkpoint;
+    return { treeSize, root: toBase64(root), cosignatures, quorumMet: isQuorumMetBy(policy, cosignatures) };
+  };
+  const problemView = ({ problem }: AuditLog): LogStatus['problem'] =>
+    problem === undefined ? null : { code: problem.code, message: problem.message, place: problem.place ?? null };
+
+  const status = async (): Promise<LogStatus> => {
+    const log = auditLog();
+    const policy = cosigning.policy();
+    const at = await headTime(log);
+    return {
+      origin: log.origin,
+      generation: log.generation,
+      vkey: formatVkey(log.vkey),
+      treeSize: log.treeSize,
+      root: toBase64(log.root),
+      headAt: at,
+      headAgeSeconds: at === null ? null : ageOf(Date.parse(at)),
+      released: releasedView(log, policy),
+      policy: policyText(policy),
+      watched: policy.witnesses.length > 0,
+      witnesses: cosigning.status().witnesses.map(
+        ({ did, name, treeSize, timeSeconds, isReachable, error }): OwnWitness => ({
+          name,
+          did,
+          treeSize,
+          cosignedAt: timeSeconds === null ? null : timeOfSeconds(timeSeconds),
+          ageSeconds: timeSeconds === null ? null : ageOf(timeSeconds * 1000),
+          reachable: isReachable,
+          error,
+        }),
+      ),
+      problem: problemView(log),
+    };
+  };
+
+  /** An agent sees what it did itself. Errors: not_found. */
+  const entryAt = async (at: string, caller: Caller): Promise<{ index: number; parsed: ParsedEntry }> => {
+    const { files } = auditLog();
+    const index = isUuid7(at) ? await files.indexOf(parseUuid7(at).bytes) : Number(at);
+    const bytes = index === undefined ? undefined : await files.entry(index);
+    const parsed = bytes === undefined ? undefined : parseEntry(bytes);
+    if (index === undefined || parsed === undefined || !isVisible(parsed.entry, caller))
+      throw new MeshError('not_found', `Cannot find entry "${at}": the log has none`, { id: at });
+    return { index, parsed };
+  };
+
+  /** What an agent that keeps its own key has signed, before it is believed. Errors: those of the route. */
+  const verifyGiven = (parsed: ParsedEntry, actor: string): void => {
+    const { source, data, type, time } = parsed.entry;
+    const refuse = (field: string, is: string, want: string): MeshError =>
+      new MeshError('schema', `Cannot accept an entry: ${field} is "${is}", want "${want}"`, { field, is, want });
+    if (source !== organisation) throw refuse('source', source, organisation);
+    if (data.actor !== actor) throw refuse('data.actor', data.actor, actor);
+    verifyOwnType(type);
+    if (!components.isKeyOf(actor, data.sig.kid)) {
+      throw new MeshError('key_unknown', `Cannot accept an entry: "${data.sig.kid}" is no key of "${actor}"`, {
+        key: data.sig.kid,
+        did: actor,
+      });
+    }
+    verifyEntry(parsed, isSignatureValid);
+    verifyNow(time, clock.nowMs());
+  };
+  const entryOf = (body: LogAppendBody, actor: string): ParsedEntry => {
+    if (body.entry === undefined) return createFor(body, actor);
+    const extra = Object.keys(body).find((name) => !['as', 'entry', 'witnessed'].includes(name));
+    if (extra !== undefined)
+      throw new MeshError('bad_request', `Cannot accept "${extra}" beside "entry", which says it all`, {
+        field: extra,
+      });
+    const parsed = parseEntry(fromBase64url(body.entry) as Uint8Array); // canonical by the schema
+    verifyGiven(parsed, actor);
+    return parsed;
+  };
+  const signerOf = (actor: string): Signer => {
+    const signer = actor === organisation ? actors.signer(actor) : components.credential(actor)?.signer;
+    if (signer !== undefined) return signer;
+    throw new MeshError(
+      'key_missing',
+      `Cannot log for "${actor}": it has no credential now; it can sign the entry itself`,
+      {
+        did: actor,
+      },
+    );
+  };
+  const createFor = (body: LogAppendBody, actor: string): ParsedEntry => {
+    const {
+      type = wireTypeOf('agent.action'),
+      phase = 'outcome',
+      subject,
+      facts,
+      witnessed: _,
+      as: __,
+      ...members
+    } = body;
+    verifyOwnType(type);
+    const principal = members.principal ?? actors.principal(actor);
+    const timeMs = clock.nowMs();
+    return createEntry(
+      {
+        id: createUuid7(timeMs, random.bytes(16)),
+        source: organisation,
+        timeMs,
+        type,
+        ...(subject !== undefined && { subject }),
+        data: {
+          ...members,
+          actor,
+          phase,
+          ...(principal !== undefined && { principal }),
+          ...(facts !== undefined && { facts: facts as JsonObject }), // the encoder refuses what JSON cannot hold
+        },
+      },
+      signerOf(actor),
+    );
+  };
+
+  const fileOf = async (path: string): Promise<Uint8Array | undefined> => {
+    const log = auditLog();
+    if (path === 'checkpoint') {
+      const signed = log.released();
+      return signed === undefined ? undefined : formatNote(signed.note);
+    }
+    if (path === 'log.v0.vkey') return utf8.encode(`${formatVkey(log.vkey)}\n`);
+    if (path === 'policy') return formatPolicy(cosigning.policy());
+    return log.files.tile(parseTilePath(path));
+  };
+
+  return {
+    summary: async () => {
+      const log = auditLog();
+      const policy = cosigning.policy();
+      const released = releasedView(log, policy);
+      return {
+        origin: log.origin,
+        treeSize: log.treeSize,
+        headAt: await headTime(log),
+        releasedSize: released?.treeSize ?? null,
+        cosigners: released?.cosignatures.length ?? 0,
+        quorumMet: released?.quorumMet ?? false,
+        watched: policy.witnesses.length > 0,
+        problem: problemView(log),
+      };
+    },
+
+    logStatus: status,
+    logEntries: async ({ query }) => {
+      const { files } = auditLog();
+      const limit = query.limit === undefined ? limits.LOG_ENTRIES_A_PAGE_DEFAULT : Number(query.limit);
+      if (limit < 1 || limit > limits.LOG_ENTRIES_A_PAGE_MAX) {
+        const want = limits.LOG_ENTRIES_A_PAGE_MAX;
+        throw new MeshError('bad_request', `Cannot accept "limit" in the query: want 1 to ${want}`, {
+          field: 'limit',
+          want,
+        });
+      }
+      const { treeSize } = files;
+      const from = query.after === undefined ? 0 : Number(query.after) + 1;
+      const to = query.before === undefined ? treeSize : Math.min(Number(query.before), treeSize);
+      const range = { from, to: Math.max(from, to), isOldestFirst: query.order === 'oldest', limit };
+      return { ...(await scan(files, range, filterOf(query))), treeSize };
+    },
+    logEntry: async ({ params: { at } }, caller) => {
+      const { index, parsed } = await entryAt(at, caller);
+      const { entry, bytes } = parsed;
+      return { index, id: entry.id, entry: { ...entry }, bytes: toBase64url(bytes) };
+    },
+    logAppend: async ({ body }, _caller, signal) => {
+      const actor = body.as ?? organisation;
+      if (actor !== organisation) components.verifyMayAct(actor);
+      const parsed = entryOf(body, actor);
+      const index = await auditLog().append(parsed);
+      const { witnessed } = body;
+      if (witnessed === undefined) return { index, id: parsed.entry.id, cosigned: null };
+      const signed = await cosigning.witnessed(index + 1, witnessed, { signal });
+      const cosigners = cosignaturesOf(signed, cosigning.policy()).length;
+      return { index, id: parsed.entry.id, cosigned: { treeSize: signed.checkpoint.treeSize, cosigners } };
+    },
+    logProof: async ({ params: { at }, query }, caller, signal) => {
+      const { index, parsed } = await entryAt(at, caller);
+      const log = auditLog();
+      const released = log.released();
+      const count = query.witnessed === undefined ? 0 : Number(query.witnessed);
+      const isEnough = count === 0 && released !== undefined && released.checkpoint.treeSize > index;
+      const signed = isEnough ? released : await cosigning.witnessed(index + 1, count, { signal });
+      const { treeSize } = signed.checkpoint;
+      const hashes = await log.files.proveInclusion(index, treeSize);
+      return {
+        index,
+        id: parsed.entry.id,
+        bytes: toBase64url(parsed.bytes),
+        proof: toBase64url(formatProofFile({ leafIndex: index, hashes, signed })),
+        treeSize,
+        cosignatures: cosignaturesOf(signed, cosigning.policy()),
+      };
+    },
+    logFile: async ({ query: { path } }) => {
+      const bytes = await fileOf(path);
+      if (bytes === undefined)
+        throw new MeshError('not_found', `Cannot read "${path}": the log has no such file`, { path });
+      return { path, bytes: toBase64url(bytes) };
+    },
+    logPolicy: async () => ({ policy: policyText(cosigning.policy()) }),
+    logRecover: async ({ body: { how, reason } }, _caller, signal) => {
+      await components.recover(how, reason, signal);
+      return status();
+    },
+
+    witnessStatus: async () => {
+      const logs = [];
+      for await (const bytes of witness.notes()) {
+        const { checkpoint, note } = parseCheckpoint(bytes);
+        const { origin, treeSize, root } = checkpoint;
+        const [own] = verifyNote(note, [witness.vkey], isSignatureValid);
+        logs.push({
+          origin,
+          did: state.bindingOfOrigin(origin)?.payload.iss ?? null,
+          treeSize,
+          root: toBase64(root),
+          cosignedAt: own?.timeSeconds === undefined ? null : timeOfSeconds(own.timeSeconds),
+        });
+      }
+      return { name: witness.vkey.name, vkey: formatVkey(witness.vkey), listening: witness.listening(), logs };
+    },
+
+    convictionList: async () => ({ convictions: convictions.list().map(convictionView) }),
+    convictionShow: async ({ params: { did } }) => {
+      const conviction = convictions.get(did);
+      if (conviction === undefined)
+        throw new MeshError('not_found', `Cannot show a conviction of "${did}": no proof against it is held`, { did });
+      return convictionAnswer(conviction);
+    },
+    convictionLift: async ({ params: { did }, body: { reason } }) => {
+      if (convictions.get(did)?.isInForce === false)
+        throw new MeshError('conflict', `Cannot lift the conviction of "${did}": it is lifted`, { did });
+      return convictionAnswer(await convictions.lift(did, reason));
+    },
+  };
+}
+
+const isVisible = ({ data }: Entry, caller: Caller): boolean => caller.kind === 'operator' || data.actor === caller.did;
+
+/** An agent says what it does; what the daemon decides, the daemon says. Errors: forbidden. */
+function verifyOwnType(type: string): void {
+  if (!type.startsWith('agentmesh.') || type === wireTypeOf('agent.action')) return;
+  const want = wireTypeOf('agent.action');
+  throw new MeshError(
+    'forbidden',
+    `Cannot log "${type}": the daemon alone does; want "${want}" or a type of your own`,
+    {
+      field: 'type',
+      want,
+    },
+  );
+}
+
+/** Errors: too_early, expired. */
+function verifyNow(time: string, nowMs: number): void {
+  const aheadSeconds = (Date.parse(time) - nowMs) / 1000;
+  if (Math.abs(aheadSeconds) <= limits.SKEW_SECONDS) return;
+  const code = aheadSeconds > 0 ? 'too_early' : 'expired';
+  throw new MeshError(code, `Cannot accept an entry of "${time}": want a time within ${limits.SKEW_SECONDS} s of now`, {
+    field: 'time',
+    want: limits.SKEW_SECONDS,
+  });
+}
+
+/** Whether an entry is asked for. The bytes are looked at first: most are told by what they do not hold. */
+type Filter = (bytes: Uint8Array) => ParsedEntry | undefined;
+
+function filterOf({
+  actor,
+  types,
+  since,
+  until,
+}: {
+  readonly actor?: string;
+  readonly types?: string;
+  readonly since?: string;
+  readonly until?: string;
+}): Filter {
+  const wanted = types?.split(',') ?? [];
+  const [sinceMs, untilMs] = [since, until].map((time) => (time === undefined ? undefined : Date.parse(time)));
+  const isOfWanted = (type: string): boolean =>
+    wanted.length === 0 || wanted.some((each) => type === each || type.startsWith(`${each}.`));
+  return (bytes) => {
+    const raw = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    if (actor !== undefined && !raw.includes(actor)) return undefined;
+    if (wanted.length > 0 && !wanted.some((each) => raw.includes(each))) return undefined;
+    const parsed = parseEntry(bytes);
+    const { data, type, time } = parsed.entry;
+    const atMs = Date.parse(time);
+    const fits =
+      (actor === undefined || data.actor === actor) &&
+      isOfWanted(type) &&
+      (sinceMs === undefined || atMs >= sinceMs) &&
+      (untilMs === undefined || atMs <= untilMs);
+    return fits ? parsed : undefined;
+  };
+}
+
+interface ScanRange {
+  readonly from: number;
+  readonly to: number;
+  readonly isOldestFirst: boolean;
+  readonly limit: number;
+}
+
+/** As far as one answer goes: `limit` entries found, or LOG_ENTRIES_SCANNED_MAX looked at. */
+async function scan(
+  files: Pick<AuditLog['files'], 'entries'>,
+  { from, to, isOldestFirst, limit }: ScanRange,
+  filter: Filter,
+): Promise<{ entries: LogEntryView[]; next: number | null; scanned: number }> {
+  const entries: LogEntryView[] = [];
+  let scanned = 0;
+  let [low, high] = [from, to]; // what is left
+  while (low < high && entries.length < limit && scanned < limits.LOG_ENTRIES_SCANNED_MAX) {
+    const start = isOldestFirst ? low : Math.max(low, high - PAGE);
+    const page = await pageOf(files, start, isOldestFirst ? Math.min(high, low + PAGE) : high);
+    for (const { index, bytes } of isOldestFirst ? page : page.toReversed()) {
+      if (entries.length === limit) break;
+      const found = filter(bytes);
+      if (found !== undefined) entries.push({ index, id: found.entry.id, entry: { ...found.entry } });
+      scanned += 1;
+      if (isOldestFirst) low = index + 1;
+      else high = index;
+    }
+    if (page.length === 0) break;
+  }
+  return { entries, next: low < high ? (isOldestFirst ? low - 1 : high) : null, scanned };
+}
+
+async function pageOf(
+  files: Pick<AuditLog['files'], 'entries'>,
+  from: number,
+  to: number,
+): Promise<{ index: number; bytes: Uint8Array }[]> {
+  const page: { index: number; bytes: Uint8Array }[] = [];
+  for await (const bytes of files.entries(from, to)) page.push({ index: from + page.length, bytes });
+  return page;
+}
+
+/** The organisation behind each witness key of a policy: groups are operators. */
+function operatorsOf({ groups, witnesses }: Policy): Map<string, string> {
+  const byWitness = new Map(
+    groups.flatMap(({ name, members }) => (isMeshDid(name) ? members.map((member) => [member, name] as const) : [])),
+  );
+  return new Map(
+    witnesses.flatMap(({ name, vkey }) => {
+      const did = byWitness.get(name);
+      return did === undefined ? [] : [[vkey.name, did] as const];
+    }),
+  );
+}
+
+const convictionView = ({ organisation, isInForce, proofs, lift }: Conviction): ConvictionView => ({
+  did: organisation,
+  inForce: isInForce,
+  of: proofs.map(({ payload }) => payload.of),
+  proofs: proofs.map(({ id }) => id),
+  lifted: lift === undefined ? null : { at: new Date(lift.liftedMs).toISOString(), reason: lift.reason },
+});
+
+const convictionAnswer = (conviction: Conviction): ConvictionAnswer => ({
+  conviction: convictionView(conviction),
+  proofs: conviction.proofs.map(proofView),
+});
+
+function proofView({ id, payload }: Conviction['proofs'][number]): ConvictionProofView {
+  const { of, who, a, b, rootOfAOnB, proof, binding, log, witness } = payload;
+  return {
+    id,
+    of,
+    who,
+    ...(log !== undefined && { log }),
+    ...(witness !== undefined && { witness }),
+    a: toBase64url(a),
+    b: toBase64url(b),
+    rootOfAOnB: toBase64url(rootOfAOnB),
+    proof: proof.map(toBase64url),
+    binding: toBase64url(binding),
+  };
+}
+
+const policyText = (policy: Policy): string => new TextDecoder().decode(formatPolicy(policy));
+const timeOfSeconds = (seconds: number): string => `${new Date(seconds * 1000).toISOString().slice(0, 19)}Z`;
+const toBase64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64');
