@@ -68,6 +68,12 @@ export class EntrySigners {
     this.#settle();
   }
 
+  /** That the organisation's operations, as far as they were read, list this multikey for `sign`. Errors: key_unknown. */
+  verifyOrganisationKey(multikey: Uint8Array): void {
+    const [source, kid] = [this.#source ?? '', multikeyText(multikey)];
+    if (!this.#isListed(source, kid)) throw keyUnknown(kid, `"${source}"`, source);
+  }
+
   #signerOf(entry: Entry): string {
     const { actor, sig } = entry.data;
     if (this.#unsettled !== undefined) {

@@ -82,7 +82,7 @@ export {
   tileReaderOf,
   VKEY_PATH,
 } from './log-files.ts';
-export { type LogName, logVkey, originHash, parseLogOrigin, witnessVkey } from './names.ts';
+export { type LogName, logVkey, originHash, parseLogOrigin, parseWitnessName, witnessVkey } from './names.ts';
 export { hashAt, proveConsistency, proveInclusion, rootFromTiles, TileNodes, type TileReader } from './prove.ts';
 export {
   type BindingTerms,

@@ -7,7 +7,7 @@
 import { MeshError } from '../errors.ts';
 import { malformed } from './text.ts';
 import { formatTilePath, TILE_WIDTH, type TilePlace } from './tile.ts';
-import { emptyRoot, HASH_BYTES, nodeHash } from './tree.ts';
+import { emptyRoot, HASH_BYTES, nodeHash, type TreeHasher } from './tree.ts';
 
 export interface TileReader {
   /**
@@ -28,12 +28,14 @@ export class TileNodes {
   /** As in a heap: the root is 1, the children of k are 2k and 2k + 1. */
   readonly #nodes = new Uint8Array(2 * TILE_WIDTH * HASH_BYTES);
   readonly #isKnown = new Uint8Array(2 * TILE_WIDTH);
+  readonly #nodeHash: TreeHasher['nodeHash'];
 
   /** Errors: malformed, unless the bytes are `width` hashes. */
-  constructor(bytes: Uint8Array, width: number) {
+  constructor(bytes: Uint8Array, width: number, hasher: Pick<TreeHasher, 'nodeHash'> = { nodeHash }) {
     if (!Number.isInteger(width) || width < 1 || width > TILE_WIDTH || bytes.length !== width * HASH_BYTES)
       throw malformed('a tile', `it has ${bytes.length} bytes, want ${width * HASH_BYTES} for a width of ${width}`);
     this.width = width;
+    this.#nodeHash = hasher.nodeHash;
     this.#nodes.set(bytes, TILE_WIDTH * HASH_BYTES);
     this.#isKnown.fill(1, TILE_WIDTH, TILE_WIDTH + width);
   }
@@ -48,7 +50,7 @@ export class TileNodes {
   #at(k: number): Uint8Array {
     const node = this.#nodes.subarray(k * HASH_BYTES, (k + 1) * HASH_BYTES);
     if (this.#isKnown[k] === 0) {
-      node.set(nodeHash(this.#at(2 * k), this.#at(2 * k + 1)));
+      node.set(this.#nodeHash(this.#at(2 * k), this.#at(2 * k + 1)));
       this.#isKnown[k] = 1;
     }
     return node;

@@ -112,30 +112,28 @@ export function formatTile(hashes: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Errors: too_large, malformed, unless it holds as many entries as its place has. */
-export function parseBundle(bytes: Uint8Array, width: number): Uint8Array[] {
+export const parseBundle = (bytes: Uint8Array, width: number): Uint8Array[] => [...readBundle(bytes, width)];
+
+/** The same, entry by entry: those before a damaged place can be looked at. */
+export function* readBundle(bytes: Uint8Array, width: number): Generator<Uint8Array, undefined> {
   checkWidth('an entry bundle', width);
   if (bytes.length > LOG_BUNDLE_BYTES_MAX)
     throw new MeshError(
       'too_large',
       `Cannot read an entry bundle: it has ${bytes.length} bytes, want at most ${LOG_BUNDLE_BYTES_MAX}`,
     );
-  const entries: Uint8Array[] = [];
-  let at = 0;
-  while (at < bytes.length && entries.length <= width) {
+  let [at, count] = [0, 0];
+  for (; at < bytes.length && count < width; count++) {
     const [high, low] = [bytes[at], bytes[at + 1]];
-    if (high === undefined || low === undefined)
-      throw malformed('an entry bundle', `entry ${entries.length} has no length`);
+    if (high === undefined || low === undefined) throw malformed('an entry bundle', `entry ${count} has no length`);
     const end = at + 2 + high * 256 + low;
-    if (end > bytes.length) throw malformed('an entry bundle', `entry ${entries.length} is cut off`);
-    entries.push(bytes.slice(at + 2, end));
+    if (end > bytes.length) throw malformed('an entry bundle', `entry ${count} is cut off`);
+    yield bytes.slice(at + 2, end);
     at = end;
   }
-  if (entries.length !== width)
-    throw malformed(
-      'an entry bundle',
-      `it has ${entries.length > width ? 'more' : entries.length} entries, want ${width}`,
-    );
-  return entries;
+  if (count < width) throw malformed('an entry bundle', `it has ${count} entries, want ${width}`);
+  if (at < bytes.length) throw malformed('an entry bundle', `${bytes.length - at} bytes follow its ${width} entries`);
+  return undefined;
 }
 
 /** Errors: too_large, malformed. */
