@@ -163,7 +163,9 @@ export class Pipeline {
     }
     const successors = Map.groupBy(statements, ({ payload }) => ('prv' in payload ? payload.prv?.text : undefined));
     const waiting = new Map<string, Statement[]>();
-    const open = statements.reverse();
+    // Which logs have a place is known once all bindings are held: until then a checkpoint might lose its row.
+    const isLast = (statement: Statement): boolean => isOfKind(statement, 'checkpoint/v1');
+    const open = [...statements.filter((each) => !isLast(each)), ...statements.filter(isLast)].reverse();
     for (let statement = open.pop(); statement !== undefined; statement = open.pop()) {
       // A clock that was set back since makes nothing of what is held too early.
       const nowMs = Math.max(clock.nowMs(), statement.payload.iat * 1000);

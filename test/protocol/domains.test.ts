@@ -27,8 +27,13 @@ test('what is signed is the context, a zero byte and the message', () => {
   }
 });
 
-test('a kind signs under the context of its own name', () => {
-  for (const [t, row] of Object.entries(KINDS)) expect(SIGNING_CONTEXTS[row.context]).toBe(`AgentMesh/${t}`);
+const provingThemselves = ['checkpoint/v1', 'proof/v1'];
+test('a kind signs under the context of its own name, unless it proves itself', () => {
+  for (const [t, { context }] of Object.entries(KINDS)) {
+    if (context === undefined) expect(provingThemselves).toContain(t);
+    else expect(SIGNING_CONTEXTS[context]).toBe(`AgentMesh/${t}`);
+  }
+  expect(provingThemselves.every((t) => Object.hasOwn(KINDS, t))).toBe(true);
 });
 
 test('protocol ids and topics carry the network and a version', () => {
@@ -37,6 +42,7 @@ test('protocol ids and topics carry the network and a version', () => {
     '/agentmesh/lab/rev/1',
     '/agentmesh/lab/id/1',
     '/agentmesh/lab/link/1',
+    '/agentmesh/lab/cp/1',
   ]);
 });
 

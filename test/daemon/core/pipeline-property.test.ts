@@ -12,6 +12,8 @@ const FEW: Partial<StateLimits> = {
   linksPerOrganisation: 5,
   operationsASeq: 2,
   revocationsASeq: 2,
+  bindingsPerOrganisation: 3,
+  originsPerOrganisation: 2,
 };
 const limitsUsed = fc.constantFrom<Partial<StateLimits>>({}, FEW);
 const universes = fc.nat(0xffff_ffff).map((seed) => createUniverse(seed));
@@ -205,7 +207,10 @@ test('the universe has what these properties are about', () => {
     const door = new Door({ limits: FEW });
     for (const { envelope } of statements.toSorted(compareStatements))
       seen.add(
-        formatOutcome(door.pipeline.receive(envelope, { via: 'pulled', peer: 'a' })).replace(/ did:.*| baf.*/, ''),
+        formatOutcome(door.pipeline.receive(envelope, { via: 'pulled', peer: 'a' })).replace(
+          / did:.*| baf.*| agentmesh.*/,
+          '',
+        ),
       );
     for (const [what] of door.heard) seen.add(what);
   }

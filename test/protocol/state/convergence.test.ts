@@ -14,7 +14,14 @@ const UNIVERSES = 25;
 const universes = Array.from({ length: UNIVERSES }, (_, i) => createUniverse(SEED + i));
 
 /** So few that every universe has more. */
-const TINY: StateLimits = { didsPerOrganisation: 3, linksPerOrganisation: 3, operationsASeq: 2, revocationsASeq: 2 };
+const TINY: StateLimits = {
+  didsPerOrganisation: 3,
+  linksPerOrganisation: 3,
+  operationsASeq: 2,
+  revocationsASeq: 2,
+  bindingsPerOrganisation: 3,
+  originsPerOrganisation: 2,
+};
 const QUOTAS: [string, Partial<StateLimits>][] = [
   ['the quotas of the network', {}],
   ['quotas that hardly hold anything', TINY],
@@ -72,6 +79,8 @@ function record(tally: Tally, replicas: readonly Replica[], { targets }: Univers
   for (const { verdicts, evicted, state } of replicas) {
     tally.add(...[...verdicts.values()].flatMap((all) => [...all]), ...evicted.map(({ t }) => `evicted ${t}`));
     for (const did of state.dids()) tally.add(state.didState(did)?.status ?? '');
+    tally.add(...[...state.convicted()].map(() => 'convicted'));
+    tally.add(...[...state.statements()].map(({ t }) => `held ${t}`));
     tally.add(...targets.filter((target) => state.revocationsOf(target).length > 0).map(() => 'revoked'));
   }
 }
@@ -81,8 +90,9 @@ const someOf = ({ statements, random, shuffle }: World): Statement[] =>
 
 describe.each(QUOTAS)('with %s', (_, limits) => {
   const isTiny = limits === TINY;
-  const wanted = ['accept', 'ignore', 'pending', 'reject', 'active', 'frozen', 'deactivated', 'revoked'];
-  if (isTiny) wanted.push('evicted didop/v1', 'evicted delegation/v1', 'evicted revocation/v1');
+  const wanted = ['accept', 'ignore', 'pending', 'reject', 'active', 'frozen', 'deactivated', 'revoked', 'convicted'];
+  wanted.push('held binding/v1', 'held checkpoint/v1', 'held proof/v1', 'evicted checkpoint/v1', 'evicted proof/v1');
+  if (isTiny) wanted.push('evicted didop/v1', 'evicted delegation/v1', 'evicted revocation/v1', 'evicted binding/v1');
 
   test('whatever order everything is offered in, the set and the state are the same', () => {
     const tally = inManyUniverses(limits, (world) => [
@@ -118,16 +128,21 @@ describe.each(QUOTAS)('with %s', (_, limits) => {
     });
   });
 
-  test('once DID logs agree, two that were apart come to hold what one holds that was offered everything', () => {
+  test('once DID logs agree, and for checkpoints bindings, two that were apart come to hold what one holds that was offered everything', () => {
     inManyUniverses(limits, (world) => {
       // Which revocations count follows from others of the log, not from DID logs alone: their owner offers them again.
       const operations = world.statements.filter(({ t }) => t === 'didop/v1');
-      const links = world.statements.filter(({ t }) => t === 'delegation/v1');
+      const links = world.statements.filter(({ t }) => ['delegation/v1', 'binding/v1', 'proof/v1'].includes(t));
+      // As links need DID logs, checkpoints need bindings: which logs have a place follows from them.
+      const checkpoints = world.statements.filter(({ t }) => t === 'checkpoint/v1');
       const [left, right, whole] = [world.create(), world.create(), world.create()];
       for (const replica of [left, right]) saturate(replica, world.shuffle(operations));
       for (const link of world.shuffle(links)) (world.random.below(2) > 0 ? left : right).take([link]);
       exchange([left, right], world.shuffle);
-      return [left, right, saturate(whole, [...operations, ...links])];
+      for (const checkpoint of world.shuffle(checkpoints))
+        (world.random.below(2) > 0 ? left : right).take([checkpoint]);
+      exchange([left, right], world.shuffle);
+      return [left, right, saturate(whole, [...operations, ...links, ...checkpoints])];
     });
   });
 

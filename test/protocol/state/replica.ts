@@ -8,6 +8,7 @@ import {
   type Statement,
   toHex,
 } from '../../../protocol/index.ts';
+import { openCheckpoint, originOf } from '../../../protocol/log/index.ts';
 import { formatState } from './histories.ts';
 import type { Universe } from './universe.ts';
 
@@ -59,12 +60,7 @@ export class Replica {
     this.accepted++;
     if (this.state.inSet(statement.id) !== undefined) this.#mirror.add(statement.id);
     this.#gone(admission.evicted);
-    if (isOfKind(statement, 'didop/v1')) this.#retry(statement);
-  }
-
-  #retry({ id, payload }: Statement<'didop/v1'>): void {
-    const did = payload.op === 'genesis' ? didOfGenesis(id) : payload.iss;
-    for (const statement of [...this.#waitingFor(id), ...this.#waitingFor(did)]) this.#admit(statement);
+    for (const name of awaitedAs(statement)) for (const waiting of this.#waitingFor(name)) this.#admit(waiting);
   }
 
   #gone(statements: readonly Statement[]): void {
@@ -77,6 +73,13 @@ export class Replica {
   #waitingFor(id: string): Statement[] {
     return [...this.#pending.values()].filter(({ waitsFor }) => waitsFor === id).map(({ statement }) => statement);
   }
+}
+
+function awaitedAs(statement: Statement): string[] {
+  if (isOfKind(statement, 'binding/v1')) return [originOf(statement.payload)];
+  if (!isOfKind(statement, 'didop/v1')) return [];
+  const { id, payload } = statement;
+  return [id, payload.op === 'genesis' ? didOfGenesis(id) : payload.iss];
 }
 
 const equalSets = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
@@ -121,6 +124,18 @@ export function formatView(state: MeshState, { statements, targets }: Universe):
       .toSorted()
       .join(' ');
   const dids = [...state.dids()].toSorted();
+  const origins = [
+    ...new Set(
+      statements.flatMap((statement) => {
+        if (isOfKind(statement, 'checkpoint/v1')) return [openCheckpoint(statement.payload).origin];
+        return isOfKind(statement, 'binding/v1') ? [originOf(statement.payload)] : [];
+      }),
+    ),
+  ].toSorted();
+  const witnesses = [
+    ...new Set(statements.flatMap((statement) => (isOfKind(statement, 'binding/v1') ? [statement.payload.wit] : []))),
+  ].toSorted();
+  const inOrder = (items: readonly Statement[]): string => items.map(({ id }) => id).join(' ');
   const revocations = statements.filter((statement) => isOfKind(statement, 'revocation/v1'));
   return [
     `set ${sorted(state.statements())}`,
@@ -148,6 +163,17 @@ export function formatView(state: MeshState, { statements, targets }: Universe):
           .revocationsOf(target)
           .map(({ id }) => id)
           .join(' ')}`,
+    ),
+    ...dids.map((did) => `bindings of ${did}: ${inOrder(state.bindingsOf(did))}`),
+    ...dids.map((did) => `convictions of ${did}: ${inOrder(state.convictionsOf(did))}`),
+    `convicted ${[...state.convicted()].toSorted().join(' ')}`,
+    `bindings ${sorted(state.bindings())}`,
+    ...origins.map(
+      (origin) =>
+        `${origin} bound by ${inOrder(state.bindingsOfOrigin(origin))}, first ${state.bindingOfOrigin(origin)?.id}, at ${state.checkpointOf(origin)?.id}`,
+    ),
+    ...witnesses.map(
+      (vkey) => `${vkey} bound by ${inOrder(state.bindingsOfWitness(vkey))}, first ${state.bindingOfWitness(vkey)?.id}`,
     ),
     ...revocations.map(({ id, payload: { org, seq } }) => `complete ${id} ${state.holdsRevocations(org, seq, id)}`),
   ];

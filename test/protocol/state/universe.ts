@@ -16,6 +16,8 @@ import {
   NOW_SECONDS,
 } from '../../builders.ts';
 import { type SeededRandom, seededRandom } from '../../fuzz/random.ts';
+import { createBinding, createCheckpoint, createFork, ownLog, ownWitness } from '../log/own-log.ts';
+import type { Signer } from '../log/sample.ts';
 import { growHistory, keyNames, type Step } from './histories.ts';
 
 export interface Universe {
@@ -84,13 +86,51 @@ export function createUniverse(seed: number): Universe {
       revocations.filter(({ payload }) => payload.org === identity.did),
     ),
   );
-  const all = new Map([...operations, ...links, ...revocations].map((statement) => [statement.id, statement]));
+  const logStatements = randomLogStatements(random, organisations, everyone, earlier);
+  const all = new Map(
+    [...operations, ...links, ...revocations, ...logStatements].map((statement) => [statement.id, statement]),
+  );
   const targets: RevocationTargetKey[] = [
     ...links.map(({ id }) => ({ link: id })),
     ...everyone.map(({ identity }) => ({ did: identity.did })),
     ...everyone.map(({ identity }) => ({ did: identity.did, key: identity.keys.sign.publicKey })),
   ];
   return { statements: [...all.values()], targets };
+}
+
+/** Logs that several claim, histories of equal and of other sizes that part, by keys of the log and of witnesses. */
+function randomLogStatements(
+  random: SeededRandom,
+  organisations: readonly Member[],
+  everyone: readonly Member[],
+  earlier: (minutes: number) => number,
+): Statement[] {
+  const logOf = (name: string): Signer => ownLog(name, random.below(4));
+  const names = organisations.map(({ identity }) => identity.name);
+  const someLog = (own: string): Signer =>
+    logOf(random.below(4) === 0 ? random.pick(names) : `${own} ${random.below(2)}`);
+  const witnesses = names.map((name) => ownWitness(name));
+  const bindings = organisations.flatMap((member) =>
+    Array.from({ length: random.below(10) }, () => {
+      const { name } = member.identity;
+      const log = someLog(name);
+      const witness = random.below(4) === 0 ? random.pick(witnesses) : ownWitness(name);
+      const owner = random.below(15) === 0 ? random.pick(everyone) : member;
+      const signer = someKeys(random, owner).sign;
+      return { log, witness, statement: createBinding(owner.identity, { log, witness, iat: earlier(50), signer }) };
+    }),
+  );
+  const logs = [...bindings.map(({ log }) => log), logOf('nobody')];
+  const checkpoints = Array.from({ length: random.below(25) }, () =>
+    createCheckpoint(random.pick(logs), random.below(6), random.pick(['', 'other', 'another'])),
+  );
+  const proofs = Array.from({ length: bindings.length === 0 ? 0 : random.below(12) }, () => {
+    const { log, witness, statement } = random.pick(bindings);
+    const m = 1 + random.below(4);
+    const sizes = [m, m + random.below(4)] as const;
+    return createFork(statement, random.below(2) === 0 ? log : witness, sizes, { log, salt: random.pick(['x', 'y']) });
+  });
+  return [...bindings.map(({ statement }) => statement), ...checkpoints, ...proofs];
 }
 
 function membersOf(organisation: Member, random: SeededRandom, earlier: (minutes: number) => number): Member[] {
