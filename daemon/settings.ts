@@ -4,11 +4,13 @@ import {
   DEFAULT_NETWORK,
   isCapability,
   isMeshDid,
+  isMeshError,
   isNetworkName,
   isPeerId,
   isSocketPathShort,
   limits,
 } from '../protocol/index.ts';
+import { LOG_KEY_TYPE, parseVkey, type Vkey, type VkeyType, WITNESS_KEY_TYPE } from '../protocol/log/index.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -41,6 +43,18 @@ export interface Config {
   readonly socket: string | null;
   /** Port of the control API on 127.0.0.1, beside the socket; 0: a free one; null: none. */
   readonly apiPort: number | null;
+  /** host:port of the witness over HTTP; null: none. */
+  readonly witnessListen: string | null;
+  /** Verifier keys of logs that are no daemon's. */
+  readonly witnessLogs: readonly string[];
+  /** DIDs; none: chosen from all that are known. */
+  readonly witnesses: readonly string[];
+  /** "<verifier key> <URL>" each. */
+  readonly witnessUrls: readonly string[];
+  /** null: by the number of operators. */
+  readonly witnessQuorum: number | null;
+  /** DIDs whose peers may read the entries of this log. */
+  readonly logReaders: readonly string[];
 }
 export type SettingName = keyof Config;
 
@@ -143,6 +157,31 @@ const isDnsName = (name: string): boolean =>
   name.length <= 253 &&
   /^(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.?$/i.test(name);
 
+const did = text('a DID like "did:mesh:bafyrei…"', isMeshDid);
+
+const isVkey = (value: string, type: VkeyType): boolean => {
+  try {
+    return parseVkey(value).type === type;
+  } catch (error) {
+    if (isMeshError(error)) return false; // the setting says what it wanted
+    throw error;
+  }
+};
+
+/** "[::1]:4804" and "0.0.0.0:4804" alike. Undefined: neither. */
+export function hostPortOf(value: string): { readonly host: string; readonly port: number } | undefined {
+  const [, v6, v4, port = ''] = /^(?:\[([^\]]+)\]|([^:[\]]+)):(0|[1-9]\d{0,4})$/.exec(value) ?? [];
+  const isHost = v6 === undefined ? isIPv4(v4 ?? '') : isIPv6(v6) && !v6.includes('%');
+  return isHost && Number(port) <= 65_535 ? { host: v6 ?? v4 ?? '', port: Number(port) } : undefined;
+}
+
+/** Undefined: not of this form. */
+export function witnessUrlOf(value: string): { readonly vkey: Vkey; readonly url: string } | undefined {
+  const [vkey = '', url = '', ...rest] = value.split(' ');
+  const isUrl = /^https?:\/\/[!-~]+$/.test(url) && url.length <= limits.WITNESS_URL_TEXT_MAX && URL.canParse(url);
+  return rest.length === 0 && isUrl && isVkey(vkey, WITNESS_KEY_TYPE) ? { vkey: parseVkey(vkey), url } : undefined;
+}
+
 /** Every setting, in the order of agentmesh.yaml. */
 export const SETTINGS: { readonly [Name in SettingName]: Setting<Config[Name]> } = {
   organisation: {
@@ -199,7 +238,7 @@ export const SETTINGS: { readonly [Name in SettingName]: Setting<Config[Name]> }
     ],
   },
   roots: {
-    kind: list(text('a DID like "did:mesh:bafyrei…"', isMeshDid), limits.ROOTS_MAX),
+    kind: list(did, limits.ROOTS_MAX),
     preset: [],
     about: ['Organisations whose delegations are honoured here. The own one always is.'],
   },
@@ -267,6 +306,57 @@ export const SETTINGS: { readonly [Name in SettingName]: Setting<Config[Name]> }
     about: [
       'Port of the control API on 127.0.0.1 too, for agents of other users and browsers; 0: a free one; null: none.',
       "Every request there needs an agent's token; the operator uses the socket.",
+    ],
+  },
+  witnessListen: {
+    kind: optional(
+      text('an address and port like "127.0.0.1:4804" or "[::]:4804"', (value) => hostPortOf(value) !== undefined),
+    ),
+    preset: null,
+    about: [
+      'Address and port where logs that are no daemons have their checkpoints cosigned over HTTP (C2SP tlog-witness);',
+      'null: nowhere. It answers everybody who reaches it, and nothing but that. Peers use the address above.',
+    ],
+  },
+  witnessLogs: {
+    kind: list(
+      text('a verifier key of type 1 like "example.org/log+5202289b+Af…"', (value) => isVkey(value, LOG_KEY_TYPE)),
+      limits.ROOTS_MAX,
+    ),
+    preset: [],
+    about: ['Verifier keys of logs to cosign beside those of the daemons known, which need no mention.'],
+  },
+  witnesses: {
+    kind: list(did),
+    preset: [],
+    about: [
+      'Organisations whose witnesses shall watch the audit log. As long as none is named, up to 7 of those known are',
+      'chosen by lot, and change with them.',
+    ],
+  },
+  witnessUrls: {
+    kind: list(
+      text(
+        'a verifier key of type 4, a space and a URL, like "witness.example/w+0b6a1c3e+BP… https://witness.example/"',
+        (value) => witnessUrlOf(value) !== undefined,
+      ),
+    ),
+    preset: [],
+    about: ['Further witnesses, which are no daemons (C2SP tlog-witness), each with its key and its URL.'],
+  },
+  witnessQuorum: {
+    kind: optional(integer(0, 2 * limits.CONFIG_LIST_MAX)),
+    preset: null,
+    about: [
+      'How many organisations must have cosigned a checkpoint; null: more than half of those known, with room for a',
+      'third of them being bad (3 of 4, 5 of 7).',
+    ],
+  },
+  logReaders: {
+    kind: list(did),
+    preset: [],
+    about: [
+      'Organisations whose daemons may read the entries of the audit log. Checkpoints and proofs are for all peers.',
     ],
   },
 };

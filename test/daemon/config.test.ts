@@ -14,6 +14,7 @@ import {
   variableOf,
 } from '../../daemon/settings.ts';
 import { didOfDigest, limits, MeshError, peerIdOfKey, multikeyOf } from '../../protocol/index.ts';
+import { createVkey, formatVkey, LOG_KEY_TYPE, WITNESS_KEY_TYPE } from '../../protocol/log/index.ts';
 
 let directory: string;
 let file: string;
@@ -27,6 +28,8 @@ afterEach(async () => {
 
 const PEER = peerIdOfKey(multikeyOf(new Uint8Array(32).fill(7)));
 const DID = didOfDigest(new Uint8Array(32).fill(7));
+const LOG_VKEY = formatVkey(createVkey('example.org/log', LOG_KEY_TYPE, new Uint8Array(32).fill(7)));
+const WITNESS_VKEY = formatVkey(createVkey('example.org/w', WITNESS_KEY_TYPE, new Uint8Array(32).fill(8)));
 
 const load = async (text: string, env: Record<string, string> = {}, flags = {}) => {
   await writeFile(file, text);
@@ -69,6 +72,12 @@ describe('loadConfig()', () => {
       logLevel: 'info',
       socket: null,
       apiPort: null,
+      witnessListen: null,
+      witnessLogs: [],
+      witnesses: [],
+      witnessUrls: [],
+      witnessQuorum: null,
+      logReaders: [],
     });
     for (const name of SETTING_NAMES) expect(SETTINGS[name].kind.isValid(DEFAULT_CONFIG[name]), name).toBe(true);
   });
@@ -121,6 +130,16 @@ describe('loadConfig()', () => {
       targetDegree: ['64', '64', 64],
       logLevel: ['debug', 'debug', 'debug'],
       socket: ['/run/a.sock', '/run/a.sock', '/run/a.sock'],
+      witnessListen: ['"[::1]:4804"', '[::1]:4804', '[::1]:4804'],
+      witnessLogs: [`["${LOG_VKEY}"]`, LOG_VKEY, [LOG_VKEY]],
+      witnesses: [`["${DID}"]`, DID, [DID]],
+      witnessUrls: [
+        `["${WITNESS_VKEY} https://w.example/x"]`,
+        `${WITNESS_VKEY} https://w.example/x`,
+        [`${WITNESS_VKEY} https://w.example/x`],
+      ],
+      witnessQuorum: ['3', '3', 3],
+      logReaders: [`["${DID}"]`, DID, [DID]],
     };
     for (const name of SETTING_NAMES) {
       const [yaml, text, value] = values[name];
@@ -249,6 +268,32 @@ describe('loadConfig()', () => {
     expect((await errorOf('', {}, { bootstrap: address })).data.field).toBe('bootstrap[0]');
   });
 
+  it.each([
+    ['witness_listen', '4804'],
+    ['witness_listen', 'localhost:4804'],
+    ['witness_listen', '127.0.0.1'],
+    ['witness_listen', '127.0.0.1:65536'],
+    ['witness_listen', '127.0.0.1:04804'],
+    ['witness_listen', '::1:4804'],
+    ['witness_listen', '[127.0.0.1]:4804'],
+    ['witness_listen', '[fe80::1%eth0]:4804'],
+    ['witness_logs', [WITNESS_VKEY]],
+    ['witness_logs', [`${LOG_VKEY.slice(0, -4)}AAA=`]],
+    ['witness_urls', [WITNESS_VKEY]],
+    ['witness_urls', [`${LOG_VKEY} https://w.example/`]],
+    ['witness_urls', [`${WITNESS_VKEY} ftp://w.example/`]],
+    ['witness_urls', [`${WITNESS_VKEY}  https://w.example/`]],
+    ['witness_urls', [`${WITNESS_VKEY} https://w.example/ x`]],
+    ['witness_urls', [`${WITNESS_VKEY} https://:80/`]],
+    ['witness_urls', [`${WITNESS_VKEY} https://w.example/${'x'.repeat(512)}`]],
+    ['witness_quorum', -1],
+    ['witnesses', ['did:web:example.org']],
+    ['log_readers', ['*']],
+  ])('refuses %s: %j', async (name, value) => {
+    const { field } = (await errorOf(`${name}: ${JSON.stringify(value)}\n`)).data;
+    expect(field).toBe(Array.isArray(value) ? `${name}[0]` : name);
+  });
+
   it('warns when other hosts cannot reach the daemon, and not otherwise', async () => {
     expect((await load('')).warnings).toEqual([]);
     expect((await load('listen: [/ip4/127.0.0.1/tcp/0, /ip4/10.0.0.1/tcp/0]\n')).warnings).toEqual([]);
@@ -359,6 +404,12 @@ describe('formatConfig()', () => {
     logLevel: fc.constantFrom('debug', 'info', 'warn', 'error'),
     socket: fc.constantFrom(null, '/run/agentmesh.sock'),
     apiPort: fc.option(fc.integer({ min: 0, max: 65_535 })),
+    witnessListen: fc.option(fc.constantFrom('127.0.0.1:0', '[::]:4804')),
+    witnessLogs: fc.constantFrom([], [LOG_VKEY]),
+    witnesses: list(fc.uint8Array({ minLength: 32, maxLength: 32 }).map(didOfDigest)),
+    witnessUrls: fc.constantFrom([], [`${WITNESS_VKEY} http://[::1]:80/`, `${WITNESS_VKEY} https://w.example/#a`]),
+    witnessQuorum: fc.option(fc.integer({ min: 0, max: 128 })),
+    logReaders: list(fc.uint8Array({ minLength: 32, maxLength: 32 }).map(didOfDigest)),
   };
 
   it('writes what reads as the same settings', () => {

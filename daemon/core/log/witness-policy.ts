@@ -2,8 +2,22 @@
  * Whom this daemon believes about a log (SPEC "Default witness policy"). Operators are counted, not keys: whoever makes
  * up a hundred witnesses in one organisation has one voice.
  */
-import { compareBytes, concatBytes, digestOf, limits, MeshError, toHex } from '../../../protocol/index.ts';
-import type { Policy, PolicyGroup, PolicyWitness, Vkey } from '../../../protocol/log/index.ts';
+import {
+  compareBytes,
+  concatBytes,
+  digestOf,
+  limits,
+  MeshError,
+  type MeshState,
+  toHex,
+} from '../../../protocol/index.ts';
+import {
+  parseVkey,
+  type Policy,
+  type PolicyGroup,
+  type PolicyWitness,
+  type Vkey,
+} from '../../../protocol/log/index.ts';
 
 /** One who answers for witnesses: an organisation, or whoever runs a witness that is configured by its key. */
 export interface WitnessOperator {
@@ -19,6 +33,12 @@ export interface OperatedWitness {
   readonly peer: string | null;
   /** Of a configured witness. */
   readonly url?: string;
+}
+
+/** What the bindings held say of witnesses. */
+export function* boundWitnesses(state: Pick<MeshState, 'bindings'>): Generator<BoundWitness> {
+  for (const { payload } of state.bindings())
+    yield { did: payload.iss, vkey: parseVkey(payload.wit), peer: payload.peer, iat: payload.iat };
 }
 
 /** What a binding says: the witness key of an organisation, and the peer that holds it. */
@@ -64,18 +84,23 @@ export function witnessOperators(asked: OperatorsAsked): WitnessOperator[] {
   return [...bound, ...others.map(({ vkey, url }) => ({ did: null, witnesses: [{ vkey, peer: null, url }] }))];
 }
 
-/** A key that several organisations claim counts for none: nobody can tell whose it is. */
-function operatorsOf({ owner, bound, mayWitness }: OperatorsAsked): Map<string, OperatedWitness[]> {
+/**
+ * A key that several of them claim counts for none: a binding does not show that its maker holds the key. Whoever may
+ * not witness, or was not chosen where a human chose, cannot take others' keys away by claiming them.
+ */
+function operatorsOf({ owner, bound, mayWitness, chosen = [] }: OperatorsAsked): Map<string, OperatedWitness[]> {
+  const candidates = [...bound].filter(
+    ({ did }) => did === owner || (mayWitness(did) && (chosen.length === 0 || chosen.includes(did))),
+  );
   const claims = new Map<string, Set<string>>();
-  const bindings = [...bound];
-  for (const { did, vkey } of bindings) {
+  for (const { did, vkey } of candidates) {
     const key = toHex(vkey.publicKey);
     claims.set(key, (claims.get(key) ?? new Set()).add(did));
   }
   const byDid = new Map<string, OperatedWitness[]>();
-  for (const { did, vkey, peer } of bindings.toSorted((a, b) => b.iat - a.iat)) {
+  for (const { did, vkey, peer } of candidates.toSorted((a, b) => b.iat - a.iat)) {
     const key = toHex(vkey.publicKey);
-    if (did === owner || claims.get(key)?.size !== 1 || !mayWitness(did)) continue;
+    if (did === owner || claims.get(key)?.size !== 1) continue;
     const held = byDid.get(did) ?? [];
     // Bindings of several generations name one witness: the newest are of where it is now.
     const isNew = !held.some((each) => toHex(each.vkey.publicKey) === key);
