@@ -55,6 +55,8 @@ interface Row<M> {
 }
 
 const common = { ...commonRequired, sig: signature };
+/** Members of `data` that entries of every type may have. */
+export const COMMON_MEMBERS: readonly string[] = [...Object.keys(common), ...Object.keys(commonOptional)];
 export type CommonData = MembersOf<typeof common, typeof commonOptional>;
 export type DataOf<M> = CommonData & M;
 

@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ERRORS } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
+import { ENTRY_TYPES } from '../../protocol/log/index.ts';
 
 const protocol = join(import.meta.dirname, '..', '..', 'protocol');
 export const specPath: string = join(protocol, 'SPEC.md');
@@ -63,6 +64,16 @@ export const errorsTable = (): string =>
     '\n',
   );
 
+export const entryTypesTable = (): string =>
+  [
+    '| type | members | signed by | says |',
+    '|---|---|---|---|',
+    ...Object.entries(ENTRY_TYPES).map(
+      ([type, { members, signedBy, summary }]) =>
+        `| ${type} | ${members.map((member) => `\`${member}\``).join(', ')} | ${signedBy} | ${cell(summary)} |`,
+    ),
+  ].join('\n');
+
 /** From its heading to the next one of the same level. */
 export function sectionOf(spec: string, title: string): string {
   const start = spec.indexOf(`\n## ${title}\n`);
@@ -80,6 +91,7 @@ function withTable(spec: string, title: string, table: string): string {
 
 if (import.meta.main) {
   let spec = readFileSync(specPath, 'utf8');
+  spec = withTable(spec, 'Entry types', entryTypesTable());
   spec = withTable(spec, 'Limits', limitsTable(spec));
   spec = withTable(spec, 'Error codes', errorsTable());
   writeFileSync(specPath, spec);

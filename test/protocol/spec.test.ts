@@ -10,8 +10,17 @@ import { CHAIN_CODES } from '../../protocol/delegation/verify.ts';
 import { ERRORS } from '../../protocol/errors.ts';
 import { ENDINGS, REFUSALS } from '../../protocol/iatp/frames.ts';
 import * as limits from '../../protocol/limits.ts';
+import { COMMON_MEMBERS } from '../../protocol/log/entry-types.ts';
 import { KINDS } from '../../protocol/statement/kinds.ts';
-import { errorsTable, limitRows, limitsTable, namedLimits, sectionOf, specPath } from './spec-tables.ts';
+import {
+  entryTypesTable,
+  errorsTable,
+  limitRows,
+  limitsTable,
+  namedLimits,
+  sectionOf,
+  specPath,
+} from './spec-tables.ts';
 import { did, genesis, heartbeat, revocation } from './statement/worked-example.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -26,6 +35,14 @@ describe('SPEC.md', () => {
     expect(sectionOf(spec, 'Error codes'), REWRITE).toContain(errorsTable());
     expect(sectionOf(spec, 'Limits'), REWRITE).toContain(limitsTable(spec));
     expect(limitRows().map(({ name }) => name)).toEqual(Object.keys(limits));
+  });
+
+  test('lists every type of entry with its members, and every member that entries share', () => {
+    expect(sectionOf(spec, 'Entry types'), REWRITE).toContain(entryTypesTable());
+    const entries = sectionOf(spec, 'Audit entries');
+    const table = entries.slice(entries.indexOf('| member of `data` |'));
+    const rows = [...table.matchAll(/^\| (`[^|]+`) \|/gm)].flatMap(([, names = '']) => codes(names));
+    expect(rows.sort()).toEqual([...COMMON_MEMBERS].sort());
   });
 
   test('names no limit that there is not', () => {
