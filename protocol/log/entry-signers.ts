@@ -36,7 +36,7 @@ export class EntrySigners {
   /** By agent, the newest ones; older have expired. */
   readonly #credentials = new Map<string, readonly Credential[]>();
   /** Keys that signed for the organisation before its own operations, which follow leaf 0, could be read. */
-  #unsettled: string[] | undefined = [];
+  #unsettled: Set<string> | undefined = new Set();
 
   constructor(isSignatureValid: IsSignatureValid) {
     this.#isSignatureValid = isSignatureValid;
@@ -78,7 +78,7 @@ export class EntrySigners {
     const { actor, sig } = entry.data;
     if (this.#unsettled !== undefined) {
       if (actor === entry.source && (isOfType(entry, 'log.opened') || isOfType(entry, 'did.operation'))) {
-        this.#unsettled.push(sig.kid);
+        this.#unsettled.add(sig.kid);
         return actor;
       }
       this.#settle();

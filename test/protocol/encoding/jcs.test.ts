@@ -35,7 +35,7 @@ function byTheBook(value: Json): string {
   if (Array.isArray(value)) return `[${(value as readonly Json[]).map(byTheBook).join(',')}]`;
   const members = Object.entries(value).map(([name, member]) => ({ name, member, order: utf16(name) }));
   members.sort((a, b) => (a.order < b.order ? -1 : 1));
-  return `{${members.map(({ name, member }) => `${byTheBook(name)}:${byTheBook(member as Json)}`).join(',')}}`;
+  return `{${members.map(({ name, member }) => `${byTheBook(name)}:${byTheBook(member)}`).join(',')}}`;
 }
 const utf16 = (text: string): string =>
   Array.from({ length: text.length }, (_, i) => text.charCodeAt(i).toString(16).padStart(4, '0')).join('');

@@ -296,8 +296,7 @@ describe('createEntry() refuses', () => {
     type: 'agentmesh.agent.action.v1',
     data: { actor: agent.did, phase: 'outcome' },
   };
-  const creating = (change: object): string =>
-    codeOf(() => createEntry({ ...fields, ...change } as typeof fields, agent.keys.sign));
+  const creating = (change: object): string => codeOf(() => createEntry({ ...fields, ...change }, agent.keys.sign));
 
   test.each([
     ['what parseEntry() would', { id: 'x' }, 'schema'],
