@@ -1,4 +1,4 @@
-/** The own log: what it holds it never changes, and what it signs it has written before (SPEC "The audit log"). */
+/** The own log: what it holds it never changes, and what it signs it has written before. */
 import { type ErrorCode, type IsSignatureValid, limits, MeshError } from '../../../protocol/index.ts';
 import {
   createSignatureLine,

@@ -149,7 +149,11 @@ class Inspection {
       if (bytes.length < TILE_WIDTH * HASH_BYTES) continue;
       const named = tiles[level + 1]?.subarray(-HASH_BYTES) ?? new Uint8Array();
       if (!equalBytes(new TileNodes(bytes, TILE_WIDTH).node(8, 0), named))
-        throw halted(`tile/${level}`, 'the last full tile has another root', 'the one in the level above');
+        throw halted(
+          `tile/${level}/${Math.floor(treeSize / TILE_WIDTH ** (level + 1)) - 1}`,
+          'it has another root',
+          'the one in the level above',
+        );
     }
     return tiles;
   }
