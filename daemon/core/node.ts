@@ -29,7 +29,11 @@ import { Delegations } from './delegations.ts';
 import { EventBus } from './events.ts';
 import { Freshness } from './freshness.ts';
 import { createHandshakes, type Handshakes } from './handshake.ts';
+import { createEntryActors } from './log/actors.ts';
+import type { AuditLog } from './log/audit-log.ts';
 import { Convictions } from './log/convictions.ts';
+import { Decisions } from './log/decisions.ts';
+import { Recorder } from './log/recorder.ts';
 import { Organisation } from './organisation.ts';
 import { OwnSigners } from './own-signers.ts';
 import { type CheckSignatures, Pipeline, type Source } from './pipeline.ts';
@@ -56,6 +60,8 @@ export interface NodeComponents {
   readonly ephemeralSigner: () => Signer;
   /** See OrganisationComponents. */
   readonly makeRecoveryKeys: (count: number) => Promise<readonly Uint8Array[]>;
+  /** The log of this organisation, with leaf 0 in it. Default: there is no log, and nothing is recorded. */
+  readonly openAuditLog?: (organisation: Organisation) => Promise<AuditLog>;
 }
 
 export interface NodeOptions {
@@ -69,6 +75,8 @@ export interface NodeOptions {
   readonly credentialSeconds?: number;
   readonly heartbeatMs?: number;
   readonly syncMs?: number;
+  /** Of this program, as its log names it. Default "unversioned". */
+  readonly version?: string;
 }
 
 const SWEEP_MS = 5_000; // expired statements leave within this
@@ -99,6 +107,8 @@ export class MeshNode {
   readonly convictions: Convictions;
   readonly sessions: Sessions;
   readonly handshakes: Handshakes;
+  readonly recorder: Recorder | undefined;
+  readonly #decisions: Decisions | undefined;
   readonly #forward: TokenBuckets;
   readonly #reliedOn = new Map<string, { staleAfterSeconds: number; atMs: number }>();
   readonly #timers = new Set<Timer>();
@@ -114,11 +124,12 @@ export class MeshNode {
     readonly signers: OwnSigners;
     readonly organisation: Organisation;
     readonly convictions: Convictions;
-    readonly learnOwn: { run: () => Promise<void> };
+    readonly auditLog: AuditLog | undefined;
+    readonly late: Late;
   }) {
     const { components, options, pipeline, index, registry, signers, organisation, convictions } = parts;
     const { clock, random, log, network, isSignatureValid, ephemeralSigner } = components;
-    Object.assign(parts.learnOwn, { run: () => this.#learnOwn() });
+    parts.late.learnOwn = () => this.#learnOwn();
     this.components = components;
     this.options = options;
     this.pipeline = pipeline;
@@ -129,7 +140,19 @@ export class MeshNode {
     this.organisation = organisation;
     this.convictions = convictions;
     this.events = new EventBus(clock, { run: toHex(random.bytes(8)) });
-    this.sessions = new Sessions({ clock, log, view: this.state, emit: (event) => this.events.emit(event) });
+    if (parts.auditLog !== undefined) {
+      this.recorder = this.#createRecorder(parts.auditLog);
+      this.#decisions = this.#createDecisions(this.recorder, parts.auditLog);
+      parts.late.decisions = this.#decisions;
+    }
+    const ahead = this.#decisions === undefined ? {} : { ahead: this.#decisions };
+    this.sessions = new Sessions({
+      clock,
+      log,
+      view: this.state,
+      emit: (event) => this.events.emit(event),
+      ended: (session, code) => this.#decisions?.sessionEnded(session, code),
+    });
     this.#forward = new TokenBuckets(clock, { perSecond: FORWARD_PER_SECOND, burst: FORWARD_PER_SECOND });
     this.agents = new Agents(
       {
@@ -143,6 +166,7 @@ export class MeshNode {
         isSignatureValid,
         ephemeralSigner,
         events: this.#agentEvents(),
+        ...ahead,
       },
       {
         ...(options.agentsPerSponsorMax !== undefined && { agentsPerSponsorMax: options.agentsPerSponsorMax }),
@@ -215,6 +239,7 @@ export class MeshNode {
           for (const did of dids) await this.sync.learnLog(did, peer, signal);
         },
         freshen: (did, how) => this.freshness.freshen(did, how),
+        ...ahead,
         scoreOf: () => ({ score: limits.NETWORK_SCORE_NEUTRAL, basis: 'neutral default: no evidence is kept yet' }),
         verifyNoneRefused: (dids, attempted) => convictions.verifyNoneRefused(dids, attempted),
         roots: () => this.roots,
@@ -228,15 +253,20 @@ export class MeshNode {
     const { store, keys, clock, random, log, isSignatureValid, checkSignatures, nodeSigner, makeRecoveryKeys } =
       components;
     const index = new RangeIndex();
-    const pipeline = new Pipeline({
-      state: new MeshState(),
-      index,
-      store,
-      clock,
-      log,
-      isSignatureValid,
-      ...(checkSignatures !== undefined && { checkSignatures }),
-    });
+    const late: Late = { learnOwn: async () => {}, decisions: undefined };
+    const pipeline = new Pipeline(
+      {
+        state: new MeshState(),
+        index,
+        store,
+        clock,
+        log,
+        isSignatureValid,
+        ...(checkSignatures !== undefined && { checkSignatures }),
+      },
+      // The organisation's own genesis comes before there is a log, and takes effect when the network starts.
+      { beforeKept: async (statements) => late.decisions?.beforeKept(statements) ?? (() => {}) },
+    );
     const { statements, unplaced } = await pipeline.open();
     if (unplaced > 0)
       log.warn({ unplaced }, 'statements in the store have lost what they build on; sync will bring it');
@@ -244,7 +274,6 @@ export class MeshNode {
     const registry = new Registry(store);
     await registry.open();
     const signers = new OwnSigners(keys);
-    const learnOwn = { run: async () => {} };
     const organisation = await Organisation.open(
       {
         pipeline,
@@ -254,7 +283,7 @@ export class MeshNode {
         random,
         node: nodeSigner,
         makeRecoveryKeys,
-        learnOwn: () => learnOwn.run(),
+        learnOwn: () => late.learnOwn(),
       },
       { name: options.organisationName ?? null },
     );
@@ -266,12 +295,25 @@ export class MeshNode {
       log,
       organisation: organisation.did,
     });
-    return new MeshNode({ components, options, pipeline, index, registry, signers, organisation, convictions, learnOwn });
+    const auditLog = await components.openAuditLog?.(organisation);
+    return new MeshNode({
+      components,
+      options,
+      pipeline,
+      index,
+      registry,
+      signers,
+      organisation,
+      convictions,
+      auditLog,
+      late,
+    });
   }
 
   /** Registers handlers and begins all periodic work; call before the network starts. */
   async start(): Promise<void> {
     const { network, log } = this.components;
+    await this.#record();
     this.pipeline.listen({
       accepted: (statement, source) => {
         this.sessions.statementChanged(statement);
@@ -319,6 +361,7 @@ export class MeshNode {
     await this.handshakes.close();
     await this.sessions.close();
     await this.pipeline.close();
+    await this.recorder?.close();
   }
 
   /** Errors: the handshake's codes. */
@@ -452,6 +495,33 @@ export class MeshNode {
     return cascadeOf(this.state.linksAround(targetKeyOf(target)), revocation.payload, this.state);
   }
 
+  /** From now on what the daemon does is recorded; first what its log must show of itself. */
+  async #record(): Promise<void> {
+    const decisions = this.#decisions;
+    if (decisions === undefined) return;
+    this.events.subscribe(undefined, (event) => decisions.observe(event));
+    this.pipeline.listen(decisions.listener);
+    await decisions.start();
+  }
+
+  #createRecorder(auditLog: AuditLog): Recorder {
+    const { clock, random, log } = this.components;
+    const actors = createEntryActors({
+      organisation: this.organisation.did,
+      state: this.state,
+      signers: this.signers,
+      credential: (did) => this.agents.credential(did),
+      sponsor: (did) => this.registry.agent(did)?.sponsor,
+    });
+    return new Recorder({ auditLog, actors, organisation: this.organisation.did, clock, random, log });
+  }
+
+  #createDecisions(recorder: Recorder, { files }: AuditLog): Decisions {
+    const agent = (did: string) => this.registry.agent(did);
+    const { version = 'unversioned' } = this.options;
+    return new Decisions({ recorder, state: this.state, files, agent, version, log: this.components.log });
+  }
+
   #agentEvents() {
     return {
       registered: ({ did, sponsor }: { did: string; sponsor: string }): void => {
@@ -531,6 +601,12 @@ export class MeshNode {
     };
     arm(firstMs);
   }
+}
+
+/** What is there only once its node is. */
+interface Late {
+  learnOwn: () => Promise<void>;
+  decisions: Decisions | undefined;
 }
 
 const SOURCES = { local: 'local', gossip: 'gossip', put: 'sync', pulled: 'sync', presented: 'handshake' } as const;

@@ -6,7 +6,7 @@
  * state, whatever the order, and no honest peer is punished for what it could not know.
  */
 import { compareBytes, toHex } from '../encoding/bytes.ts';
-import { type ErrorCode, isMeshError } from '../errors.ts';
+import { type ErrorCode, isMeshError, MeshError } from '../errors.ts';
 import { didOfGenesis } from '../identity/did.ts';
 import {
   controllerKeyOf,
@@ -386,6 +386,32 @@ export class MeshState implements MeshView {
     log.add(operation, path);
     this.#hold(operation);
     return { verdict: 'accept', evicted: this.#settle(log, awaiting) };
+  }
+
+  /**
+   * Whether an operation is by those whom its DID's held path names: what `admit` asks first of it. For one that is to be
+   * promised before it is admitted. Errors: not_entitled; pending, where what it builds on is not held.
+   */
+  verifyEntitled(operation: Operation): void {
+    const { payload } = operation;
+    const waitsFor = payload.op === 'genesis' ? payload.ctl : payload.iss;
+    const log = waitsFor === undefined ? undefined : this.#logs.get(waitsFor);
+    const verifyHeld = (isHeld: boolean, id: string | undefined): void => {
+      if (!isHeld && id !== undefined)
+        throw new MeshError('pending', `Cannot make a DID operation: "${id}" is not held`, { waitsFor: id });
+    };
+    verifyHeld(log !== undefined, waitsFor);
+    if (payload.op !== 'genesis') {
+      const prv = log?.path(payload.prv.text);
+      verifyHeld(prv !== undefined, payload.prv.text);
+      if (prv !== undefined) successorPath(operation, prv);
+      return;
+    }
+    genesisPath(operation);
+    if (log !== undefined && !log.isListed(controllerKeyOf(payload), 'sign'))
+      throw new MeshError('not_entitled', `Cannot make a DID: "${log.did}" never listed the key that signs for it`, {
+        did: log.did,
+      });
   }
 
   #admitGenesis(operation: Operation, op: Genesis): Admission {

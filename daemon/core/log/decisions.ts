@@ -38,6 +38,8 @@ export interface DecisionsComponents {
   readonly files: Pick<AuditLog['files'], 'indexOf'>;
   /** An own agent. */
   readonly agent: (did: string) => AgentRow | undefined;
+  /** Of this program. */
+  readonly version: string;
   readonly log: Logger;
 }
 
@@ -121,7 +123,8 @@ export class Decisions implements WriteAhead {
   }
 
   async #announceOperation(operation: Operation): Promise<Settle> {
-    const { recorder } = this.#components;
+    const { recorder, state } = this.#components;
+    state.verifyEntitled(operation); // whoever reads the log takes its keys for good
     const { members, details } = operationEntry(operation);
     try {
       return await recorder.announce('did.operation', members, details);
@@ -218,8 +221,18 @@ export class Decisions implements WriteAhead {
     this.#components.recorder.note('session.ended', members, { actor: as, peer: did, session: sid, subject: sid });
   }
 
-  daemonStarted(version: string): void {
-    this.#components.recorder.note('daemon.started', { version });
+  /** What a log shows of itself, made up for where a crash cut it off; then that the daemon runs. A halted log shows no more. */
+  async start(): Promise<void> {
+    const { recorder, log, version } = this.#components;
+    try {
+      recorder.verifyOpen();
+      await this.recordHistory();
+    } catch (error) {
+      if (!isMeshError(error)) throw error;
+      log.warn({ code: error.code, reason: error.message }, 'nothing is granted: it could not be recorded');
+      return;
+    }
+    recorder.note('daemon.started', { version });
   }
 
   /** Operations of the own DIDs that others brought: after a restore, or by a thief. */

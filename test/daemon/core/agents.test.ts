@@ -156,17 +156,17 @@ test('a node closed while it renews leaves no timer behind', async () => {
   await employ(a, 'clerk');
   world.clock.step(4 * 86_400_000);
   const batch = a.store.batch.bind(a.store);
-  let write = (): void => {};
+  const held: (() => void)[] = [];
   a.store.batch = (writes, options) =>
     new Promise((resolve, reject) => {
-      write = () => {
+      held.push(() => {
         batch(writes, options).then(resolve, reject);
-      };
+      });
     });
   await world.clock.advance(5_000);
   const closed = a.node.close();
   a.store.batch = batch;
-  write();
+  for (const write of held) write();
   await world.during(closed);
   await world.clock.advance(60_000); // what only waits for an answer ends by itself
   expect(world.clock.timers).toBe(0);

@@ -1,6 +1,8 @@
 /** Whole nodes of the daemon's core in one process: memory network, memory store, virtual time. */
 import { createBackend } from '../../../daemon/core/backend.ts';
+import type { AuditLog } from '../../../daemon/core/log/audit-log.ts';
 import { MeshNode, type NodeOptions } from '../../../daemon/core/node.ts';
+import type { Organisation } from '../../../daemon/core/organisation.ts';
 import type { Keys, Signer } from '../../../daemon/ports.ts';
 import { MemoryStore } from '../../../daemon/store/memory.ts';
 import type { ControlBackend } from '../../../protocol/control/index.ts';
@@ -9,6 +11,7 @@ import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
 import { keyOf } from '../../builders.ts';
 import { seededRandom } from '../../random.ts';
 import { quiet } from './handshake-world.ts';
+import { MemoryAnchor, openOwnLog } from './log/own-log.ts';
 import { MemoryMesh, type MemoryNetwork } from './memory-network.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
@@ -19,6 +22,7 @@ export interface Member {
   readonly network: MemoryNetwork;
   readonly store: MemoryStore;
   readonly did: string;
+  readonly auditLog: AuditLog;
 }
 
 /** Keys from names, so that a node opened again has the same. */
@@ -44,6 +48,7 @@ export class NodeWorld {
   readonly mesh = new MemoryMesh({ clock: this.clock });
   readonly members = new Map<string, Member>();
   readonly #keys = new Map<string, Keys>();
+  readonly #anchors = new WeakMap<MemoryStore, MemoryAnchor>();
   readonly #options: NodeOptions;
   #ephemeral = 0;
 
@@ -52,7 +57,12 @@ export class NodeWorld {
   }
 
   /** Opens a node; with the store of one that was there before, it is that one again. */
-  async open(name: string, store = new MemoryStore(), options: NodeOptions = {}): Promise<Member> {
+  async open(
+    name: string,
+    store = new MemoryStore(),
+    options: NodeOptions = {},
+    { isRecorded = true }: { readonly isRecorded?: boolean } = {},
+  ): Promise<Member> {
     const nodeSigner = keyOf(`${name}/node`);
     const random = seededRandom(
       [...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), this.members.size + 1),
@@ -62,6 +72,9 @@ export class NodeWorld {
     const peer = peerIdOfKey(nodeSigner.publicKey);
     this.mesh.nodes.delete(peer);
     const network = this.mesh.join(peer);
+    const anchor = this.#anchors.get(store) ?? new MemoryAnchor();
+    this.#anchors.set(store, anchor);
+    let auditLog: AuditLog | undefined;
     const node = await MeshNode.open(
       {
         network,
@@ -78,6 +91,12 @@ export class NodeWorld {
         ephemeralSigner: () => keyOf(`${name}/ephemeral/${++this.#ephemeral}`),
         makeRecoveryKeys: async (count) =>
           Array.from({ length: count }, (_, i) => keyOf(`${name}/recovery-${i}`).publicKey),
+        ...(isRecorded && {
+          openAuditLog: async (organisation: Organisation): Promise<AuditLog> => {
+            auditLog = await openOwnLog(organisation, { name, store, anchor, clock: this.clock });
+            return auditLog;
+          },
+        }),
       },
       { organisationName: name, ...this.#options, ...options },
     );
@@ -92,7 +111,18 @@ export class NodeWorld {
       listening: 'loopback',
       warnings: () => [],
     });
-    const member = { name, node, api, network, store, did: node.organisation.did };
+    const member: Member = {
+      name,
+      node,
+      api,
+      network,
+      store,
+      did: node.organisation.did,
+      get auditLog() {
+        if (auditLog === undefined) throw new Error(`"${name}" was opened without a log`);
+        return auditLog;
+      },
+    };
     this.members.set(name, member);
     return member;
   }
