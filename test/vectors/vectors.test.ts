@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { CHAIN_CODES, DIMENSIONS, isErrorCode, parseStatement } from '../../protocol/index.ts';
+import { leafHash, parseEntry } from '../../protocol/log/index.ts';
 import { type ChainVector, verdictOf } from './chain.ts';
+import { type EntryVector, refusalOfEntry, signedByOf } from './entry.ts';
 import { refusalOfOperation, stateJson, stateOf } from './did.ts';
 import { SETS } from './sets.ts';
 import { refusalOf } from './statement.ts';
@@ -99,3 +101,33 @@ test('chains have a vector for every code and every dimension', () => {
   const dimensions = vectors.flatMap(({ dimension }) => dimension ?? []);
   expect([...new Set(dimensions)].sort()).toEqual([...DIMENSIONS].sort());
 });
+
+interface WholeEntry extends EntryVector {
+  readonly id: string;
+  readonly key: string;
+  readonly leafHash: string;
+  readonly signedBy?: string;
+}
+test.each(read<WholeEntry>('entry', 'valid'))('entry %s is accepted, and is what it says', (_, vector) => {
+  expect(refusalOfEntry(vector)).toBeUndefined();
+  if (vector.signedBy !== undefined) {
+    expect(signedByOf(vector)).toBe(vector.signedBy);
+    return;
+  }
+  const { entry, bytes } = parseEntry(Uint8Array.from(Buffer.from(vector.entryBytes, 'hex')));
+  expect({ id: entry.id, key: entry.data.sig.kid, leafHash: Buffer.from(leafHash(bytes)).toString('hex') }).toEqual({
+    id: vector.id,
+    key: vector.key,
+    leafHash: vector.leafHash,
+  });
+});
+
+test.each(read<EntryVector & { readonly code: string }>('entry', 'invalid'))(
+  'entry %s is refused with its code',
+  (_, vector) => {
+    expect(refusalOfEntry(vector)).toBe(vector.code);
+    // What comes before it in its log is good: the code is about the entry, or about a log that ends with it.
+    for (const [i, entryBytes] of (vector.before ?? []).entries())
+      expect(refusalOfEntry({ entryBytes }), `entry ${i}`).toBeUndefined();
+  },
+);
