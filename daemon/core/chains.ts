@@ -48,10 +48,23 @@ export class Chains {
 
   /** With what is known now, whatever its age. Errors: CHAIN_CODES. */
   judge(chain: readonly Link[] | string, question: ChainQuestion = {}, askedSinceMs?: number): ChainReport {
+    let report: ChainReport;
+    try {
+      report = this.#verify(chain, question, askedSinceMs);
+    } catch (error) {
+      // What is known of a convicted organisation grows old, since nothing is asked of it any more: that is no reason.
+      if (isMeshError(error) && error.code === 'status_stale')
+        this.#verifyNoneRefused(error.data.report as ChainReport, partiesOf);
+      throw error;
+    }
+    this.#verifyNoneRefused(report, ({ checkedThrough }) => checkedThrough.map(({ did }) => did));
+    return report;
+  }
+
+  #verify(chain: readonly Link[] | string, question: ChainQuestion, askedSinceMs: number | undefined): ChainReport {
     const { state, staleness, roots } = this.#node;
-    const view = question.view ?? state;
-    const report = this.#cache.verify(chain, {
-      view,
+    return this.#cache.verify(chain, {
+      view: question.view ?? state,
       roots: question.roots ?? roots,
       nowMs: question.nowMs ?? this.#clock.nowMs(),
       isSignatureValid: this.#isSignatureValid,
@@ -62,17 +75,12 @@ export class Chains {
       ...(question.holder !== undefined && { holder: question.holder }),
       ...(askedSinceMs !== undefined && { askedSinceMs }),
     });
-    this.#verifyNoneRefused(report);
-    return report;
   }
 
   /** A verdict of this daemon, not of the chain: whoever verifies a bundle by itself does not share it. Errors: convicted. */
-  #verifyNoneRefused(report: ChainReport): void {
+  #verifyNoneRefused(report: ChainReport, didsOf: (report: ChainReport) => readonly string[]): void {
     try {
-      this.#node.convictions.verifyNoneRefused(
-        report.checkedThrough.map(({ did }) => did),
-        `accept the chain "${report.leaf}"`,
-      );
+      this.#node.convictions.verifyNoneRefused(didsOf(report), `accept the chain "${report.leaf}"`);
     } catch (error) {
       if (!isMeshError(error)) throw error;
       throw new MeshError(error.code, error.message, { ...error.data, report }, { cause: error });
@@ -139,6 +147,8 @@ export class Chains {
     return report;
   }
 }
+
+const partiesOf = ({ links }: ChainReport): string[] => links.flatMap(({ issuer, audience }) => [issuer, audience]);
 
 /** A verdict as data: ok, or the one code; the report is part of either. */
 export interface Verdict {

@@ -249,7 +249,11 @@ export class Sync {
   // Asking
 
   async #greet(connection: PeerConnection): Promise<void> {
-    const answer = await this.#ask(connection.peer, this.#hello());
+    const answer = await this.#ask(connection.peer, this.#hello()).catch(async (error: unknown) => {
+      // He refuses everybody of the organisation, and says why: its own statements hold the proof.
+      if (isMeshError(error) && error.code === 'convicted') await this.reconcile(connection.peer, this.#components.did);
+      throw error;
+    });
     if (answer[0] !== 'hello') throw unexpected(answer, 'hello');
     await this.#welcome(connection, answer[1], answer[2]);
     if (this.#organisations.has(connection.peer)) await this.#meet(connection.peer);
@@ -276,7 +280,9 @@ export class Sync {
     const { network, log, onBound } = this.#components;
     await this.#receive(connection.peer, envelopes, isOperationOf(did));
     if (this.#components.isRefused?.(did) === true)
-      throw new MeshError('convicted', `Cannot welcome a peer of "${did}": it is convicted by its own signatures`, { did });
+      throw new MeshError('convicted', `Cannot welcome a peer of "${did}": it is convicted by its own signatures`, {
+        did,
+      });
     if (!network.connections().some(({ id }) => id === connection.id)) return; // gone meanwhile
     if (!this.#speaksFor(connection.peer, did)) {
       log.info({ peer: connection.peer, did }, 'a peer could not show that it speaks for its organisation');

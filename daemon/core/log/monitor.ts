@@ -119,6 +119,8 @@ export class Monitor {
   readonly #withheld = new Map<string, Withheld>();
   /** Cosigned notes of the other histories, by origin, for as long as this runs. */
   readonly #others = new Map<string, SignedCheckpoint[]>();
+  /** Key and organisation of proofs that are being kept. */
+  readonly #proving = new Set<string>();
   readonly #working = new Set<Promise<void>>();
   readonly #stop = new AbortController();
   readonly #counts = { asked: 0, agreed: 0, proven: 0, garbage: 0, spoiled: 0 };
@@ -137,9 +139,10 @@ export class Monitor {
   /** Looks at everything that passes the door from now on. */
   start(): void {
     this.#components.pipeline.listen({
-      seen: (statement, source) => this.#heard(statement, source),
+      seen: (statement, source) => this.#heard(statement, source, true),
       accepted: (statement, source) => {
-        if (isOfKind(statement, 'checkpoint/v1')) this.#heard(statement, source);
+        // Seen before, unless it waited for the binding of its log: then it was nobody's.
+        if (isOfKind(statement, 'checkpoint/v1')) this.#heard(statement, source, false);
         else if (isOfKind(statement, 'binding/v1')) this.#bound(statement);
         else if (isOfKind(statement, 'proof/v1')) this.#work(this.#examineWitnesses(statement));
       },
@@ -222,9 +225,10 @@ export class Monitor {
 
   // What is heard
 
-  #heard({ payload: { note } }: Statement<'checkpoint/v1'>, source: Source): void {
-    const sender = source.via === 'local' ? undefined : source.peer;
-    if (sender !== undefined) this.noticed(parseCheckpoint(note), sender);
+  #heard({ payload: { note } }: Statement<'checkpoint/v1'>, source: Source, isFirst: boolean): void {
+    if (source.via === 'local') return;
+    const signed = parseCheckpoint(note);
+    if (isFirst || !this.#isOwn(signed.checkpoint.origin)) this.noticed(signed, source.peer);
   }
 
   #bound({ payload }: Statement<'binding/v1'>): void {
@@ -496,10 +500,12 @@ export class Monitor {
         );
         continue;
       }
-      if (convictions.isConvictedAs(of, who)) continue;
+      const offence = `${of} ${vkey.name} ${who}`;
+      if (convictions.isConvictedAs(of, who) || this.#proving.has(offence)) continue;
       if (state.convictionsOf(who).some(({ payload }) => payload.of === of && isOfPair(payload, a, b))) continue; // lifted
       const { rootOfAOnB, proof } = finding;
       const notes = { a: formatNote(a.note), b: formatNote(b.note) };
+      this.#proving.add(offence);
       try {
         const statement = createForkProof({ of, who, vkey, ...notes, rootOfAOnB, proof, binding });
         await this.#submit(statement);
@@ -509,6 +515,8 @@ export class Monitor {
       } catch (error) {
         if (!isMeshError(error)) throw error;
         log.warn({ did: who, of, code: error.code, reason: error.message }, 'a fork proof was not kept');
+      } finally {
+        this.#proving.delete(offence);
       }
     }
   }
