@@ -9,6 +9,7 @@ import {
   parseAddCheckpoint,
   parseCheckpoint,
   parseCosignatures,
+  parseMonitoringPath,
   parseTreeSize,
   parseVkey,
   verifyExtension,
@@ -59,6 +60,14 @@ describe('an add-checkpoint request', () => {
     expect(codeOf(() => parseAddCheckpoint(bytesOf(wrong)))).toBe('malformed');
   });
 
+  test('of size 0 with another root is read, for its proof is what fails', () => {
+    const text = `example.org/log\n0\n${Buffer.alloc(32, 7).toString('base64')}\n`;
+    const odd = { ...signed, note: { ...signed.note, text } };
+    const read = parseAddCheckpoint(formatAddCheckpoint({ oldSize: 0, proof: [], signed: odd }));
+    const { treeSize, root } = read.signed.checkpoint;
+    expect(codeOf(() => verifyExtension(0, treeSize, emptyRoot(), root, []))).toBe('bad_proof');
+  });
+
   test('has at most 63 hashes and 64 KiB', () => {
     const proof = (count: number) => Array.from({ length: count }, () => emptyRoot());
     expect(codeOf(() => formatAddCheckpoint({ ...request, proof: proof(63) }))).toBe('accepted');
@@ -104,6 +113,16 @@ describe('an answer', () => {
     expect(monitoringPath('rome2026h1.example.org')).toBe(
       '000de184301123b9278c086a7d9f68c9577e83872224c197058fd90784ea9706/checkpoint',
     );
+    const hash = 'a0'.repeat(32);
+    expect(parseMonitoringPath(`${hash}/checkpoint`)).toBe(hash);
+    for (const wrong of [
+      hash,
+      `/${hash}/checkpoint`,
+      `${hash}/checkpoint/`,
+      `${hash}0/checkpoint`,
+      `A${hash.slice(1)}/checkpoint`,
+    ])
+      expect(parseMonitoringPath(wrong), wrong).toBeUndefined();
   });
 });
 
