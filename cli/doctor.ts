@@ -36,7 +36,7 @@ export async function findings(invocation: Invocation): Promise<Finding[]> {
   if (mesh === undefined) {
     found.push(
       await keysAtRest(paths),
-      ...['readiness', 'reach', 'peers', 'clock', 'agents'].map((name) => skip(name, 'needs the daemon')),
+      ...['readiness', 'reach', 'peers', 'clock', 'agents', 'log'].map((name) => skip(name, 'needs the daemon')),
     );
     return found;
   }
@@ -166,6 +166,7 @@ async function daemonFindings(mesh: Mesh, invocation: Invocation): Promise<Findi
     peersFinding(peers, command),
     clockFinding(peers, nowMs),
     agentsFinding(agents, nowMs, command),
+    logFinding(status, command),
     ...status.warnings
       .filter(({ code }) => code !== 'keys_unencrypted')
       .map(({ message }) => warn('warning', message, null)),
@@ -279,4 +280,25 @@ export function agentsFinding(
     );
   }
   return ok('agents', plural(agents.length, 'agent'));
+}
+
+/** Halted, it grants nothing; unwatched, nobody but its own anchor would notice that it was cut or rewritten. */
+export function logFinding({ log }: Pick<Status, 'log'>, command: CommandText): Finding {
+  if (log === null) return skip('log', 'this daemon keeps none');
+  if (log.problem !== null)
+    return fail(
+      'log',
+      `it is halted: ${log.problem.message}`,
+      `see, then choose the way out: ${command('log', 'status')}`,
+    );
+  const size = plural(log.treeSize, 'entry', 'entries');
+  if (!log.watched)
+    return warn('log', `${size}, and nobody watches it`, `connect to peers: ${command('peers', 'add', 'MULTIADDR')}`);
+  if (!log.quorumMet)
+    return warn(
+      'log',
+      `${size}, not cosigned by a quorum: ${plural(log.cosigners, 'witness', 'witnesses')} so far`,
+      `see which answer: ${command('log', 'status')}`,
+    );
+  return ok('log', `${size}, ${log.releasedSize ?? 0} of them cosigned by a quorum`);
 }

@@ -2,13 +2,16 @@
 import { Command } from 'commander';
 import type { Handler } from './invocation.ts';
 import { addAgent } from './commands/agent.ts';
+import { addAudit } from './commands/audit.ts';
 import { addChain, addDelegate } from './commands/chain.ts';
 import { addCompletion } from './commands/completion.ts';
+import { addConviction } from './commands/conviction.ts';
 import { addDid } from './commands/did.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addEvents } from './commands/events.ts';
 import { addHandshake, addSessions } from './commands/handshake.ts';
 import { addInit } from './commands/init.ts';
+import { addLog } from './commands/log.ts';
 import { addPeers } from './commands/peers.ts';
 import { addRegister } from './commands/register.ts';
 import { addRevoke } from './commands/revoke.ts';
@@ -17,6 +20,7 @@ import { addSponsor } from './commands/sponsor.ts';
 import { addStatus } from './commands/status.ts';
 import { addVerifyChain } from './commands/verify-chain.ts';
 import { addVersion } from './commands/version.ts';
+import { addWitness } from './commands/witness.ts';
 import { withHelp } from './help.ts';
 import type { World } from './world.ts';
 
@@ -33,7 +37,7 @@ Exit codes:
   130  interrupted
 
 The answer goes to stdout, everything else to stderr. --json gives one JSON value
-(events: one a line) whose members are added to, never changed. Whoever may open
+(events, log tail: one a line) whose members are added to, never changed. Whoever may open
 the control socket is the operator; the home decides which daemon is asked:
 --home, else $AGENTMESH_HOME, else ~/.agentmesh.`;
 
@@ -89,6 +93,11 @@ export function createProgram({ world, act }: ProgramOptions): Command {
   addRevoke(program, act);
   addHandshake(program, act);
   addSessions(program, act);
+  program.commandsGroup('Audit:');
+  addAudit(program, act);
+  addLog(program, act);
+  addWitness(program, act);
+  addConviction(program, act);
   program.commandsGroup('This program:');
   addCompletion(program, act);
   addVersion(program, act);

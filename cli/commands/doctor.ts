@@ -9,7 +9,7 @@ export function addDoctor(program: Command, act: Act): void {
   withHelp(program.command('doctor'), {
     summary: 'Look for what is wrong, and say what to do about it',
     about:
-      'Node, home and permissions, socket, daemon, keys, who can reach it, peers, agents, clock. Works without a daemon as far as that goes. ' +
+      'Node, home and permissions, socket, daemon, keys, who can reach it, peers, agents, clock, audit log. Works without a daemon as far as that goes. ' +
       'Exit code 1 if something is broken.',
     examples: [['doctor', 'first, whenever something does not work']],
   }).action(

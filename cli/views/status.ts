@@ -3,6 +3,7 @@ import { type Cell, formatFields, type View } from '../text/table.ts';
 import { formatBytes, formatCount, formatDuration, formatTimeFully } from '../text/time.ts';
 import type { Immutable } from './common.ts';
 import { statusCell } from './common.ts';
+import { logCell } from './log.ts';
 
 const LISTENING: Readonly<Record<Status['listening'], Cell>> = {
   none: { text: 'nowhere: this daemon only dials out', tone: 'warn' },
@@ -26,6 +27,7 @@ export function formatStatus(status: Immutable<Status>, view: View): string {
     ['Sessions', formatCount(status.sessions, 'open session')],
     ['Statements', `${formatCount(statements.count, 'statement')}, ${formatBytes(statements.bytes)}`],
     ['Set', `${statements.setRoot.slice(0, 16)}… (equal on daemons that hold the same)`],
+    ['Audit log', logCell(status.log)],
     ['Keys', status.keysEncrypted ? 'encrypted' : { text: 'not encrypted', tone: 'warn' }],
     ['Home', status.home],
     ['Socket', status.socket],

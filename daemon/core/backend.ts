@@ -163,9 +163,8 @@ export function createBackend(node: MeshNode, surroundings: Surroundings, log: L
     };
   };
 
-  const { summary, ...logOperations } = log;
   return {
-    ...logOperations,
+    ...log.operations,
     status: async () => ({
       version: surroundings.version,
       network: surroundings.networkName,
@@ -183,7 +182,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings, log: L
       sponsors: agents.sponsors().length,
       sessions: node.sessions.size,
       keysEncrypted: surroundings.keysEncrypted,
-      log: await summary(),
+      log: await log.summary(),
       warnings: [...surroundings.warnings()],
     }),
 

@@ -48,6 +48,18 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   handshake: [did],
   sessions: [],
   'sessions close': ['0'.repeat(32)],
+  audit: [],
+  'log tail': [],
+  'log show': ['0'],
+  'log prove': ['0', '-o', 'entry0'],
+  'log verify': [],
+  'log export': ['copy'],
+  'log status': [],
+  'log recover': ['--new-generation', '--reason', 'restored'],
+  'witness status': [],
+  'conviction list': [],
+  'conviction show': [did],
+  'conviction lift': [did, '--reason', 'talked to them'],
   completion: ['bash'],
   version: [],
 };
@@ -157,6 +169,20 @@ describe('usage errors exit with 2, say what is wrong and what is meant', () => 
     [['events', '--type', 'x'], 'no event has this type', null],
     [['sessions', 'close', 'x'], 'want 32 hexadecimal digits', null],
     [['peers', 'add', '192.0.2.7:4801'], 'want a multiaddr', null],
+    [['log', 'show', 'x'], 'Cannot take "x" for an entry', null],
+    [['log', 'show', '01'], 'Cannot take "01" for an entry', null],
+    [['log', 'prove', '0'], 'Required option "-o, --out <file>" not specified', 'see "agentmesh log prove --help"'],
+    [['log', 'tail', '--limit', '0'], 'want a number from 1 to', null],
+    [['log', 'tail', '--since', 'yesterday'], 'want a time like', null],
+    [['log', 'export', '-'], 'Cannot write tiles to standard output', null],
+    [['log', 'export', 'x', '--format', 'xml'], 'Allowed choices are tiles, jsonl', null],
+    [['log', 'recover', '--reason', 'x'], 'want --from-mirrors or --new-generation', null],
+    [['log', 'recover', '--new-generation', '--from-mirrors', '--reason', 'x'], 'cannot be used with option', null],
+    [['log', 'recover', '--new-generation'], 'Required option "--reason <text>" not specified', null],
+    [['log', 'verify', '--max-age', '1h'], 'Cannot use --max-age without --policy', null],
+    [['log', 'verify', '--entry', 'x'], 'Cannot use --entry without the file of a proof', null],
+    [['audit', '--format', 'xml'], 'Allowed choices are table, json, csv', null],
+    [['conviction', 'lift', did], 'Required option "--reason <text>" not specified', null],
   ])('%j', async (words, what, next) => {
     const ran = await home.run(words);
     expect(ran).toMatchObject({ exit: 2, out: '' });
@@ -168,7 +194,7 @@ describe('usage errors exit with 2, say what is wrong and what is meant', () => 
   });
 
   test('a command group without a verb shows its help, on stderr', async () => {
-    for (const words of [[], ['agent'], ['did'], ['chain'], ['sponsor']]) {
+    for (const words of [[], ['agent'], ['did'], ['chain'], ['sponsor'], ['log'], ['witness'], ['conviction']]) {
       const { exit, out, err } = await home.run(words);
       expect([exit, out]).toEqual([2, '']);
       expect(err).toContain(`Usage: ${['agentmesh', ...words].join(' ')} [options] [command]`);
@@ -177,7 +203,7 @@ describe('usage errors exit with 2, say what is wrong and what is meant', () => 
 });
 
 describe('help', () => {
-  test.each(['', ...Object.keys(COMMANDS), 'agent', 'sponsor', 'did', 'chain'])(
+  test.each(['', ...Object.keys(COMMANDS), 'agent', 'sponsor', 'did', 'chain', 'log', 'witness', 'conviction'])(
     'of "%s" has usage, flags and examples, in 100 columns',
     async (name) => {
       const words = name === '' ? [] : name.split(' ');
@@ -192,7 +218,17 @@ describe('help', () => {
   );
 
   test('examples are command lines that this program takes', async () => {
-    for (const name of ['', ...Object.keys(COMMANDS), 'agent', 'sponsor', 'did', 'chain']) {
+    for (const name of [
+      '',
+      ...Object.keys(COMMANDS),
+      'agent',
+      'sponsor',
+      'did',
+      'chain',
+      'log',
+      'witness',
+      'conviction',
+    ]) {
       const { out } = await home.run([...(name === '' ? [] : name.split(' ')), '--help']);
       const examples = out.slice(out.indexOf('\nExamples:')).matchAll(/^ {2}agentmesh (.*)$/gm);
       for (const [, example = ''] of examples) {

@@ -49,11 +49,12 @@ describe('with a daemon', () => {
       peers: 'ok',
       clock: 'ok',
       agents: 'ok',
+      log: 'warn',
     });
     const { out } = await home.run(['doctor']);
     expect(out).toMatch(/^OK {4}node {10}Node \d/);
     expect(out).toMatch(/\nWARN {2}keys +not encrypted.*\n +next: start agentmeshd once with --passphrase-file FILE\n/);
-    expect(out).toMatch(/\n\nNothing is broken, 2 to look at\.\n$/);
+    expect(out).toMatch(/\n\nNothing is broken, 3 to look at\.\n$/);
   });
 
   test('of another version, or not ready, or with peers of the future, is told', async () => {

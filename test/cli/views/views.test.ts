@@ -63,6 +63,7 @@ Agents          1 agent, 2 sponsors
 Sessions        0 open sessions
 Statements      1 statement, 1.5 KiB
 Set             abababababababab… (equal on daemons that hold the same)
+Audit log       12 entries, 11 cosigned by 2 witnesses
 Keys            not encrypted
 Home            /h
 Socket          /h/agentmeshd.sock

@@ -66,7 +66,7 @@ import { checkpointOf, createBinding, createFork, ownLog, ownWitness } from '../
 import { signedNote } from '../../protocol/log/sample.ts';
 import { FakeCosigning, FakeLog, FakeRecorder, openFakeLog, recordCredential, recordOperation } from './fake-log.ts';
 
-type LogOperation = Exclude<keyof LogBackend, 'summary'>;
+type LogOperation = keyof LogBackend['operations'];
 type Link = Statement<'delegation/v1'>;
 
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
@@ -750,7 +750,7 @@ export class FakeBackend implements ControlBackend {
   #asked<K extends LogOperation>(operationId: K): ControlBackend[K] {
     const ask = async (input: never, caller: Caller, signal: AbortSignal): Promise<unknown> => {
       await this.#begin(operationId, caller, signal);
-      return this.#log[operationId](input, caller, signal);
+      return this.#log.operations[operationId](input, caller, signal);
     };
     return ask as unknown as ControlBackend[K];
   }

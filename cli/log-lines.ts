@@ -1,0 +1,61 @@
+/** The log as a file of lines, for tools that read those. */
+import { open, rename, rm } from 'node:fs/promises';
+import { encodeJcs } from '../protocol/index.ts';
+import { parseEntry, type ParsedEntry } from '../protocol/log/index.ts';
+import type { Mesh } from './mesh.ts';
+import type { Output } from './world.ts';
+
+const LINES = {
+  /** As it is: what the leaf is the hash of. */
+  jsonl: ({ bytes }: ParsedEntry): string => decoder.decode(bytes),
+} as const;
+
+export type ExportFormat = keyof typeof LINES;
+export const EXPORT_FORMATS = Object.keys(LINES) as [ExportFormat, ...ExportFormat[]];
+
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
+/** Oldest first; a file has its name once it is whole. Returns how many. */
+export async function writeLines(
+  mesh: Mesh,
+  format: ExportFormat,
+  target: Output | string,
+  signal: AbortSignal,
+): Promise<number> {
+  const lines = linesOf(mesh, format, signal);
+  return typeof target === 'string' ? writeFile(target, lines) : writeOut(target, lines);
+}
+
+async function* linesOf(mesh: Mesh, format: ExportFormat, signal: AbortSignal): AsyncGenerator<string> {
+  for await (const { entry } of mesh.client.log.entries({ order: 'oldest' }, { signal })) {
+    // Canonical JSON has one spelling: encoding it again gives the bytes that were hashed, or refuses.
+    yield `${LINES[format](parseEntry(encodeJcs(entry)))}\n`;
+  }
+}
+
+async function writeOut(out: Output, lines: AsyncIterable<string>): Promise<number> {
+  let count = 0;
+  for await (const line of lines) {
+    out.write(line);
+    count += 1;
+  }
+  return count;
+}
+
+async function writeFile(path: string, lines: AsyncIterable<string>): Promise<number> {
+  const draft = `${path}.new`;
+  let count = 0;
+  try {
+    await using handle = await open(draft, 'w', 0o600);
+    for await (const line of lines) {
+      await handle.write(line);
+      count += 1;
+    }
+    await handle.sync();
+    await rename(draft, path);
+    return count;
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
+}

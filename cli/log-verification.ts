@@ -1,0 +1,178 @@
+/** A log or a proof checked in this very process, from bytes: nothing is believed because a daemon says so. */
+import { stat } from 'node:fs/promises';
+import { isMeshError, limits, MeshError } from '../protocol/index.ts';
+import {
+  CHECKPOINT_PATH,
+  formatNote,
+  isQuorumMet,
+  type LogFiles,
+  parseLogOrigin,
+  parsePolicy,
+  parseProofFile,
+  type Policy,
+  POLICY_PATH,
+  type VerifiedCheckpoint,
+} from '../protocol/log/index.ts';
+import { filesIn, verifyLogFiles, verifyProof } from '../sdk/index.ts';
+import { EXIT, exitOf } from './exit.ts';
+import { isErrno, isFile, readBounded } from './files.ts';
+import type { LogReportView, LogVerdict } from './views/log.ts';
+
+/** The reader's own policy. */
+export interface PolicySource {
+  readonly file: string;
+  readonly policy: Policy;
+}
+
+interface Asked {
+  readonly policy: PolicySource | undefined;
+  readonly nowMs: number;
+  readonly ageSecondsMax?: number;
+  readonly signal: AbortSignal;
+}
+
+/** Errors: not_found, malformed, key_type, too_large. */
+export const readPolicy = async (file: string): Promise<PolicySource> => ({
+  file,
+  policy: parsePolicy(await readBounded(file, limits.POLICY_BYTES_MAX)),
+});
+
+/** What a path leads to: the files of a log, or undefined for one file. Errors: not_found. */
+export async function openTarget(path: string): Promise<LogFiles | undefined> {
+  try {
+    return (await stat(path)).isDirectory() ? filesIn(path) : undefined;
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
+    if (isFile(`${path}${PROOF_SUFFIX}`)) return undefined;
+    throw new MeshError('not_found', `Cannot verify "${path}": no such file or directory`, { path });
+  }
+}
+
+export const PROOF_SUFFIX = '.tlog-proof';
+export const ENTRY_SUFFIX = '.json';
+export const withoutProofSuffix = (path: string): string =>
+  path.endsWith(PROOF_SUFFIX) ? path.slice(0, -PROOF_SUFFIX.length) : path;
+
+interface LogAsked extends Asked {
+  /** Files of checkpoints that it must contain. */
+  readonly since: readonly string[];
+  /** Where a policy comes from that is not the reader's own. */
+  readonly policyFrom: string;
+}
+
+/** Errors: those of reading; what is wrong with the log is in the verdict. */
+export async function checkLog(
+  files: LogFiles,
+  { policy: own, since, policyFrom, nowMs, ageSecondsMax, signal }: LogAsked,
+): Promise<LogVerdict> {
+  const known = await Promise.all(since.map(checkpointIn));
+  return verdictOf(async () => {
+    const theirs = own === undefined ? await files.read(POLICY_PATH) : undefined;
+    const policy = own?.policy ?? (theirs === undefined ? undefined : parsePolicy(theirs));
+    // What comes with the log is its maker's word: it says which lines to look at, and decides nothing.
+    const asked = own === undefined && policy !== undefined ? { ...policy, quorum: undefined } : policy;
+    const found = await verifyLogFiles(files, {
+      nowMs,
+      signal,
+      since: known,
+      ...(asked !== undefined && { policy: asked }),
+      ...(ageSecondsMax !== undefined && { ageSecondsMax }),
+    });
+    const { entries, signatures, tiles } = found;
+    const sizes = known.map(sizeIn);
+    return {
+      ...reportOf(found, policy, own?.file ?? policyFrom, own !== undefined),
+      entries,
+      signatures,
+      tiles,
+      since: since.map((file, i) => ({ file, treeSize: sizes[i] ?? 0 })),
+      entry: null,
+    };
+  });
+}
+
+/** The entry is beside the proof unless it is named. Errors: those of reading; what is wrong is in the verdict. */
+export async function checkProof(
+  named: string,
+  entryFile: string | undefined,
+  { policy: own, nowMs, ageSecondsMax }: Asked,
+): Promise<LogVerdict> {
+  const stem = withoutProofSuffix(named);
+  const proofFile = isFile(named) ? named : `${stem}${PROOF_SUFFIX}`;
+  const proof = await readBounded(proofFile, limits.PROOF_FILE_BYTES_MAX);
+  const entry = await readBounded(entryFile ?? `${stem}${ENTRY_SUFFIX}`, limits.LOG_ENTRY_BYTES_MAX);
+  return verdictOf(async () => {
+    const found = verifyProof(proof, entry, own?.policy ?? policyOfOrigin(proof), {
+      nowMs,
+      ...(ageSecondsMax !== undefined && { ageSecondsMax }),
+    });
+    const { leafIndex } = found;
+    const { id } = found.entry.entry;
+    return {
+      ...reportOf(found, own?.policy, own?.file ?? '', true),
+      entries: null,
+      signatures: null,
+      tiles: null,
+      since: [],
+      entry: { index: leafIndex, id, entry: { ...found.entry.entry } },
+    };
+  });
+}
+
+/**
+ * Without a policy of the reader's own: the origin of an AgentMesh log holds the key that must have signed, and whose
+ * log that is remains to be known. Errors: malformed, not_signed.
+ */
+export function policyOfOrigin(proof: Uint8Array): Policy {
+  const { origin } = parseProofFile(proof).signed.checkpoint;
+  const vkey = parseLogOrigin(origin)?.vkey;
+  if (vkey === undefined)
+    throw new MeshError('not_signed', `Cannot check a proof of "${origin}" without a policy: its key is not known`);
+  return { logs: [{ vkey }], witnesses: [], groups: [], quorum: undefined };
+}
+
+function reportOf(
+  { checkpoint, cosignatures }: VerifiedCheckpoint,
+  policy: Policy | undefined,
+  from: string,
+  enforced: boolean,
+): Pick<LogReportView, 'origin' | 'treeSize' | 'root' | 'cosignatures' | 'policy'> {
+  const { origin, treeSize, root } = checkpoint;
+  const signed = new Set(cosignatures.map(({ vkey }) => vkey.name));
+  const names = policy?.witnesses.filter(({ vkey }) => signed.has(vkey.name)).map(({ name }) => name) ?? [];
+  return {
+    origin,
+    treeSize,
+    root: Buffer.from(root).toString('base64'),
+    cosignatures: cosignatures.map(({ vkey, timeSeconds = 0 }) => ({
+      name: vkey.name,
+      at: `${new Date(timeSeconds * 1000).toISOString().slice(0, 19)}Z`,
+    })),
+    policy:
+      policy === undefined
+        ? null
+        : { from, enforced, quorumMet: isQuorumMet(policy, new Set(names)), hasQuorum: policy.quorum !== undefined },
+  };
+}
+
+async function verdictOf(check: () => Promise<LogReportView>): Promise<LogVerdict> {
+  try {
+    return { ok: true, code: null, message: null, data: {}, report: await check() };
+  } catch (error) {
+    if (!isMeshError(error) || !isVerdict(error)) throw error;
+    return { ok: false, code: error.code, message: error.message, data: error.data, report: null };
+  }
+}
+
+/** A log that lacks a file is wrong; a directory without a checkpoint is no log. */
+const isVerdict = ({ code, data }: MeshError): boolean =>
+  code === 'not_found' ? data['path'] !== CHECKPOINT_PATH : exitOf(code) === EXIT.refused;
+
+/** As it was signed; of a proof the one in it. Errors: not_found, malformed. */
+async function checkpointIn(file: string): Promise<Uint8Array> {
+  const bytes = await readBounded(file, limits.PROOF_FILE_BYTES_MAX);
+  const isProof = bytes.subarray(0, 12).toString('latin1') === 'c2sp.org/tlo';
+  return isProof ? formatNote(parseProofFile(bytes).signed.note) : bytes;
+}
+
+const sizeIn = (note: Uint8Array): number => Number(Buffer.from(note).toString('utf8').split('\n')[1] ?? 0);
