@@ -4,12 +4,14 @@ import {
   type CborMap,
   decodeCbor,
   encodeCbor,
+  KINDS,
   kindRow,
   limits,
   parseStatement,
   signingInput,
   type Statement,
   type Topic,
+  TOPICS,
 } from '../../../protocol/index.ts';
 import {
   createAgent,
@@ -28,6 +30,7 @@ import {
   keySet,
   NOW_SECONDS,
 } from '../../builders.ts';
+import { createBinding, createCheckpoint, createFork, ownLog } from '../../protocol/log/own-log.ts';
 import { Door, type DoorOptions, formatOutcome, rowOf } from './pipeline-world.ts';
 
 const acme = createOrganisation('acme');
@@ -712,11 +715,13 @@ describe('receiveAnswer()', () => {
 });
 
 test('every kind that is in the set is admitted by gossip on its own topic alone', () => {
-  const samples = [createRecover(acme, 'acme 1'), root, revocation, heartbeat];
-  expect(new Set(samples.map(({ t }) => t)).size).toBe(4);
+  const binding = createBinding(acme);
+  const logStatements = [binding, createCheckpoint(ownLog('acme'), 3), createFork(binding, ownLog('acme'), [2, 3])];
+  const samples = [createRecover(acme, 'acme 1'), root, revocation, heartbeat, ...logStatements];
+  expect(new Set(samples.map(({ t }) => t))).toEqual(new Set(Object.keys(KINDS)));
   for (const sample of samples) {
-    for (const topic of ['rev', 'id', 'link'] as const) {
-      const door = new Door().hold(...everyone);
+    for (const topic of TOPICS) {
+      const door = new Door().hold(...everyone, ...(sample.t === 'checkpoint/v1' ? [binding] : []));
       const outcome = formatOutcome(door.pipeline.receive(sample.envelope, gossip(topic)));
       expect(outcome).toBe(kindRow(sample.t).topic === topic ? 'accept' : 'reject topic');
     }
