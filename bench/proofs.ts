@@ -8,9 +8,9 @@ import { hash } from 'node:crypto';
 import {
   cosignatureMessage,
   createTreeHasher,
+  type EdgeTile,
   foldInclusion,
   formatProofFile,
-  formatTilePath,
   formatVkey,
   leafHash,
   nodeHash,
@@ -19,7 +19,6 @@ import {
   parsePolicy,
   parseProofFile,
   proveInclusion,
-  TILE_WIDTH,
   TileNodes,
   type TilePlace,
   type TileReader,
@@ -49,15 +48,15 @@ const entry = auditEntries(4)[3] as Uint8Array;
 const entryHash = leafHash(entry);
 const places = new Set(Array.from({ length: PROOFS }, () => Math.floor(random() * TREE_SIZE)));
 
-const tiles = new Map<string, Uint8Array>();
+/** By level and index: partial ones as they were last. */
+const tiles = new Map<string, EdgeTile>();
+const keyOf = ({ level, index }: TilePlace): string => `${level}/${index}`;
 const edge = new TreeEdge(hasher);
 const filler = new Uint8Array(entry.length);
 for (let i = 0; i < TREE_SIZE; i++) {
   new DataView(filler.buffer).setUint32(0, i);
   edge.append(places.has(i) ? entryHash : hasher.leafHash(filler));
-  if (i % 256 !== 255 && i !== TREE_SIZE - 1) continue;
-  for (const { place, bytes } of edge.takeTiles())
-    if (place.width === TILE_WIDTH || i === TREE_SIZE - 1) tiles.set(formatTilePath(place), bytes);
+  if (i % 256 === 255 || i === TREE_SIZE - 1) for (const tile of edge.takeTiles()) tiles.set(keyOf(tile.place), tile);
 }
 const root = edge.root();
 
@@ -65,12 +64,12 @@ const root = edge.root();
 function readerThat(keeps: (place: TilePlace) => boolean): TileReader {
   const kept = new Map<string, TileNodes>();
   return {
-    tile: async (place) => tiles.get(formatTilePath(place)),
+    tile: async (place) => tiles.get(keyOf(place))?.bytes,
     async nodes(place) {
-      const path = formatTilePath(place);
-      const bytes = tiles.get(path);
-      const nodes = kept.get(path) ?? (bytes === undefined ? undefined : new TileNodes(bytes, place.width));
-      if (nodes !== undefined && keeps(place)) kept.set(path, nodes);
+      const key = keyOf(place);
+      const tile = tiles.get(key);
+      const nodes = kept.get(key) ?? (tile === undefined ? undefined : new TileNodes(tile.bytes, tile.place.width));
+      if (nodes !== undefined && keeps(place)) kept.set(key, nodes);
       return nodes;
     },
   };

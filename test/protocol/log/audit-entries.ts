@@ -1,6 +1,5 @@
 /** Audit entries of one organisation, signed with fixed keys. */
 import { toBase64url } from '../../../protocol/encoding/bytes.ts';
-import type { Statement } from '../../../protocol/index.ts';
 import { createEntry, createUuid7, type EntryFields } from '../../../protocol/log/index.ts';
 import { createAgent, createOrganisation, NOW_MS, type TestKey } from '../../builders.ts';
 import { createBinding } from './own-log.ts';
@@ -23,7 +22,10 @@ const entry = <const T extends string>(
   createEntry({ id: idOf(index), source: acme.did, timeMs: NOW_MS + index, type, data }, { publicKey, sign }).bytes;
 
 interface AuditOptions {
-  readonly binding?: Statement<'binding/v1'>;
+  /** An envelope. */
+  readonly binding?: Uint8Array;
+  /** Signs leaf 0. */
+  readonly openedBy?: TestKey;
   /** Signs what the agent did. */
   readonly by?: TestKey;
 }
@@ -31,13 +33,13 @@ interface AuditOptions {
 /** Leaf 0 says whose log it is, the next two which keys sign in it, the others what an agent did. */
 export function auditEntries(
   count: number,
-  { binding: bound = createBinding(acme), by = robot.keys.sign }: AuditOptions = {},
+  { binding: bound = createBinding(acme).envelope, openedBy = acme.keys.sign, by = robot.keys.sign }: AuditOptions = {},
 ): Uint8Array[] {
   const { did, keys } = acme;
   return Array.from({ length: count }, (_, i) => {
     if (i === 0) {
-      const binding = toBase64url(bound.envelope);
-      return entry(i, 'agentmesh.log.opened.v1', { actor: did, phase: 'outcome', binding }, keys.sign);
+      const binding = toBase64url(bound);
+      return entry(i, 'agentmesh.log.opened.v1', { actor: did, phase: 'outcome', binding }, openedBy);
     }
     if (i <= 2) {
       const { did: who, genesis } = i === 1 ? acme : robot;

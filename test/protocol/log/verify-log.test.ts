@@ -459,12 +459,22 @@ describe('the keys of an audit log', () => {
       data: { index: 0 },
     });
     const beta = createOrganisation('beta');
-    const bound = createBinding(beta, { log });
+    const bound = createBinding(beta, { log }).envelope;
     expect(await refused(logOf(auditEntries(4, { binding: bound })))).toMatchObject({ code: 'not_entitled' });
-    const stranger = createBinding(acme, { signer: beta.keys.sign });
+    const stranger = createBinding(acme, { signer: beta.keys.sign }).envelope;
     expect(await refused(logOf(auditEntries(4, { binding: stranger })))).toMatchObject({
       code: 'key_unknown',
       data: { index: 0, key: beta.keys.sign.text },
+    });
+    expect(await refused(logOf(auditEntries(3, { openedBy: beta.keys.sign })))).toMatchObject({
+      code: 'key_unknown',
+      data: { index: 0, key: beta.keys.sign.text },
+    });
+    const { envelope } = createBinding(acme);
+    const spoilt = flipped(envelope, envelope.length - 1);
+    expect(await refused(logOf(auditEntries(4, { binding: spoilt })))).toMatchObject({
+      code: 'bad_signature',
+      data: { index: 0 },
     });
   });
 });
