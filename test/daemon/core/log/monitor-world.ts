@@ -1,8 +1,9 @@
 /**
- * Nodes that watch each other's logs, over a network in memory: each with a log of given leaves, its reader and server,
- * and a monitor. A log may have a second history under the same key and show one or the other by who asks: that is a real
- * fork, of which every note and proof verifies by itself.
+ * Organisations that watch each other's logs, over a network in memory: each with a log of given leaves, its reader and
+ * server, and a monitor. A log may have a second history under the same key and show one or the other by who asks: that is
+ * a real fork, of which every note and proof verifies by itself.
  */
+import { Convictions } from '../../../../daemon/core/log/convictions.ts';
 import {
   LogReader,
   LogReadServer,
@@ -11,11 +12,23 @@ import {
 } from '../../../../daemon/core/log/log-read.ts';
 import type { LogProblem } from '../../../../daemon/core/log/audit-log.ts';
 import { Monitor } from '../../../../daemon/core/log/monitor.ts';
-import { serveTlog, TlogAsker } from '../../../../daemon/core/log/tlog-stream.ts';
+import { serveTlog, type TlogAnswer, TlogAsker, type TlogRequest } from '../../../../daemon/core/log/tlog-stream.ts';
 import { answerWitness, WITNESS_FRAME_BYTES_MAX, witnessOfPeer } from '../../../../daemon/core/log/witness-stream.ts';
 import type { Witness } from '../../../../daemon/core/log/witness.ts';
-import type { MemoryStore } from '../../../../daemon/store/memory.ts';
-import { limits, rawKeyOf, type Statement } from '../../../../protocol/index.ts';
+import { Pipeline } from '../../../../daemon/core/pipeline.ts';
+import { Sync } from '../../../../daemon/core/sync.ts';
+import type { PeerConnection } from '../../../../daemon/ports.ts';
+import { MemoryStore } from '../../../../daemon/store/memory.ts';
+import {
+  equalBytes,
+  kindRow,
+  limits,
+  MeshState,
+  RangeIndex,
+  rawKeyOf,
+  type Statement,
+  TOPICS,
+} from '../../../../protocol/index.ts';
 import {
   checkpointStatement,
   cosignatureMessage,
@@ -42,8 +55,18 @@ import {
   witnessVkey,
 } from '../../../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
-import { keyOf, type TestKey } from '../../../builders.ts';
-import { type Member, NodeWorld } from '../node-world.ts';
+import {
+  createHeartbeat,
+  createOrganisation,
+  type Identity,
+  keyOf,
+  NOW_SECONDS,
+  type TestKey,
+} from '../../../builders.ts';
+import { seededRandom } from '../../../random.ts';
+import { quiet } from '../handshake-world.ts';
+import { MemoryMesh, type MemoryNetwork } from '../memory-network.ts';
+import { VirtualClock } from '../virtual-clock.ts';
 
 const encoder = new TextEncoder();
 
@@ -127,8 +150,15 @@ export const withLines = (signed: SignedCheckpoint, lines: Note['signatures']): 
 });
 
 export interface Watcher {
-  readonly member: Member;
   readonly name: string;
+  readonly did: string;
+  readonly organisation: Identity;
+  readonly network: MemoryNetwork;
+  readonly store: MemoryStore;
+  readonly pipeline: Pipeline;
+  readonly state: MeshState;
+  readonly sync: Sync;
+  readonly convictions: Convictions;
   readonly log: LogKey;
   readonly reader: LogReader;
   readonly monitor: Monitor;
@@ -160,48 +190,47 @@ export interface WatchOptions {
 }
 
 export class MonitorWorld {
-  readonly nodes = new NodeWorld();
+  readonly clock = new VirtualClock();
+  readonly mesh = new MemoryMesh({ clock: this.clock });
   readonly watchers = new Map<string, Watcher>();
 
-  get clock(): NodeWorld['clock'] {
-    return this.nodes.clock;
-  }
-
   async open(name: string, options: WatchOptions = {}): Promise<Watcher> {
-    const member = await this.nodes.open(name, options.store);
-    const { node, network, store } = member;
-    const { clock, log: logger } = node.components;
-    const log = new LogKey(name);
-    const history = History.of('usual', 8, 8);
-    const released = await log.sign(history);
-    const usual: Shown = { history, released };
-    const problems: LogProblem[] = [];
-    const found: Statement<'proof/v1'>[] = [];
-    const asked: Watcher['asked'] = [];
+    const { clock } = this;
+    const organisation = createOrganisation(name);
+    const { did } = organisation;
+    const network = this.mesh.join(organisation.node.peerId);
+    const store = options.store ?? new MemoryStore();
+    const index = new RangeIndex();
+    const state = new MeshState();
+    const pipeline = new Pipeline({ state, index, store, clock, log: quiet, isSignatureValid: isSignatureValidSodium });
+    await pipeline.open();
+    await pipeline.submit([organisation.genesis]);
+    const convictions = await Convictions.open({ state, pipeline, store, clock, log: quiet, organisation: did });
     const reader = new LogReader({ network, clock });
     const asker = new TlogAsker({ network, clock }, 'tlog/witness', { frameBytesMax: WITNESS_FRAME_BYTES_MAX });
+    const log = new LogKey(name);
+    const history = History.of('usual', 8, 8);
+    const usual: Shown = { history, released: await log.sign(history) };
+    const problems: LogProblem[] = [];
+    const found: Statement<'proof/v1'>[] = [];
     const monitor = await Monitor.open(
       {
         store,
         clock,
-        log: logger,
+        log: quiet,
         isSignatureValid: isSignatureValidSodium,
-        state: node.state,
-        convictions: node.convictions,
-        pipeline: node.pipeline,
+        state,
+        convictions,
+        pipeline,
         reader,
-        organisation: node.organisation.did,
+        organisation: did,
         ownLog: () => {
-          const { history: own } = watcher.shows('') ?? usual;
-          return {
-            origin: log.origin,
-            treeSize: own.treeSize,
-            files: own as never,
-            halt: (problem: LogProblem) => problems.push(problem),
-          };
+          const files = watcher.shows('')?.history ?? history;
+          const halt = (problem: LogProblem): void => void problems.push(problem);
+          return { origin: log.origin, treeSize: files.treeSize, files: files as never, halt };
         },
-        peersOf: (did) => node.sync.peersOf(did),
-        boundPeers: () => node.sync.boundPeers(),
+        peersOf: (other) => sync.peersOf(other),
+        boundPeers: () => sync.boundPeers(),
         readCosigned: async (peer, origin, signal) => {
           const { status, body } = await witnessOfPeer(asker, peer).readCheckpoint(origin, signal);
           return status === 200 ? parseCheckpoint(body) : undefined;
@@ -210,112 +239,169 @@ export class MonitorWorld {
       options.originsMax === undefined ? {} : { originsMax: options.originsMax },
     );
     monitor.listen({ proven: (proof) => found.push(proof) });
+    const random = seededRandom([...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7));
+    const sync = new Sync({
+      network,
+      pipeline,
+      index,
+      clock,
+      random: { bytes: (count) => new Uint8Array(count), fraction: random },
+      log: quiet,
+      did,
+      heartbeat: (nonce) => createHeartbeat(organisation, { iat: Math.floor(clock.nowMs() / 1000), nonce }),
+      reliedOn: () => [],
+      isRefused: (other) => convictions.isRefused(other),
+      onBound: (peer, other) => {
+        if (options.watches !== false) monitor.peerBound(peer, other);
+      },
+    });
     const watcher: Watcher = {
-      member,
       name,
+      did,
+      organisation,
+      network,
+      store,
+      pipeline,
+      state,
+      sync,
+      convictions,
       log,
       reader,
       monitor,
       problems,
       found,
-      asked,
+      asked: [],
       shows: options.shows ?? (() => usual),
       close: async () => {
+        sync.close();
+        await monitor.close();
         reader.close();
         asker.close();
-        await monitor.close();
+        await pipeline.close();
+        await network.close();
       },
     };
+    convictions.listen({ convicted: (other) => sync.recheck(other) });
+    gossip(watcher);
+    await this.#serve(watcher, options);
+    if (options.watches !== false) monitor.start();
+    await sync.start();
+    await pipeline.submit([this.bindingOf(watcher)]);
+    this.watchers.set(name, watcher);
+    return watcher;
+  }
+
+  async #serve(watcher: Watcher, { server, witness }: WatchOptions): Promise<void> {
+    const { clock } = this;
+    const { network, state, sync, reader, monitor, log } = watcher;
+    const servers = new Map<string, LogReadServer>();
     const serverFor = (peer: string): LogReadServer =>
       new LogReadServer(
         {
           network,
           clock,
-          log: logger,
-          state: node.state,
+          log: quiet,
+          state,
           reader,
-          organisationOf: (one) => node.sync.organisationOf(one),
-          peersOf: (did) => node.sync.peersOf(did),
+          organisationOf: (one) => sync.organisationOf(one),
+          peersOf: (did) => sync.peersOf(did),
           logs: () => served(log.origin, watcher.shows(peer)),
           seen: (hash) => monitor.newest(hash),
         },
-        options.server,
+        server,
       );
-    const servers = new Map<string, LogReadServer>();
+    const answer = (request: TlogRequest, { peer }: PeerConnection): Promise<TlogAnswer> => {
+      watcher.asked.push({ peer, path: request.path });
+      const own = servers.get(peer) ?? serverFor(peer);
+      servers.set(peer, own);
+      return own.answer(request, { peer });
+    };
+    const frameBytesMax = limits.TLOG_READ_FRAME_BYTES_MAX;
+    await serveTlog({ network, log: quiet, answer }, 'tlog/read', { frameBytesMax });
+    if (witness === undefined) return;
     await serveTlog(
-      {
-        network,
-        log: logger,
-        answer: (request, { peer }) => {
-          asked.push({ peer, path: request.path });
-          const server = servers.get(peer) ?? serverFor(peer);
-          servers.set(peer, server);
-          return server.answer(request, { peer });
-        },
-      },
-      'tlog/read',
-      { frameBytesMax: limits.TLOG_READ_FRAME_BYTES_MAX },
+      { network, log: quiet, answer: (request, { peer }) => answerWitness(witness as Witness, request, peer) },
+      'tlog/witness',
+      { frameBytesMax: WITNESS_FRAME_BYTES_MAX },
     );
-    const { witness } = options;
-    if (witness !== undefined)
-      await serveTlog(
-        { network, log: logger, answer: (request, { peer }) => answerWitness(witness as Witness, request, peer) },
-        'tlog/witness',
-        { frameBytesMax: WITNESS_FRAME_BYTES_MAX },
-      );
-    if (options.watches !== false) monitor.start();
-    await this.nodes.during(node.pipeline.submit([this.bindingOf(watcher)]));
-    this.watchers.set(name, watcher);
-    return watcher;
   }
 
-  bindingOf({ member: { node, network, did }, log, name }: Pick<Watcher, 'member' | 'log' | 'name'>) {
+  bindingOf({ organisation, did, name, log }: Pick<Watcher, 'organisation' | 'did' | 'name' | 'log'>) {
     const witness = witnessVkey(rawKeyOf(keyOf(`${name}/witness`).publicKey));
-    const signer = node.signers.signerFor(node.state.didState(did), did, 'sign');
-    const nowSeconds = Math.floor(this.clock.nowMs() / 1000);
-    return signBinding({ iss: did, log: log.vkey, witness, peer: network.peer, nowSeconds }, signer);
+    const peer = organisation.node.peerId;
+    return signBinding({ iss: did, log: log.vkey, witness, peer, nowSeconds: NOW_SECONDS }, organisation.keys.sign);
   }
 
   /** Closed, and opened again with what its store holds; not connected. */
-  async restart({ name, member, close }: Watcher): Promise<Watcher> {
-    await this.nodes.during(close(), 0);
-    await this.nodes.during(member.node.close());
-    await member.network.close();
-    return this.open(name, { store: member.store });
+  async restart({ name, store, close }: Watcher): Promise<Watcher> {
+    await this.during(close());
+    return this.open(name, { store });
   }
 
-  /** Connects these in a row, and lets them get to know each other. */
+  /** Connects these, and lets them get to know each other. */
   async connect(...pairs: readonly (readonly [Watcher, Watcher])[]): Promise<void> {
-    for (const [a, b] of pairs) this.nodes.mesh.connect(a.member.network, b.member.network);
+    for (const [a, b] of pairs) this.mesh.connect(a.network, b.network);
     await this.clock.advance(1_000);
   }
 
   /** As if the log had gossiped a checkpoint to this node alone. */
   tell(to: Watcher, from: Watcher, signed: SignedCheckpoint): string {
     const statement = checkpointStatement(formatNote(signed.note));
-    const source = { via: 'gossip', peer: from.member.network.peer, topic: 'cp' } as const;
-    const outcome = to.member.node.pipeline.receive(statement.envelope, source);
+    const source = { via: 'gossip', peer: from.network.peer, topic: 'cp' } as const;
+    const outcome = to.pipeline.receive(statement.envelope, source);
     return outcome.verdict === 'accept' ? 'accept' : outcome.code;
   }
 
   /** Names of those on which the organisation of this one is convicted. */
   convictedBy(of: Watcher): string[] {
     return [...this.watchers.values()]
-      .filter(({ member }) => member.node.convictions.isConvicted(of.member.did))
+      .filter(({ convictions }) => convictions.isConvicted(of.did))
       .map(({ name }) => name);
   }
 
   /** Organisations that are convicted anywhere. */
   convicted(): string[] {
-    const all = [...this.watchers.values()].flatMap(({ member }) => member.node.convictions.list());
+    const all = [...this.watchers.values()].flatMap(({ convictions }) => convictions.list());
     return [...new Set(all.map(({ organisation }) => organisation))];
+  }
+
+  /** What somebody started, seen to its end while time passes. */
+  async during<T>(work: Promise<T>, forMs = 100): Promise<T> {
+    const settled = work.then(
+      (value) => ({ value }),
+      (error: unknown) => ({ error }),
+    );
+    await this.clock.advance(forMs);
+    const result = await settled;
+    if ('error' in result) throw result.error;
+    return result.value;
   }
 
   async close(): Promise<void> {
     const closing = [...this.watchers.values()].map((one) => one.close());
     await this.clock.advance(0);
     await Promise.all(closing);
-    await this.nodes.close();
+  }
+}
+
+/** As the node does: gossip hands on what its validator accepts; what came in another way is published. */
+function gossip({ network, pipeline }: Watcher): void {
+  let validating: Uint8Array | undefined;
+  pipeline.listen({
+    accepted: (statement, { via }) => {
+      const { topic } = kindRow(statement.t);
+      const isForwarded = validating !== undefined && equalBytes(validating, statement.envelope);
+      if (topic !== undefined && !isForwarded && (via === 'local' || via === 'gossip'))
+        void network.publish(topic, statement.envelope);
+    },
+  });
+  for (const topic of TOPICS) {
+    network.validate(topic, (message, peer) => {
+      validating = message;
+      const { verdict } = pipeline.receive(message, { via: 'gossip', peer, topic });
+      validating = undefined;
+      return verdict === 'pending' ? 'ignore' : verdict;
+    });
   }
 }
 

@@ -17,7 +17,7 @@ async function forker(fork: Fork, others: readonly string[], lefts: readonly str
   for (const name of others) watchers.push(await world.open(name));
   const left = { history: fork.left, released: await log.log.sign(fork.left) };
   const right = { history: fork.right, released: await log.log.sign(fork.right) };
-  const leftPeers = watchers.filter(({ name }) => lefts.includes(name)).map(({ member }) => member.network.peer);
+  const leftPeers = watchers.filter(({ name }) => lefts.includes(name)).map(({ network }) => network.peer);
   log.shows = (peer) => (leftPeers.includes(peer) ? left : right);
   return [log, watchers];
 }
@@ -46,9 +46,9 @@ describe('a log that shows two histories', () => {
     world.tell(acme, beta, await log.log.sign(forkOf([m, n], shared).right));
     await world.clock.advance(2_000);
     expect(world.convictedBy(log)).toEqual(['acme', 'beta', 'gamma']);
-    expect(world.convicted()).toEqual([log.member.did]);
+    expect(world.convicted()).toEqual([log.did]);
     expect([acme.found.length, beta.found.length]).toEqual([1, 0]);
-    const [proof] = acme.member.node.state.convictionsOf(log.member.did);
+    const [proof] = acme.state.convictionsOf(log.did);
     if (proof === undefined) throw new Error('convicted without a proof');
     const verdict = evaluateFork(
       { ...proof.payload, vkey: parseVkey(proof.payload.log ?? '') },
@@ -109,11 +109,11 @@ describe('a log that shows two histories', () => {
     await world.connect(...star(log, watchers));
     world.tell(acme, log, await log.log.sign(fork.right));
     await world.clock.advance(1_000);
-    expect(log.member.network.connections()).toEqual([]);
+    expect(log.network.connections()).toEqual([]);
     await world.connect([log, acme]);
     expect(world.convictedBy(log)).toEqual(['forker', 'acme']);
-    expect(log.member.node.convictions.isRefused(log.member.did)).toBe(false);
-    expect(acme.member.node.sync.boundPeers()).toEqual([]);
+    expect(log.convictions.isRefused(log.did)).toBe(false);
+    expect(acme.sync.boundPeers()).toEqual([]);
   });
 });
 
@@ -149,10 +149,10 @@ describe('nobody is convicted', () => {
 
   test('for answers that prove nothing: they are counted, and the log is asked again until it shows that all agrees', async () => {
     const [log, [acme, beta], history] = (await honest()) as [Watcher, [Watcher, Watcher], History];
-    const [from, random] = [log.member.network.peer, seededRandom(5)];
+    const [from, random] = [log.network.peer, seededRandom(5)];
     let isSilent = true;
-    world.nodes.mesh.onFrame = (frame, passage) => {
-      if (!isSilent || passage.name !== 'tlog/read' || passage.to !== acme.member.network.peer) return frame;
+    world.mesh.onFrame = (frame, passage) => {
+      if (!isSilent || passage.name !== 'tlog/read' || passage.to !== acme.network.peer) return frame;
       if (passage.from === from) return undefined; // the log's answers are lost
       return frame.map((byte, i) => (i > 40 && random() < 0.05 ? byte ^ 1 : byte)); // another's are spoilt
     };
@@ -160,7 +160,7 @@ describe('nobody is convicted', () => {
     await world.clock.advance(20_000);
     expect(world.convicted()).toEqual([]);
     const status = acme.monitor.status();
-    expect(status.withheld).toMatchObject([{ origin: log.log.origin, organisations: [log.member.did] }]);
+    expect(status.withheld).toMatchObject([{ origin: log.log.origin, organisations: [log.did] }]);
     expect(status.agreed).toBe(0);
     isSilent = false;
     await world.clock.advance(600_000);
@@ -175,9 +175,8 @@ describe('nobody is convicted', () => {
     world.tell(acme, beta, await log.log.sign(history, 77));
     await world.clock.advance(3_000);
     expect(acme.monitor.withheld().map(({ treeSizes }) => treeSizes)).toEqual([[77, 600]]);
-    await world.nodes.during(log.member.node.close(), 5_000);
-    await log.member.network.close();
-    beta.member.network.breakWhere(() => true);
+    await world.during(log.close(), 5_000);
+    beta.network.breakWhere(() => true);
     await world.clock.advance(1_300_000);
     expect(acme.monitor.withheld()).toEqual([]);
     expect(world.convicted()).toEqual([]);
@@ -192,13 +191,13 @@ describe('nobody is convicted', () => {
     const spoilt = withLines(released, line === undefined ? [] : [line]);
     log.shows = () => ({ history, released: spoilt });
     const before = acme.monitor.status();
-    for (const one of [acme, beta]) one.monitor.peerBound(log.member.network.peer, log.member.did);
+    for (const one of [acme, beta]) one.monitor.peerBound(log.network.peer, log.did);
     await world.clock.advance(2_000);
     expect(acme.monitor.status()).toMatchObject({ spoiled: before.spoiled + 1, checkpoints: before.checkpoints });
     // Nor does a note that the key of another log signed under this origin.
     const forged = { ...other, note: { text: other.note.text, signatures: released.note.signatures } };
     log.shows = () => ({ history, released: forged });
-    acme.monitor.peerBound(log.member.network.peer, log.member.did);
+    acme.monitor.peerBound(log.network.peer, log.did);
     await world.clock.advance(2_000);
     expect(world.convicted()).toEqual([]);
   });
@@ -206,14 +205,14 @@ describe('nobody is convicted', () => {
   test('by a proof that does not prove: the door rejects it', async () => {
     const [log, [acme], history] = (await honest()) as [Watcher, [Watcher], History];
     const [a, b] = [await log.log.sign(history, 100), await log.log.sign(history, 200)];
-    const [binding] = acme.member.node.state.bindingsOf(log.member.did);
+    const [binding] = acme.state.bindingsOf(log.did);
     if (binding === undefined) throw new Error('the log has no binding');
     const notes = { a: formatNote(a.note), b: formatNote(b.note) };
     const proof = await history.proveConsistency(100, 200);
     const codes = [a.checkpoint.root, new Uint8Array(32)].map((rootOfAOnB) => {
       const claim = {
         of: 'log',
-        who: log.member.did,
+        who: log.did,
         vkey: log.log.vkey,
         ...notes,
         rootOfAOnB,
@@ -221,9 +220,9 @@ describe('nobody is convicted', () => {
         binding,
       } as const;
       const { envelope } = createForkProof(claim);
-      const outcome = acme.member.node.pipeline.receive(envelope, {
+      const outcome = acme.pipeline.receive(envelope, {
         via: 'gossip',
-        peer: log.member.network.peer,
+        peer: log.network.peer,
         topic: 'rev',
       });
       return outcome.verdict === 'accept' ? outcome.verdict : outcome.code;
@@ -275,16 +274,14 @@ describe('a witness that cosigned both histories', () => {
     const left = cosign(await log.log.sign(fork.left), 'twofaced', 'honest');
     const right = cosign(await log.log.sign(fork.right), 'twofaced', 'acme');
     log.shows = (peer) =>
-      peer === acme.member.network.peer
-        ? { history: fork.left, released: left }
-        : { history: fork.right, released: right };
+      peer === acme.network.peer ? { history: fork.left, released: left } : { history: fork.right, released: right };
     await world.connect(...star(log, watchers), [acme, beta], [acme, twofaced], [beta, honest]);
     world.tell(acme, beta, await log.log.sign(fork.right));
     await world.clock.advance(10_000);
-    expect(new Set(world.convicted())).toEqual(new Set([log.member.did, twofaced.member.did]));
+    expect(new Set(world.convicted())).toEqual(new Set([log.did, twofaced.did]));
     expect(world.convictedBy(twofaced)).toEqual(expect.arrayContaining(['acme', 'beta', 'honest']));
     expect([world.convictedBy(honest), world.convictedBy(acme)]).toEqual([[], []]);
-    const kinds = acme.member.node.state.convictionsOf(twofaced.member.did).map(({ payload }) => payload.of);
+    const kinds = acme.state.convictionsOf(twofaced.did).map(({ payload }) => payload.of);
     expect(kinds).toEqual(['witness']);
   });
 
@@ -300,9 +297,7 @@ describe('a witness that cosigned both histories', () => {
     const signed = await log.log.sign(fork.right);
     right.note = formatNote(cosign(signed, 'twofaced').note);
     log.shows = (peer) =>
-      peer === acme.member.network.peer
-        ? { history: fork.left, released: left }
-        : { history: fork.right, released: signed };
+      peer === acme.network.peer ? { history: fork.left, released: left } : { history: fork.right, released: signed };
     await world.connect([log, acme], [log, beta], [log, twofaced], [acme, beta], [acme, twofaced]);
     world.tell(acme, beta, signed);
     await world.clock.advance(10_000);
@@ -317,13 +312,11 @@ describe('a witness that cosigned both histories', () => {
     const [, line] = left.note.signatures;
     const right = withLines(await log.log.sign(fork.right), line === undefined ? [] : [line]);
     log.shows = (peer) =>
-      peer === acme.member.network.peer
-        ? { history: fork.left, released: left }
-        : { history: fork.right, released: right };
+      peer === acme.network.peer ? { history: fork.left, released: left } : { history: fork.right, released: right };
     await world.connect(...star(log, watchers), [acme, beta], [acme, framed]);
     world.tell(acme, beta, await log.log.sign(fork.right));
     await world.clock.advance(10_000);
-    expect(world.convicted()).toEqual([log.member.did]);
+    expect(world.convicted()).toEqual([log.did]);
   });
 });
 
@@ -337,13 +330,13 @@ describe('what a monitor remembers', () => {
     await world.connect([log, acme]);
     for (let size = 1; size <= 300; size++) {
       shown.released = await log.log.sign(history, size);
-      acme.monitor.noticed(shown.released, log.member.network.peer);
+      acme.monitor.noticed(shown.released, log.network.peer);
       await world.clock.advance(1);
     }
     expect(acme.monitor.status()).toMatchObject({ logs: 1, checkpoints: 64 + 8, agreed: 299, withheld: [] });
     // Of each doubling the smallest: also those of exactly a power of two.
     const rows: number[] = [];
-    for await (const [key] of acme.member.store.range(Uint8Array.of(0x6b), Uint8Array.of(0x6c)))
+    for await (const [key] of acme.store.range(Uint8Array.of(0x6b), Uint8Array.of(0x6c)))
       rows.push(Number(new DataView(key.buffer, key.byteOffset + 33).getBigUint64(0)));
     expect(rows).toEqual([1, 2, 4, 8, 16, 32, 64, 128, ...Array.from({ length: 64 }, (_, i) => 237 + i)]);
   });
@@ -357,7 +350,7 @@ describe('what a monitor remembers', () => {
     expect(acme.monitor.status().logs).toBe(1); // beta's
     const logs = [1, 2, 3].map((generation) => new LogKey('beta', generation));
     for (const log of logs) {
-      await world.nodes.during(beta.member.node.pipeline.submit([world.bindingOf({ ...beta, log })]));
+      await world.during(beta.pipeline.submit([world.bindingOf({ ...beta, log })]));
       acme.monitor.noticed(await log.sign(history));
     }
     expect(acme.monitor.status()).toMatchObject({ logs: 3, checkpoints: 3 });
@@ -371,14 +364,14 @@ describe('what a monitor remembers', () => {
     log.asked.length = 0;
     const sizes = Array.from({ length: 29 }, (_, i) => 10 * (i + 1));
     const notes = await Promise.all(sizes.map((size) => log.log.sign(fork.left, size)));
-    for (const note of [...notes, ...notes]) acme.monitor.noticed(note, beta.member.network.peer);
+    for (const note of [...notes, ...notes]) acme.monitor.noticed(note, beta.network.peer);
     await world.clock.advance(1_000);
     const questions = log.asked.filter(({ path }) => path.includes('/consistency/'));
     // 8 wait at most; 300 itself was read.
     expect(questions.map(({ path }) => Number(path.split('/')[2]))).toEqual([
       10, 290, 280, 270, 260, 250, 240, 230, 220,
     ]);
-    for (const note of notes.slice(-8)) acme.monitor.noticed(note, beta.member.network.peer);
+    for (const note of notes.slice(-8)) acme.monitor.noticed(note, beta.network.peer);
     await world.clock.advance(1_000);
     expect(acme.monitor.status()).toMatchObject({ asked: 9, agreed: 9 });
   });
