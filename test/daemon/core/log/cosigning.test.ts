@@ -38,7 +38,7 @@ let released: SignedCheckpoint[];
 let cosigning: Cosigning;
 /** By name; a test may take one away, or put its own endpoint in its place. */
 let operators: Map<string, { operator: WitnessOperator; endpoint: WitnessEndpoint | undefined; witness: Witness }>;
-let asked: { readonly name: string; readonly what: 'read' | 'add'; readonly atMs: number; readonly oldSize: number }[];
+let asked: { readonly name: string; readonly what: 'read' | 'add'; readonly oldSize: number; readonly lines: number }[];
 
 beforeEach(() => {
   clock = new VirtualClock();
@@ -52,7 +52,7 @@ afterEach(async () => {
   await cosigning.close();
   asker.close();
   await clock.advance(100);
-  for (const network of [...mesh.nodes.values()]) {
+  for (const network of mesh.nodes.values()) {
     expect(network.faults).toEqual([]);
     await network.close();
   }
@@ -99,11 +99,12 @@ function begin(options: CosigningOptions = {}): Cosigning {
 
 const noted = (name: string, endpoint: WitnessEndpoint): WitnessEndpoint => ({
   addCheckpoint: (body, signal) => {
-    asked.push({ name, what: 'add', atMs: clock.monotonicMs(), oldSize: parseAddCheckpoint(body).oldSize });
+    const { oldSize, signed } = parseAddCheckpoint(body);
+    asked.push({ name, what: 'add', oldSize, lines: signed.note.signatures.length });
     return endpoint.addCheckpoint(body, signal);
   },
   readCheckpoint: (origin, signal) => {
-    asked.push({ name, what: 'read', atMs: clock.monotonicMs(), oldSize: 0 });
+    asked.push({ name, what: 'read', oldSize: 0, lines: 0 });
     return endpoint.readCheckpoint(origin, signal);
   },
 });
@@ -253,7 +254,25 @@ describe('releases', () => {
     await clock.advance(2_000);
     expect(asked.filter(({ what }) => what === 'add').map(({ oldSize }) => oldSize)).toEqual([0, 1]);
     expect((cosigning.status().witnesses[0]?.timeSeconds ?? 0) - before).toBe(600);
+    expect(asked.map(({ lines }) => lines)).toEqual([0, 1, 1]); // cosignatures are nobody else's business
     expect([log.releases.length, cosigners(log.released())]).toEqual([1, ['w1']]);
+  });
+
+  test('are one at a time, however long the disk takes', async () => {
+    await join('w1');
+    begin();
+    await during(cosigning.witnessed(1, 1));
+    let pass = (): void => {};
+    log.gate = new Promise((resolve) => {
+      pass = resolve;
+    });
+    const waits = [log.grow(), log.grow()].map((size) => cosigning.witnessed(size, 1));
+    await clock.advance(2_000);
+    waits.push(cosigning.witnessed(3, 1));
+    await clock.advance(2_000);
+    expect(log.releasing).toBe(1);
+    pass();
+    expect((await during(Promise.all(waits))).map(({ checkpoint }) => checkpoint.treeSize)).toEqual([3, 3, 3]);
   });
 
   test('go on while one witness is silent, which is asked again later', async () => {
@@ -428,6 +447,24 @@ describe('answers of a witness', () => {
     expect(asked.filter(({ what }) => what === 'add').map(({ oldSize }) => oldSize)).toEqual([0, 1, 4]);
   });
 
+  test('with a later size than that of the checkpoint are no fault of anybody', async () => {
+    const { witness } = await join('w1');
+    begin();
+    await during(cosigning.witnessed(1, 1));
+    log.grow(4);
+    await clock.advance(900); // a release of 5 is due at 1,000
+    mesh.onFrame = (frame) => {
+      log.treeSize = 8; // after the release, before the witness has it
+      return frame;
+    };
+    await witness.addCheckpoint(log.request(1, 7));
+    await clock.advance(150);
+    expect(sizes()).toEqual([1, 5]);
+    expect(cosigning.status().witnesses[0]).toMatchObject({ treeSize: 7, error: null });
+    mesh.onFrame = undefined;
+    expect((await during(cosigning.witnessed(8, 1))).checkpoint.treeSize).toBe(8);
+  });
+
   test('of a witness that lost its memory are followed from the start', async () => {
     await join('w1');
     begin();
@@ -510,6 +547,17 @@ describe('a database that is older than what was cosigned', () => {
     cosigning.changed();
     await clock.advance(1_000);
     expect([cosigning.isConfirmed, sizes(), cosigners(log.released())]).toEqual([true, [4], ['w1', 'w2']]);
+  });
+
+  test('is not confirmed by a witness from before that knows nothing of it any more, until the minute is over', async () => {
+    const { witness } = await join('w1');
+    log.treeSize = 4;
+    log.restore(cosignedBefore(log.at(3), witness));
+    begin();
+    await clock.advance(limits.COSIGNING_CONFIRM_MS - 1);
+    expect([cosigning.isConfirmed, log.releases.length]).toEqual([false, 0]);
+    await clock.advance(1_000);
+    expect([cosigning.isConfirmed, sizes()]).toEqual([true, [4]]);
   });
 
   test('goes on after a minute with whoever answers, and not without anybody', async () => {

@@ -163,6 +163,16 @@ describe('requests over a stream', () => {
     expect(await cancelled).toBe('cancelled');
   });
 
+  test('that got no answer leave no stream open', async () => {
+    await serve(({ path }) => (path === 'silent' ? new Promise(() => {}) : echo({ path, body: nothing })), {
+      inboundStreamsMax: 1,
+    });
+    using asker = new TlogAsker({ network: a, clock }, 'tlog/read', { frameBytesMax: 1_000, timeoutMs: 200 });
+    const silent = ask(asker, 'silent');
+    await clock.advance(200);
+    expect([await silent, await ask(asker, 'one')]).toEqual(['timeout', '200 one ']);
+  });
+
   test('that the other side fails at are a 500, and the stream goes on', async () => {
     await serve(({ path }) =>
       path === 'bad'

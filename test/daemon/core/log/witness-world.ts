@@ -38,6 +38,11 @@ export class SampleLog implements AuditLog {
   problem: LogProblem | undefined;
   /** Thrown by the next release. */
   refusal: MeshError | undefined;
+  /** Releases wait for it. */
+  gate: Promise<void> = Promise.resolve();
+  /** Releases that were asked for at once, the most. */
+  releasing = 0;
+  #underWay = 0;
   #released: SignedCheckpoint | undefined;
   readonly #grown: ((treeSize: number) => void)[] = [];
 
@@ -110,6 +115,9 @@ export class SampleLog implements AuditLog {
   async release(): Promise<SignedCheckpoint> {
     if (this.problem !== undefined) throw new MeshError('log_halted', this.problem.message);
     if (this.refusal !== undefined) throw this.refusal;
+    this.releasing = Math.max(this.releasing, ++this.#underWay);
+    await this.gate;
+    this.#underWay -= 1;
     this.#released = this.head();
     this.releases.push(this.#released);
     return this.#released;
