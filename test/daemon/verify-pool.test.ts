@@ -6,9 +6,11 @@ import { afterEach, describe, expect, test } from 'vitest';
 import type { Logger } from '../../daemon/ports.ts';
 import { isPackable, packJob, verifyJob } from '../../daemon/verify-job.ts';
 import { createVerifyPool, type VerifyPool } from '../../daemon/verify-pool.ts';
-import { isMultikey, rawKeyOf, type Statement, signingInput } from '../../protocol/index.ts';
+import { isMultikey, rawKeyOf, type Statement, signingInput, signStatement } from '../../protocol/index.ts';
+import { createSignatureLine, formatNote, LOG_KEY_TYPE, parseNote } from '../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../protocol/sodium.ts';
 import { createHeartbeat, createOrganisation, createPerson, createRootLink } from '../builders.ts';
+import { createBinding, createCheckpoint, createFork, ownLog, ownWitness } from '../protocol/log/own-log.ts';
 
 const acme = createOrganisation('acme');
 const alice = createPerson(acme, 'alice');
@@ -70,6 +72,21 @@ const resize = (bytes: Uint8Array, length: number): Uint8Array => {
   resized.set(bytes.subarray(0, length));
   return resized;
 };
+
+/** The same checkpoint with another signature. */
+function spoilt({ payload }: Statement<'checkpoint/v1'>): Statement {
+  const { text, signatures } = parseNote(payload.note);
+  const lines = signatures.map(({ name, keyId, signature }) =>
+    createSignatureLine(
+      { name, keyId, type: LOG_KEY_TYPE, publicKey: new Uint8Array(32) },
+      flipBit(signature, 8 * text.length),
+    ),
+  );
+  return signStatement<'checkpoint/v1'>(
+    { t: 'checkpoint/v1', iat: 0, note: formatNote({ text, signatures: lines }) },
+    [],
+  );
+}
 
 interface Damage {
   readonly where: 'nowhere' | 'signature' | 'key' | 'payload' | 'signature length' | 'key length' | 'count';
@@ -136,6 +153,26 @@ describe('a pool of verifying threads', () => {
       expect(verdicts).toEqual(new Set([true, false]));
     },
   );
+
+  test.each([0, 2])('of %i knows what proves itself by what it holds', async (threads) => {
+    const log = ownLog('acme');
+    const binding = createBinding(acme);
+    const good = [
+      ...Array.from({ length: 40 }, (_, i) => createCheckpoint(log, i % 9, `${i}`)),
+      binding,
+      ...Array.from({ length: 5 }, (_, i) => createFork(binding, log, [3, 3 + i])),
+      createFork(binding, ownWitness('acme'), [3, 8], { log: ownLog('beta') }),
+    ];
+    // Neither has anybody who signs it: whoever counted signatures alone would take it.
+    const bad = [
+      ...Array.from({ length: 9 }, (_, i) => spoilt(createCheckpoint(log, i))),
+      createFork(binding, log, [3, 8], { salt: '' }),
+      createFork(binding, log, [3, 8], { who: alice.did }),
+    ];
+    const mixed = [...good, ...bad, ...statements].toSorted((a, b) => (a.id.slice(20) < b.id.slice(20) ? -1 : 1));
+    expect(await poolOf({ threads })(mixed)).toEqual(mixed.map((statement) => !bad.includes(statement)));
+    expect(await poolOf({ threads })(bad)).toEqual(bad.map(() => false));
+  });
 
   test('answers calls that overlap each with its own', async () => {
     const pool = poolOf({ threads: 2 });

@@ -7,16 +7,20 @@ import {
   encodeCbor,
   fromHex,
   isMeshError,
+  KINDS,
   limits,
   Link,
   parseStatement,
   SIGNATURE_BYTES,
   SIGNING_CONTEXTS,
+  type SigningContext,
   type Statement,
   signingInput,
   toHex,
   verifySignatures,
 } from '../../protocol/index.ts';
+import { formatNote, formatVkey, parseNote } from '../../protocol/log/index.ts';
+import { witnessVkey } from '../../protocol/log/names.ts';
 import { isSignatureValidSodium } from '../../protocol/sodium.ts';
 import {
   createAgent,
@@ -35,6 +39,18 @@ import {
   NOW_SECONDS,
   type TestKey,
 } from '../builders.ts';
+import { naiveConsistency, naiveRoot } from '../protocol/log/naive-tree.ts';
+import {
+  checkpointOf,
+  cosignedNote,
+  createBinding,
+  createCheckpoint,
+  createFork,
+  noteOf,
+  ownLog,
+  ownWitness,
+} from '../protocol/log/own-log.ts';
+import { leaves, logSigner, signedNote } from '../protocol/log/sample.ts';
 import { genesis, heartbeat, NODE, ORGANISATION, revocation } from '../protocol/statement/worked-example.ts';
 import { dagJson, type InvalidVector, type ValidVector, type VectorSet } from './vectors.ts';
 
@@ -61,14 +77,21 @@ const SOURCES = {
   'delegation/v1': 'Delegation links',
   'revocation/v1': 'Revocation and freshness',
   'heartbeat/v1': 'Revocation and freshness',
+  'binding/v1': 'Audit log statements',
+  'checkpoint/v1': 'Audit log statements',
+  'proof/v1': 'Audit log statements',
 } as const;
+
+/** Null: it proves itself. */
+const contextOf = ({ context }: { readonly context: SigningContext | undefined }): string | null =>
+  context === undefined ? null : SIGNING_CONTEXTS[context];
 
 const valid = (statement: Statement, source: string = SOURCES[statement.t]): ValidVector => ({
   source,
   kind: statement.t,
   id: statement.id,
   epoch: statement.epoch,
-  context: SIGNING_CONTEXTS[statement.t.slice(0, -'/v1'.length) as keyof typeof SIGNING_CONTEXTS],
+  context: contextOf(KINDS[statement.t]),
   payload: dagJson(decodeCbor(statement.payloadBytes)),
   payloadBytes: toHex(statement.payloadBytes),
   envelopeBytes: toHex(statement.envelope),
@@ -90,8 +113,7 @@ const fields = (statement: Statement): Record<string, Cbor> => ({
 /** The statement with fields changed (undefined: left out), signed as its kind by the right keys all the same. */
 function changed(statement: Statement, keys: readonly TestKey[], change: Record<string, Cbor | undefined>): Uint8Array {
   const payload = encodeCbor({ ...fields(statement), ...change });
-  const input = signingInput(statement.t, payload);
-  return encodeCbor([payload, keys.map((key) => key.sign(input))]);
+  return encodeCbor([payload, keys.map((key) => key.sign(signingInput(statement.t, payload)))]);
 }
 const link = (change: Record<string, Cbor | undefined>): InvalidVector =>
   invalid('Delegation links', 'schema', changed(child, [worker.keys.delegate], change));
@@ -101,6 +123,37 @@ const revoking = (change: Record<string, Cbor | undefined>): InvalidVector =>
   invalid('Revocation and freshness', 'schema', changed(revocation, [ORGANISATION], change));
 const beating = (change: Record<string, Cbor | undefined>): InvalidVector =>
   invalid('Revocation and freshness', 'schema', changed(heartbeat, [ORGANISATION], change));
+
+const log = ownLog('acme');
+const witness = ownWitness('acme');
+const foreign = logSigner('example.org/log');
+const binding = createBinding(acme);
+const checkpoint = createCheckpoint(log, 7);
+const fork = createFork(binding, log, [5, 9]);
+const atEqualSizes = createFork(binding, log, [6, 6]);
+const asWitness = createFork(binding, witness, [5, 9], { log: ownLog('beta') });
+const ofTheLog = (code: string, statement: Statement, change: Record<string, Cbor | undefined>): InvalidVector =>
+  invalid('Audit log statements', code, changed(statement, statement === binding ? [acme.keys.sign] : [], change));
+/** The note of the checkpoint with other lines. */
+const lines = (...all: readonly Uint8Array[]): Uint8Array => {
+  const { text } = parseNote(noteOf(log, 7));
+  return formatNote({ text, signatures: all.flatMap((bytes) => parseNote(bytes).signatures) });
+};
+/** With the first letter of its signature changed that is not of the key ID. */
+const spoilt = (note: Uint8Array): Uint8Array => {
+  const at = note.lastIndexOf(0x20) + 8;
+  return Uint8Array.from(note, (byte, i) => (i === at ? (byte === 65 ? 66 : 65) : byte));
+};
+const withExtension = (note: Uint8Array): Uint8Array =>
+  new TextEncoder().encode(new TextDecoder().decode(note).replace('\n\n', '\nmore\n\n'));
+/** With the last bits of the base64 set that stand for no byte. */
+const respelt = (note: Uint8Array): Uint8Array =>
+  new TextEncoder().encode(
+    new TextDecoder()
+      .decode(note)
+      .replace(/(.)=\n$/, (_, last: string) => `${BASE64.charAt(BASE64.indexOf(last) | 1)}=\n`),
+  );
+const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 
 const { payloadBytes, signatures } = revocation;
 const [signature] = signatures as [Uint8Array];
@@ -154,6 +207,15 @@ export const statementVectors: VectorSet = {
     'heartbeat-with-a-nonce': valid(
       createHeartbeat(acme, { nonce: new Uint8Array(16).fill(9), rhead: createRevocation(acme, agent) }),
     ),
+    binding: valid(binding),
+    'binding-of-a-later-generation': valid(createBinding(acme, { log: ownLog('acme', 4_294_967_295) })),
+    checkpoint: valid(checkpoint),
+    'checkpoint-of-a-tree-without-leaves': valid(createCheckpoint(log, 0)),
+    'proof-against-a-log': valid(fork),
+    'proof-against-a-log-at-equal-sizes': valid(atEqualSizes),
+    'proof-against-a-log-at-a-power-of-two': valid(createFork(binding, log, [4, 9])),
+    'proof-against-a-witness': valid(asWitness),
+    'proof-against-a-witness-of-a-foreign-log': valid(createFork(binding, witness, [5, 9], { log: foreign })),
   },
   invalid: {
     // Envelope
@@ -344,6 +406,89 @@ export const statementVectors: VectorSet = {
     'heartbeat-of-no-revocations-with-a-head': beating({ rhead: other }),
     'heartbeat-of-revocations-without-a-head': beating({ rseq: 1 }),
     'heartbeat-with-a-long-nonce': beating({ non: new Uint8Array(32) }),
+    // Audit log statements
+    'binding-of-a-foreign-log': ofTheLog('schema', binding, { log: formatVkey(foreign.vkey) }),
+    'binding-of-a-log-named-after-another-key': ofTheLog('schema', binding, {
+      log: formatVkey(logSigner(ownLog('beta').vkey.name, 'acme log').vkey),
+    }),
+    'binding-with-a-leading-zero-in-the-generation': ofTheLog('schema', binding, {
+      log: formatVkey(logSigner(log.vkey.name.replace(/0$/, '00'), 'acme log').vkey),
+    }),
+    'binding-of-a-witness-in-place-of-the-log': ofTheLog('schema', binding, { log: formatVkey(witness.vkey) }),
+    'binding-of-one-key-as-log-and-witness': ofTheLog('schema', binding, {
+      wit: formatVkey(witnessVkey(log.vkey.publicKey)),
+    }),
+    'binding-without-a-witness': ofTheLog('schema', binding, { wit: undefined }),
+    'binding-signed-for-another-use': invalid(
+      'Signatures',
+      'bad_signature',
+      encodeCbor([binding.payloadBytes, [acme.keys.sign.sign(signingInput('revocation/v1', binding.payloadBytes))]]),
+    ),
+    'checkpoint-with-a-cosignature': ofTheLog('schema', checkpoint, { note: noteOf(log, 7, '', [witness]) }),
+    'checkpoint-with-its-line-twice': ofTheLog('schema', checkpoint, { note: lines(noteOf(log, 7), noteOf(log, 7)) }),
+    'checkpoint-with-the-line-of-another-log': ofTheLog('schema', checkpoint, {
+      note: lines(signedNote(checkpointOf(log, 7), ownLog('beta'))),
+    }),
+    'checkpoint-of-a-foreign-log': ofTheLog('schema', checkpoint, {
+      note: signedNote({ ...checkpointOf(log, 7), origin: foreign.vkey.name }, foreign),
+    }),
+    'checkpoint-with-an-extension-line': ofTheLog('schema', checkpoint, { note: withExtension(noteOf(log, 7)) }),
+    'checkpoint-with-a-second-spelling-of-its-base64': ofTheLog('schema', checkpoint, {
+      note: respelt(noteOf(log, 7)),
+    }),
+    'checkpoint-with-a-time': ofTheLog('schema', checkpoint, { iat: NOW_SECONDS }),
+    'checkpoint-with-a-signer': invalid(
+      'Audit log statements',
+      'schema',
+      encodeCbor([encodeCbor({ ...fields(checkpoint), by: [acme.keys.sign.publicKey] }), [signature]]),
+    ),
+    'checkpoint-that-its-log-did-not-sign': ofTheLog('bad_signature', checkpoint, { note: spoilt(noteOf(log, 7)) }),
+    'checkpoint-under-the-signature-of-another': ofTheLog('bad_signature', checkpoint, {
+      note: formatNote({ ...parseNote(noteOf(log, 7)), text: parseNote(noteOf(log, 8)).text }),
+    }),
+    'proof-with-its-notes-in-another-order': ofTheLog('schema', fork, { a: fork.payload.b, b: fork.payload.a }),
+    'proof-at-equal-sizes-in-another-order': ofTheLog('schema', atEqualSizes, {
+      a: atEqualSizes.payload.b,
+      b: atEqualSizes.payload.a,
+    }),
+    'proof-with-a-cosignature-on-a-note': ofTheLog('schema', fork, { a: noteOf(log, 5, '', [witness]) }),
+    'proof-with-a-note-of-another-generation': ofTheLog('schema', fork, { a: noteOf(ownLog('acme', 1), 5) }),
+    'proof-with-a-note-of-another-origin': ofTheLog('schema', fork, {
+      a: signedNote({ ...checkpointOf(log, 5), origin: foreign.vkey.name }, log),
+    }),
+    'proof-with-both-keys': ofTheLog('schema', fork, { witness: formatVkey(witness.vkey) }),
+    'proof-without-a-key': ofTheLog('schema', fork, { log: undefined }),
+    'proof-of-another-role': ofTheLog('schema', fork, { of: 'witness' }),
+    'proof-against-another-organisation': ofTheLog('bad_proof', fork, { who: beta.did }),
+    'proof-with-the-binding-of-another-log': ofTheLog('bad_proof', fork, {
+      binding: createBinding(acme, { log: ownLog('acme', 1) }).envelope,
+    }),
+    'proof-with-a-checkpoint-for-a-binding': ofTheLog('bad_proof', fork, { binding: checkpoint.envelope }),
+    'proof-with-a-binding-that-nobody-signed': ofTheLog('bad_signature', fork, {
+      binding: flipped(binding.envelope, 8 * binding.envelope.length - 1),
+    }),
+    'proof-with-a-note-that-the-log-did-not-sign': ofTheLog('bad_proof', fork, { a: spoilt(fork.payload.a) }),
+    'proof-of-one-history': invalid(
+      'Audit log statements',
+      'bad_proof',
+      createFork(binding, log, [5, 9], { salt: '' }).envelope,
+    ),
+    'proof-of-one-history-with-another-root': ofTheLog('bad_proof', fork, {
+      b: noteOf(log, 9),
+      proof: naiveConsistency(5, leaves(9)),
+    }),
+    'proof-with-the-root-of-a': ofTheLog('bad_proof', fork, { rootOfAOnB: naiveRoot(leaves(5)) }),
+    'proof-that-leads-nowhere': ofTheLog('bad_proof', fork, {
+      proof: fork.payload.proof.map((hash) => flipped(hash, 0)),
+    }),
+    'proof-with-a-hash-too-few': ofTheLog('bad_proof', fork, { proof: fork.payload.proof.slice(1) }),
+    'proof-with-hashes-at-equal-sizes': ofTheLog('bad_proof', atEqualSizes, { proof: fork.payload.proof }),
+    'proof-against-a-witness-that-cosigned-twice': ofTheLog('bad_proof', asWitness, {
+      a: cosignedNote(checkpointOf(ownLog('beta'), 9, 'other'), witness, NOW_SECONDS - 60),
+      rootOfAOnB: naiveRoot(leaves(9, 'other')),
+      proof: [],
+    }),
+    'proof-from-a-tree-without-leaves': ofTheLog('bad_proof', fork, { a: noteOf(log, 0), proof: [] }),
   },
 };
 
