@@ -190,7 +190,7 @@ class Inspection {
       const hash = tile.subarray((index - first) * HASH_BYTES, (index - first + 1) * HASH_BYTES);
       if (!equalBytes(hasher.leafHash(entry), hash))
         throw halted(`entry ${index}`, 'it has another hash', "the tree's");
-      const id = idOf(entry);
+      const id = readId(idOf, entry, index);
       const row = await this.#store.get(this.#keys.id(id));
       if (row === undefined || parseU64(row, `the index of the id of entry ${index}`) !== index)
         throw halted(`id of entry ${index}`, 'it is missing or leads elsewhere', `${index}`);
@@ -280,6 +280,14 @@ class Inspection {
       else high = middle;
     }
     return low;
+  }
+}
+
+function readId(idOf: StartUpComponents['idOf'], entry: Uint8Array, index: number): Uint8Array {
+  try {
+    return idOf(entry);
+  } catch (cause) {
+    throw halted(`entry ${index}`, 'its id cannot be read', 'an audit entry', cause);
   }
 }
 
