@@ -7,10 +7,15 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { Status, Warning } from '../protocol/control/index.ts';
 import type { HomePaths } from '../protocol/index.ts';
+import { parseVkey } from '../protocol/log/index.ts';
 import { isSignatureValidSodium, SecretKey } from '../protocol/sodium.ts';
 import { type ResolvedConfig, loadConfig, writeNewConfig } from './config.ts';
 import { createControlServer } from './control/server.ts';
+import { witnessAtUrl } from './control/witness-client.ts';
+import { createWitnessServer, type WitnessServer } from './control/witness-server.ts';
 import { createBackend } from './core/backend.ts';
+import type { NodeLogOptions } from './core/log/node-log.ts';
+import type { Witness } from './core/log/witness.ts';
 import { MeshNode } from './core/node.ts';
 import { claimSocket, openHome, removeDaemonInfo, writeDaemonInfo, writeRoots } from './home.ts';
 import { openKeyRing, type KeyRing } from './keys/ring.ts';
@@ -18,9 +23,10 @@ import type { Passphrase } from './keys/passphrase.ts';
 import { createLibp2pNetwork, type Libp2pNetwork } from './libp2p/index.ts';
 import { createLogger } from './log.ts';
 import type { Logger, Signer } from './ports.ts';
-import type { SettingName } from './settings.ts';
+import { type Config, hostPortOf, type SettingName, witnessUrlOf } from './settings.ts';
+import { createFileAnchor } from './store/anchor.ts';
 import { openLevelStore } from './store/level.ts';
-import { createSystemClock, createSystemRandom } from './system.ts';
+import { createSystemClock, createSystemRandom, sha256 } from './system.ts';
 import { createVerifyPool } from './verify-pool.ts';
 
 export interface DaemonOptions {
@@ -72,6 +78,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const random = createSystemRandom();
 
     const store = opened.use(await openLevelStore(paths.database));
+    const anchor = opened.use(createFileAnchor(paths.anchor));
     const keys = opened.use(await openKeyRing({ directory: paths.keys, passphrase: options.passphrase, random, log }));
     const nodeSigner = keys.has(NODE_KEY) ? keys.signer(NODE_KEY) : await keys.create(NODE_KEY);
     const listen = await listenOn(resolved, log);
@@ -90,6 +97,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         checkSignatures,
         nodeSigner,
         ephemeralSigner,
+        anchor,
+        sha256,
+        witnessAtUrl,
         makeRecoveryKeys: (count) => makeRecoveryKeys(count, paths, options.passphrase, { random, log }, recoveryFiles),
       },
       {
@@ -105,11 +115,18 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         credentialSeconds: config.credentialSeconds,
         heartbeatMs: config.heartbeatSeconds * 1000,
         syncMs: config.syncSeconds * 1000,
+        audit: auditOptions(config, version),
       },
     );
     opened.defer(() => node.close());
     await node.start();
     await network.start();
+
+    const witnessServer = await openWitnessServer(node.audit.witness, config, log);
+    if (witnessServer !== undefined) {
+      opened.use(witnessServer);
+      log.info({ url: witnessServer.url }, 'the witness answers over HTTP');
+    }
 
     const socket = config.socket ?? paths.socket;
     await claimSocket(socket, paths, store);
@@ -124,6 +141,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       networkName: config.network,
       keysEncrypted: keys.isEncrypted,
       listening: reachOf(network.addresses()),
+      witnessUrl: witnessServer?.url ?? null,
       warnings,
     });
     const server = await createControlServer(backend, {
@@ -168,6 +186,26 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     await opened.disposeAsync();
     throw error;
   }
+}
+
+/** The configuration was checked when it was read. */
+const auditOptions = (config: Config, version: string): NodeLogOptions => ({
+  version,
+  witnessLogs: config.witnessLogs.map(parseVkey),
+  witnesses: config.witnesses,
+  witnessUrls: config.witnessUrls.flatMap((each) => witnessUrlOf(each) ?? []),
+  ...(config.witnessQuorum !== null && { witnessQuorum: config.witnessQuorum }),
+  logReaders: config.logReaders,
+});
+
+/** Undefined: none is configured. */
+async function openWitnessServer(
+  witness: Witness,
+  { witnessListen }: Config,
+  log: Logger,
+): Promise<WitnessServer | undefined> {
+  const place = witnessListen === null ? undefined : hostPortOf(witnessListen);
+  return place === undefined ? undefined : createWitnessServer(witness, { ...place, log });
 }
 
 type Components = Pick<Parameters<typeof createLibp2pNetwork>[0], 'clock' | 'random' | 'log'>;

@@ -17,6 +17,7 @@ import {
 } from '../../protocol/control/index.ts';
 import {
   type ChainRequest,
+  equalBytes,
   fromBase64url,
   linksTo,
   MeshError,
@@ -39,7 +40,7 @@ import type { Commitments, Retirement } from './organisation.ts';
 import { grantChain } from './presenter.ts';
 import type { AgentRow, SponsorRow } from './registry.ts';
 import { Revocations } from './revocations.ts';
-import { type LogBackend, NO_LOG } from './log/log-backend.ts';
+import { createLogBackend, type LogBackend } from './log/log-backend.ts';
 import { formatSession } from './sessions.ts';
 import {
   capabilitiesFrom,
@@ -61,6 +62,8 @@ export interface Surroundings {
   readonly networkName: string;
   readonly keysEncrypted: boolean;
   readonly listening: Status['listening'];
+  /** Of the witness over HTTP; null: it answers peers alone. */
+  readonly witnessUrl: string | null;
   readonly warnings: () => readonly Warning[];
 }
 
@@ -69,10 +72,11 @@ const PINGS_MAX = 64; // peers whose latency is measured for one answer
 const DIAL_MS = 10_000;
 const BOUND_MS = 5_000; // for the hello of a peer that was dialled
 
-export function createBackend(node: MeshNode, surroundings: Surroundings, log: LogBackend = NO_LOG): ControlBackend {
+export function createBackend(node: MeshNode, surroundings: Surroundings): ControlBackend {
   const { agents, organisation, state, sync, resolver, delegations } = node;
   const { clock, network, isSignatureValid } = node.components;
   const chains = node.chains;
+  const log = logBackendOf(node, surroundings);
   const revocations = new Revocations(node);
   const operations = new Operations({ organisation, pipeline: node.pipeline, clock, isSignatureValid });
 
@@ -399,6 +403,38 @@ export function createBackend(node: MeshNode, surroundings: Surroundings, log: L
       return { did, token, expiresAt: timeOf(untilMs) };
     },
   };
+}
+
+function logBackendOf(node: MeshNode, { witnessUrl }: Surroundings): LogBackend {
+  const { agents, audit, convictions, organisation, state } = node;
+  const { clock, random, isSignatureValid } = node.components;
+  return createLogBackend({
+    auditLog: () => audit.auditLog,
+    cosigning: {
+      policy: () => audit.cosigning.policy(),
+      status: () => audit.cosigning.status(),
+      witnessed: (treeSize, count, options) => audit.cosigning.witnessed(treeSize, count, options),
+    },
+    convictions,
+    witness: { vkey: audit.witness.vkey, notes: () => audit.witness.notes(), listening: () => witnessUrl },
+    actors: audit.actors,
+    credential: (did) => agents.credential(did),
+    verifyMayAct: (did) => agents.requireActive(agents.agent(did)),
+    isKeyOf: (did, key) => {
+      const multikey = parseMultikeyText(key);
+      const isListed = state.didState(did)?.keys.some(([listed]) => equalBytes(listed, multikey)) === true;
+      return isListed && !agents.isKeyRevoked(did, multikey);
+    },
+    recover: async (how, reason) => {
+      if (how === 'new_generation') return audit.beginGeneration(reason);
+      throw new MeshError('not_found', 'Cannot recover the log from mirrors: no copy of it is kept anywhere');
+    },
+    state,
+    organisation: organisation.did,
+    clock,
+    random,
+    isSignatureValid,
+  });
 }
 
 /** One connection for each peer: the older of two. */

@@ -21,7 +21,7 @@ import {
   toHex,
   TOPICS,
 } from '../../protocol/index.ts';
-import type { Clock, Keys, Logger, Network, PeerConnection, Random, Signer, Store, Timer } from '../ports.ts';
+import type { Anchor, Clock, Keys, Logger, Network, PeerConnection, Random, Signer, Store, Timer } from '../ports.ts';
 import { Agents } from './agents.ts';
 import { Chains } from './chains.ts';
 import { deadline } from './deadline.ts';
@@ -29,11 +29,10 @@ import { Delegations } from './delegations.ts';
 import { EventBus } from './events.ts';
 import { Freshness } from './freshness.ts';
 import { createHandshakes, type Handshakes } from './handshake.ts';
-import { createEntryActors } from './log/actors.ts';
-import type { AuditLog } from './log/audit-log.ts';
 import { Convictions } from './log/convictions.ts';
-import { Decisions } from './log/decisions.ts';
-import { Recorder } from './log/recorder.ts';
+import type { Decisions } from './log/decisions.ts';
+import { NodeLog, type NodeLogOptions } from './log/node-log.ts';
+import type { WitnessEndpoint } from './log/witness-stream.ts';
 import { Organisation } from './organisation.ts';
 import { OwnSigners } from './own-signers.ts';
 import { type CheckSignatures, Pipeline, type Source } from './pipeline.ts';
@@ -42,6 +41,7 @@ import { presenterFor } from './presenter.ts';
 import { Resolver } from './resolver.ts';
 import { type Session, Sessions } from './sessions.ts';
 import type { HandshakeBody } from '../../protocol/control/index.ts';
+import type { Sha256 } from '../../protocol/log/index.ts';
 import { Sync } from './sync.ts';
 import { TokenBuckets } from './token-buckets.ts';
 import { capabilitiesFrom, targetView } from './views.ts';
@@ -60,8 +60,12 @@ export interface NodeComponents {
   readonly ephemeralSigner: () => Signer;
   /** See OrganisationComponents. */
   readonly makeRecoveryKeys: (count: number) => Promise<readonly Uint8Array[]>;
-  /** The log of this organisation, with leaf 0 in it. Default: there is no log, and nothing is recorded. */
-  readonly openAuditLog?: (organisation: Organisation) => Promise<AuditLog>;
+  /** Where the audit log shows, outside the store, how far it had come. */
+  readonly anchor: Anchor;
+  /** A faster SHA-256 than the pure one, for the audit log. */
+  readonly sha256?: Sha256;
+  /** Asks a foreign witness; absent: none are asked. */
+  readonly witnessAtUrl?: (url: string) => WitnessEndpoint;
 }
 
 export interface NodeOptions {
@@ -75,8 +79,8 @@ export interface NodeOptions {
   readonly credentialSeconds?: number;
   readonly heartbeatMs?: number;
   readonly syncMs?: number;
-  /** Of this program, as its log names it. Default "unversioned". */
-  readonly version?: string;
+  /** Of the audit log and the witness. Default: the program is "unversioned", witnesses are chosen, nobody reads entries. */
+  readonly audit?: NodeLogOptions;
 }
 
 const SWEEP_MS = 5_000; // expired statements leave within this
@@ -107,8 +111,7 @@ export class MeshNode {
   readonly convictions: Convictions;
   readonly sessions: Sessions;
   readonly handshakes: Handshakes;
-  readonly recorder: Recorder | undefined;
-  readonly #decisions: Decisions | undefined;
+  readonly audit: NodeLog;
   readonly #forward: TokenBuckets;
   readonly #reliedOn = new Map<string, { staleAfterSeconds: number; atMs: number }>();
   readonly #timers = new Set<Timer>();
@@ -124,10 +127,10 @@ export class MeshNode {
     readonly signers: OwnSigners;
     readonly organisation: Organisation;
     readonly convictions: Convictions;
-    readonly auditLog: AuditLog | undefined;
+    readonly audit: NodeLog;
     readonly late: Late;
   }) {
-    const { components, options, pipeline, index, registry, signers, organisation, convictions } = parts;
+    const { components, options, pipeline, index, registry, signers, organisation, convictions, audit } = parts;
     const { clock, random, log, network, isSignatureValid, ephemeralSigner } = components;
     parts.late.learnOwn = () => this.#learnOwn();
     this.components = components;
@@ -140,18 +143,14 @@ export class MeshNode {
     this.organisation = organisation;
     this.convictions = convictions;
     this.events = new EventBus(clock, { run: toHex(random.bytes(8)) });
-    if (parts.auditLog !== undefined) {
-      this.recorder = this.#createRecorder(parts.auditLog);
-      this.#decisions = this.#createDecisions(this.recorder, parts.auditLog);
-      parts.late.decisions = this.#decisions;
-    }
-    const ahead = this.#decisions === undefined ? {} : { ahead: this.#decisions };
+    this.audit = audit;
+    const ahead = audit.decisions;
     this.sessions = new Sessions({
       clock,
       log,
       view: this.state,
       emit: (event) => this.events.emit(event),
-      ended: (session, code) => this.#decisions?.sessionEnded(session, code),
+      ended: (session, code) => ahead.sessionEnded(session, code),
     });
     this.#forward = new TokenBuckets(clock, { perSecond: FORWARD_PER_SECOND, burst: FORWARD_PER_SECOND });
     this.agents = new Agents(
@@ -166,7 +165,7 @@ export class MeshNode {
         isSignatureValid,
         ephemeralSigner,
         events: this.#agentEvents(),
-        ...ahead,
+        ahead,
       },
       {
         ...(options.agentsPerSponsorMax !== undefined && { agentsPerSponsorMax: options.agentsPerSponsorMax }),
@@ -194,15 +193,19 @@ export class MeshNode {
         heartbeat: (nonce) => organisation.heartbeat(nonce),
         reliedOn: () => this.reliedOn().keys(),
         isRefused: (did) => convictions.isRefused(did),
-        onBound: (peer, did, { address }) =>
-          this.events.emit({ type: 'peer.bound', data: { peerId: peer, did, address } }),
+        onBound: (peer, did, { address }) => {
+          this.events.emit({ type: 'peer.bound', data: { peerId: peer, did, address } });
+          audit.peerBound(peer, did);
+        },
         onUnbound: (peer, did) => {
           this.events.emit({ type: 'peer.lost', data: { peerId: peer, did } });
           this.sessions.peerUnbound(peer);
+          audit.peerUnbound();
         },
       },
       { ...(options.syncMs !== undefined && { intervalMs: options.syncMs }) },
     );
+    audit.attach({ agents: this.agents, sync: this.sync, emit: (event) => this.events.emit(event) });
     this.resolver = new Resolver({ network, pipeline, sync: this.sync, clock, log });
     this.freshness = new Freshness(
       {
@@ -239,7 +242,7 @@ export class MeshNode {
           for (const did of dids) await this.sync.learnLog(did, peer, signal);
         },
         freshen: (did, how) => this.freshness.freshen(did, how),
-        ...ahead,
+        ahead,
         scoreOf: () => ({ score: limits.NETWORK_SCORE_NEUTRAL, basis: 'neutral default: no evidence is kept yet' }),
         verifyNoneRefused: (dids, attempted) => convictions.verifyNoneRefused(dids, attempted),
         roots: () => this.roots,
@@ -295,7 +298,11 @@ export class MeshNode {
       log,
       organisation: organisation.did,
     });
-    const auditLog = await components.openAuditLog?.(organisation);
+    const audit = await NodeLog.open(
+      { ...components, pipeline, registry, signers, organisation, convictions },
+      options.audit ?? { version: 'unversioned' },
+    );
+    late.decisions = audit.decisions;
     return new MeshNode({
       components,
       options,
@@ -305,7 +312,7 @@ export class MeshNode {
       signers,
       organisation,
       convictions,
-      auditLog,
+      audit,
       late,
     });
   }
@@ -313,7 +320,7 @@ export class MeshNode {
   /** Registers handlers and begins all periodic work; call before the network starts. */
   async start(): Promise<void> {
     const { network, log } = this.components;
-    await this.#record();
+    this.events.subscribe(undefined, (event) => this.audit.decisions.observe(event));
     this.pipeline.listen({
       accepted: (statement, source) => {
         this.sessions.statementChanged(statement);
@@ -330,11 +337,13 @@ export class MeshNode {
       },
     });
     this.convictions.listen({
-      convicted: (organisation) => {
+      convicted: (organisation, { id, payload }) => {
+        this.events.emit({ type: 'conviction.made', data: { did: organisation, of: payload.of, proof: id } });
         if (organisation === this.organisation.did) return;
         this.sessions.convicted(organisation);
         this.sync.recheck(organisation);
       },
+      lifted: (did, reason) => this.events.emit({ type: 'conviction.lifted', data: { did, reason } }),
     });
     for (const topic of TOPICS) {
       network.validate(topic, (message, peer) => {
@@ -344,6 +353,7 @@ export class MeshNode {
         return verdict === 'pending' ? 'ignore' : verdict;
       });
     }
+    await this.audit.start();
     await this.handshakes.start();
     await this.sync.start();
     await this.agents.start();
@@ -361,7 +371,7 @@ export class MeshNode {
     await this.handshakes.close();
     await this.sessions.close();
     await this.pipeline.close();
-    await this.recorder?.close();
+    await this.audit.close();
   }
 
   /** Errors: the handshake's codes. */
@@ -493,33 +503,6 @@ export class MeshNode {
   cascadeOf(revocation: Statement<'revocation/v1'>): string[] {
     const target = revocation.payload.tgt;
     return cascadeOf(this.state.linksAround(targetKeyOf(target)), revocation.payload, this.state);
-  }
-
-  /** From now on what the daemon does is recorded; first what its log must show of itself. */
-  async #record(): Promise<void> {
-    const decisions = this.#decisions;
-    if (decisions === undefined) return;
-    this.events.subscribe(undefined, (event) => decisions.observe(event));
-    this.pipeline.listen(decisions.listener);
-    await decisions.start();
-  }
-
-  #createRecorder(auditLog: AuditLog): Recorder {
-    const { clock, random, log } = this.components;
-    const actors = createEntryActors({
-      organisation: this.organisation.did,
-      state: this.state,
-      signers: this.signers,
-      credential: (did) => this.agents.credential(did),
-      sponsor: (did) => this.registry.agent(did)?.sponsor,
-    });
-    return new Recorder({ auditLog, actors, organisation: this.organisation.did, clock, random, log });
-  }
-
-  #createDecisions(recorder: Recorder, { files }: AuditLog): Decisions {
-    const agent = (did: string) => this.registry.agent(did);
-    const { version = 'unversioned' } = this.options;
-    return new Decisions({ recorder, state: this.state, files, agent, version, log: this.components.log });
   }
 
   #agentEvents() {

@@ -50,6 +50,11 @@ export class WitnessRows {
     });
   }
 
+  /** What was cosigned last of every log, in the order of their hashes. */
+  async *notes(): AsyncIterable<Uint8Array> {
+    for await (const [, note] of this.#store.range(PREFIX, END)) yield note;
+  }
+
   /** Logs of which something was cosigned. */
   count(): Promise<number> {
     this.#count ??= this.#read();

@@ -73,6 +73,8 @@ export interface Witness {
   addCheckpoint(body: Uint8Array, from?: string): Promise<WitnessAnswer>;
   /** The note last cosigned of a log, by the lower-case hex of its origin's hash. */
   checkpointOf(originHashHex: string): Promise<Uint8Array | undefined>;
+  /** The note last cosigned of every log. */
+  notes(): AsyncIterable<Uint8Array>;
   /** Logs of which something was cosigned. */
   originCount(): Promise<number>;
 }
@@ -130,6 +132,10 @@ class StoringWitness implements Witness {
 
   checkpointOf(originHashHex: string): Promise<Uint8Array | undefined> {
     return this.#rows.read(originHashHex);
+  }
+
+  notes(): AsyncIterable<Uint8Array> {
+    return this.#rows.notes();
   }
 
   originCount(): Promise<number> {

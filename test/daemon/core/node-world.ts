@@ -2,7 +2,6 @@
 import { createBackend } from '../../../daemon/core/backend.ts';
 import type { AuditLog } from '../../../daemon/core/log/audit-log.ts';
 import { MeshNode, type NodeOptions } from '../../../daemon/core/node.ts';
-import type { Organisation } from '../../../daemon/core/organisation.ts';
 import type { Keys, Signer } from '../../../daemon/ports.ts';
 import { MemoryStore } from '../../../daemon/store/memory.ts';
 import type { ControlBackend } from '../../../protocol/control/index.ts';
@@ -11,7 +10,7 @@ import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
 import { keyOf } from '../../builders.ts';
 import { seededRandom } from '../../random.ts';
 import { quiet } from './handshake-world.ts';
-import { MemoryAnchor, openOwnLog } from './log/own-log.ts';
+import { MemoryAnchor } from './log/log-world.ts';
 import { MemoryMesh, type MemoryNetwork } from './memory-network.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
@@ -57,12 +56,7 @@ export class NodeWorld {
   }
 
   /** Opens a node; with the store of one that was there before, it is that one again. */
-  async open(
-    name: string,
-    store = new MemoryStore(),
-    options: NodeOptions = {},
-    { isRecorded = true }: { readonly isRecorded?: boolean } = {},
-  ): Promise<Member> {
+  async open(name: string, store = new MemoryStore(), options: NodeOptions = {}): Promise<Member> {
     const nodeSigner = keyOf(`${name}/node`);
     const random = seededRandom(
       [...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), this.members.size + 1),
@@ -74,7 +68,6 @@ export class NodeWorld {
     const network = this.mesh.join(peer);
     const anchor = this.#anchors.get(store) ?? new MemoryAnchor();
     this.#anchors.set(store, anchor);
-    let auditLog: AuditLog | undefined;
     const node = await MeshNode.open(
       {
         network,
@@ -91,12 +84,7 @@ export class NodeWorld {
         ephemeralSigner: () => keyOf(`${name}/ephemeral/${++this.#ephemeral}`),
         makeRecoveryKeys: async (count) =>
           Array.from({ length: count }, (_, i) => keyOf(`${name}/recovery-${i}`).publicKey),
-        ...(isRecorded && {
-          openAuditLog: async (organisation: Organisation): Promise<AuditLog> => {
-            auditLog = await openOwnLog(organisation, { name, store, anchor, clock: this.clock });
-            return auditLog;
-          },
-        }),
+        anchor,
       },
       { organisationName: name, ...this.#options, ...options },
     );
@@ -109,6 +97,7 @@ export class NodeWorld {
       networkName: 'agentmesh',
       keysEncrypted: false,
       listening: 'loopback',
+      witnessUrl: null,
       warnings: () => [],
     });
     const member: Member = {
@@ -119,8 +108,7 @@ export class NodeWorld {
       store,
       did: node.organisation.did,
       get auditLog() {
-        if (auditLog === undefined) throw new Error(`"${name}" was opened without a log`);
-        return auditLog;
+        return node.audit.auditLog;
       },
     };
     this.members.set(name, member);
