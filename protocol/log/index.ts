@@ -34,6 +34,8 @@ export {
 export { checkpointSignature, openCheckpoint } from './checkpoint-statement.ts';
 export { CONVICTED_AS, type Conviction, type ConvictedAs, vkeyOf } from './conviction.ts';
 export { type EdgeTile, TreeEdge } from './edge.ts';
+export { type Leaf, toCloudEventLine, toJsonLine } from './export/lines.ts';
+export { OCSF_VERSION, type OcsfOptions, toOcsf, toOcsfLine } from './export/ocsf.ts';
 export {
   evaluateFork,
   examineExtension,
