@@ -17,7 +17,7 @@ import { answerWitness, WITNESS_FRAME_BYTES_MAX, witnessOfPeer } from '../../../
 import type { Witness } from '../../../../daemon/core/log/witness.ts';
 import { Pipeline } from '../../../../daemon/core/pipeline.ts';
 import { Sync } from '../../../../daemon/core/sync.ts';
-import type { PeerConnection } from '../../../../daemon/ports.ts';
+import type { PeerConnection, Signer } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import {
   equalBytes,
@@ -128,11 +128,20 @@ export class LogKey {
     return this.vkey.name;
   }
 
-  async sign(history: History, treeSize: number = history.treeSize): Promise<SignedCheckpoint> {
-    const text = formatCheckpointText({ origin: this.origin, treeSize, root: await history.rootAt(treeSize) });
-    const line = createSignatureLine(this.vkey, this.key.sign(noteMessage(text)));
-    return parseCheckpoint(formatNote({ text, signatures: [line] }));
+  sign(history: History, treeSize: number = history.treeSize): Promise<SignedCheckpoint> {
+    return signCheckpoint(this.vkey, this.key, history, treeSize);
   }
+}
+
+export async function signCheckpoint(
+  vkey: Vkey,
+  signer: Pick<Signer, 'sign'>,
+  history: History,
+  treeSize: number = history.treeSize,
+): Promise<SignedCheckpoint> {
+  const text = formatCheckpointText({ origin: vkey.name, treeSize, root: await history.rootAt(treeSize) });
+  const line = createSignatureLine(vkey, signer.sign(noteMessage(text)));
+  return parseCheckpoint(formatNote({ text, signatures: [line] }));
 }
 
 export function cosign({ note }: SignedCheckpoint, ...witnesses: readonly string[]): SignedCheckpoint {
