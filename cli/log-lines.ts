@@ -1,19 +1,28 @@
 /** The log as a file of lines, for tools that read those. */
 import { open, rename, rm } from 'node:fs/promises';
 import { encodeJcs } from '../protocol/index.ts';
-import { parseEntry, type ParsedEntry } from '../protocol/log/index.ts';
+import {
+  type Leaf,
+  leafHash,
+  parseEntry,
+  type ParsedEntry,
+  toCloudEventLine,
+  toJsonLine,
+  toOcsfLine,
+} from '../protocol/log/index.ts';
 import type { Mesh } from './mesh.ts';
 import type { Output } from './world.ts';
 
 const LINES = {
-  /** As it is: what the leaf is the hash of. */
-  jsonl: ({ bytes }: ParsedEntry): string => decoder.decode(bytes),
-} as const;
+  /** Each with its place in the log. */
+  jsonl: toJsonLine,
+  /** As it is: an entry is a CloudEvent. */
+  cloudevents: toCloudEventLine,
+  ocsf: toOcsfLine,
+} as const satisfies Record<string, (entry: ParsedEntry, leaf: Leaf) => string>;
 
 export type ExportFormat = keyof typeof LINES;
 export const EXPORT_FORMATS = Object.keys(LINES) as [ExportFormat, ...ExportFormat[]];
-
-const decoder = new TextDecoder('utf-8', { fatal: true });
 
 /** Oldest first; a file has its name once it is whole. Returns how many. */
 export async function writeLines(
@@ -27,9 +36,11 @@ export async function writeLines(
 }
 
 async function* linesOf(mesh: Mesh, format: ExportFormat, signal: AbortSignal): AsyncGenerator<string> {
-  for await (const { entry } of mesh.client.log.entries({ order: 'oldest' }, { signal })) {
+  const { origin } = await mesh.call('logStatus');
+  for await (const { index, entry } of mesh.client.log.entries({ order: 'oldest' }, { signal })) {
     // Canonical JSON has one spelling: encoding it again gives the bytes that were hashed, or refuses.
-    yield `${LINES[format](parseEntry(encodeJcs(entry)))}\n`;
+    const parsed = parseEntry(encodeJcs(entry));
+    yield `${LINES[format](parsed, { origin, index, leafHash: leafHash(parsed.bytes) })}\n`;
   }
 }
 

@@ -302,7 +302,7 @@ function addExport(log: Command, act: Act): void {
     about:
       'tiles: a static log by C2SP tlog-tiles, which any web server can serve and any reader of that format can check. It is brought up to ' +
       'date when run again: what is there is kept where it is right, and the checkpoint is written last. The others write a file of lines ("-" ' +
-      'for standard output): jsonl the entries as they are, cloudevents and ocsf for tools that read those.',
+      'for standard output): jsonl each entry with its number and leaf hash, cloudevents the entries as they are, ocsf for tools that read OCSF.',
     examples: [
       ['log export /srv/log', 'for a web server; again for what is new'],
       ['log export audit.jsonl --format jsonl', 'one entry a line'],

@@ -54,7 +54,8 @@ import type { EntryActors } from './recorder.ts';
 export interface LogBackendComponents {
   /** The log as it is now: recovery begins another. */
   readonly auditLog: () => AuditLog;
-  readonly cosigning: Pick<Cosigning, 'policy' | 'status' | 'witnessed'>;
+  /** Of that log. */
+  readonly cosigning: () => Pick<Cosigning, 'policy' | 'status' | 'witnessed'>;
   readonly convictions: Pick<Convictions, 'list' | 'get' | 'lift'>;
   /** The own witness: its key, the notes that it cosigned last, where it listens for HTTP. */
   readonly witness: {
@@ -172,7 +173,7 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
 
   const status = async (): Promise<LogStatus> => {
     const log = auditLog();
-    const policy = cosigning.policy();
+    const policy = cosigning().policy();
     const at = await headTime(log);
     return {
       origin: log.origin,
@@ -185,17 +186,19 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
       released: releasedView(log, policy),
       policy: policyText(policy),
       watched: policy.witnesses.length > 0,
-      witnesses: cosigning.status().witnesses.map(
-        ({ did, name, treeSize, timeSeconds, isReachable, error }): OwnWitness => ({
-          name,
-          did,
-          treeSize,
-          cosignedAt: timeSeconds === null ? null : timeOfSeconds(timeSeconds),
-          ageSeconds: timeSeconds === null ? null : ageOf(timeSeconds * 1000),
-          reachable: isReachable,
-          error,
-        }),
-      ),
+      witnesses: cosigning()
+        .status()
+        .witnesses.map(
+          ({ did, name, treeSize, timeSeconds, isReachable, error }): OwnWitness => ({
+            name,
+            did,
+            treeSize,
+            cosignedAt: timeSeconds === null ? null : timeOfSeconds(timeSeconds),
+            ageSeconds: timeSeconds === null ? null : ageOf(timeSeconds * 1000),
+            reachable: isReachable,
+            error,
+          }),
+        ),
       problem: problemView(log),
     };
   };
@@ -289,13 +292,13 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
       return signed === undefined ? undefined : formatNote(signed.note);
     }
     if (path === 'log.v0.vkey') return utf8.encode(`${formatVkey(log.vkey)}\n`);
-    if (path === 'policy') return formatPolicy(cosigning.policy());
+    if (path === 'policy') return formatPolicy(cosigning().policy());
     return log.files.tile(parseTilePath(path));
   };
 
   const summary = async (): Promise<LogSummary> => {
     const log = auditLog();
-    const policy = cosigning.policy();
+    const policy = cosigning().policy();
     const released = releasedView(log, policy);
     return {
       origin: log.origin,
@@ -339,8 +342,8 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
       const index = await auditLog().append(parsed);
       const { witnessed } = body;
       if (witnessed === undefined) return { index, id: parsed.entry.id, cosigned: null };
-      const signed = await cosigning.witnessed(index + 1, witnessed, { signal });
-      const cosigners = cosignaturesOf(signed, cosigning.policy()).length;
+      const signed = await cosigning().witnessed(index + 1, witnessed, { signal });
+      const cosigners = cosignaturesOf(signed, cosigning().policy()).length;
       return { index, id: parsed.entry.id, cosigned: { treeSize: signed.checkpoint.treeSize, cosigners } };
     },
     logProof: async ({ params: { at }, query }, caller, signal) => {
@@ -349,7 +352,7 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
       const released = log.released();
       const count = query.witnessed === undefined ? 0 : Number(query.witnessed);
       const isEnough = count === 0 && released !== undefined && released.checkpoint.treeSize > index;
-      const signed = isEnough ? released : await cosigning.witnessed(index + 1, count, { signal });
+      const signed = isEnough ? released : await cosigning().witnessed(index + 1, count, { signal });
       const { treeSize } = signed.checkpoint;
       const hashes = await log.files.proveInclusion(index, treeSize);
       return {
@@ -358,7 +361,7 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
         bytes: toBase64url(parsed.bytes),
         proof: toBase64url(formatProofFile({ leafIndex: index, hashes, signed })),
         treeSize,
-        cosignatures: cosignaturesOf(signed, cosigning.policy()),
+        cosignatures: cosignaturesOf(signed, cosigning().policy()),
       };
     },
     logFile: async ({ query: { path } }) => {
@@ -367,7 +370,7 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
         throw new MeshError('not_found', `Cannot read "${path}": the log has no such file`, { path });
       return { path, bytes: toBase64url(bytes) };
     },
-    logPolicy: async () => ({ policy: policyText(cosigning.policy()) }),
+    logPolicy: async () => ({ policy: policyText(cosigning().policy()) }),
     logRecover: async ({ body: { how, reason } }, _caller, signal) => {
       await components.recover(how, reason, signal);
       return status();

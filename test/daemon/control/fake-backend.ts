@@ -130,7 +130,7 @@ export class FakeBackend implements ControlBackend {
     void openFakeLog(this.recorder, this.organisation);
     this.#log = createLogBackend({
       auditLog: () => this.auditLog,
-      cosigning: this.cosigning,
+      cosigning: () => this.cosigning,
       convictions: {
         list: () => [...this.#convictions.values()],
         get: (did) => this.#convictions.get(did),

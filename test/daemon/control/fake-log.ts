@@ -158,6 +158,15 @@ export class FakeLog implements AuditLog, LogStore {
     return rootOfHashes(this.#entries.slice(0, treeSize).map(leafHash));
   }
 
+  /** Two entries in the place of each other, and no trace of what was released: what a full rewrite looks like. */
+  rewrite(one: number, other: number): void {
+    this.#released.clear();
+    const [a, b] = [this.#entries[one], this.#entries[other]];
+    if (a === undefined || b === undefined) return;
+    this.#entries[one] = b;
+    this.#entries[other] = a;
+  }
+
   /** Puts another entry in the place of one: what nobody may do. */
   tamper(index: number, bytes: Uint8Array): void {
     this.#entries[index] = bytes;
