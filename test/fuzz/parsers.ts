@@ -78,6 +78,7 @@ const signedMutation = (random: SeededRandom): Uint8Array =>
 const DOOR: readonly ErrorCode[] = [
   ...PARSING,
   'bad_signature',
+  'bad_proof',
   'duplicate',
   'too_early',
   'expired',
@@ -105,6 +106,8 @@ function startDoor(): (bytes: Uint8Array) => void {
     if (admission.verdict === 'pending') throw new MeshError('pending', 'waits');
     if (admission.verdict !== 'accept') throw new MeshError(admission.code, 'not accepted');
     for (const { did } of [acme, beta, worker]) state.didState(did);
+    // Only acme's keys ever signed two histories.
+    for (const did of state.convicted()) if (did !== acme.did) throw new Error(`"${did}" was convicted`);
   };
 }
 

@@ -4,6 +4,7 @@ import {
   decodeCbor,
   encodeCbor,
   isKindName,
+  KINDS,
   Link,
   SIGNATURE_BYTES,
   type Statement,
@@ -30,6 +31,7 @@ import {
   NOW_MS,
   type TestKey,
 } from '../builders.ts';
+import { createBinding, createCheckpoint, createFork, ownLog, ownWitness } from '../protocol/log/own-log.ts';
 
 import type { SeededRandom } from './random.ts';
 
@@ -66,6 +68,20 @@ const rotate = createRotate(acme, 'fuzz second', { retire: [[acme.keys.sign, NOW
 /** What is admitted without question: enough to verify the chain. */
 export const ground: readonly Statement[] = [acme, beta, alice, agent, worker].map(({ genesis }) => genesis);
 
+const log = ownLog('fuzz acme');
+const binding = createBinding(acme);
+/** Of a log with one history, of one with two, and of a witness that cosigned both. */
+export const logStatements: readonly Statement[] = [
+  binding,
+  createBinding(beta),
+  createCheckpoint(ownLog('fuzz beta'), 7),
+  createCheckpoint(log, 8),
+  createCheckpoint(log, 9, 'other'),
+  createFork(binding, log, [8, 9]),
+  createFork(binding, log, [6, 6]),
+  createFork(binding, ownWitness('fuzz acme'), [5, 9], { log: ownLog('fuzz beta') }),
+];
+
 /** One statement at least of every kind and operation. */
 export const statements: readonly Statement[] = [
   ...ground,
@@ -78,6 +94,7 @@ export const statements: readonly Statement[] = [
   createDeactivate(alice),
   createRevocation(beta, child, { iss: worker }),
   createHeartbeat(acme, { nonce: new Uint8Array(16), rhead: createRevocation(acme, agent) }),
+  ...logStatements,
 ];
 
 const signers = new Map<string, TestKey>();
@@ -98,6 +115,7 @@ export function signedAgain(envelope: Uint8Array): Uint8Array {
   const { t, by } = (typeof payload === 'object' && payload !== null ? payload : {}) as { t?: Cbor; by?: Cbor };
   const keys = Array.isArray(by) ? (by as readonly Cbor[]) : [];
   if (!isKindName(t)) return envelope;
+  if (KINDS[t].context === undefined) return encodeCbor([payloadBytes, []]);
   const input = signingInput(t, payloadBytes);
   const signatures = keys.map((key) => {
     const signer = key instanceof Uint8Array ? signers.get(toHex(key)) : undefined;
