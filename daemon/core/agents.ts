@@ -461,6 +461,11 @@ export class Agents {
     return held !== undefined && held.link.payload.exp > this.#nowSeconds() ? held : undefined;
   }
 
+  /** In force. */
+  credentials(): Statement<'delegation/v1'>[] {
+    return this.agents().flatMap(({ did }) => this.credential(did)?.link ?? []);
+  }
+
   /**
    * Continues another organisation's grant to this agent with the key of its present credential, so that one signature
    * proves both. Errors: key_missing, suspended, revoked, as createCredential.

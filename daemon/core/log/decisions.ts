@@ -38,6 +38,8 @@ export interface DecisionsComponents {
   readonly files: Pick<AuditLog['files'], 'indexOf'>;
   /** An own agent. */
   readonly agent: (did: string) => AgentRow | undefined;
+  /** In force, of own agents: their keys sign entries. */
+  readonly credentials: () => readonly Link[];
   /** Of this program. */
   readonly version: string;
   readonly log: Logger;
@@ -112,6 +114,11 @@ export class Decisions implements WriteAhead {
   async resumed({ did, isRegistered }: AgentRow): Promise<Settle> {
     const status = isRegistered ? 'active' : 'unregistered';
     return this.#components.recorder.announce('agent.changed', { did, status }, { subject: did });
+  }
+
+  /** A person decides that a conviction does not count here. */
+  async lifting(who: string, reason: string): Promise<Settle> {
+    return this.#components.recorder.announce('conviction.lifted', { who, reason }, { peer: who, subject: who });
   }
 
   async #announce(statement: Statement): Promise<Settle> {
@@ -247,19 +254,24 @@ export class Decisions implements WriteAhead {
 
   /**
    * Writes every operation of the organisation and its people and agents that the log does not hold yet, so that it
-   * shows by itself which keys its signers had; and the credentials that sign now. For a new log right after leaf 0, and
-   * at every start: whatever a crash cut off is made up for. Resolves once all is durable. Errors: of Recorder.record.
+   * shows by itself which keys its signers had; and the credentials in force. For a new log right after leaf 0, and at
+   * every start: whatever a crash cut off is made up for. Nothing else is written before all of it is durable.
+   * Errors: of Recorder.record.
    */
-  async recordHistory(credentials: readonly Link[] = []): Promise<void> {
-    const { state, recorder } = this.#components;
+  async recordHistory(): Promise<void> {
+    await this.#components.recorder.hold(() => this.#writeHistory());
+  }
+
+  async #writeHistory(): Promise<void> {
+    const { state, recorder, credentials } = this.#components;
     const own = new Set([recorder.organisation, ...state.didsOf(recorder.organisation)]);
     const operations = [...own].flatMap((did) => state.operationsOf(did));
     for (let i = 0; i < operations.length; i += HISTORY_BATCH)
       await this.#historyEntries(operations.slice(i, i + HISTORY_BATCH));
     await Promise.all(
-      credentials.map((link) => {
+      credentials().map((link) => {
         const { members, details } = this.#credentialEntry(link);
-        return recorder.record('credential.issued', members, details);
+        return recorder.record('credential.issued', members, { ...details, isFirst: true });
       }),
     );
   }
@@ -269,7 +281,9 @@ export class Decisions implements WriteAhead {
     const entries = operations.map((operation) => operationEntry(operation));
     const indices = await Promise.all(entries.map(({ details }) => files.indexOf(parseUuid7(details.id).bytes)));
     const missing = entries.filter((_, i) => indices[i] === undefined);
-    await Promise.all(missing.map(({ members, details }) => recorder.record('did.operation', members, details)));
+    await Promise.all(
+      missing.map(({ members, details }) => recorder.record('did.operation', members, { ...details, isFirst: true })),
+    );
   }
 
   #isOwn(operation: Operation): boolean {

@@ -43,6 +43,11 @@ export type Details = Partial<Omit<CommonData, 'sig' | 'phase' | 'intent'>> & {
   /** A UUID of version 7; default: a new one. */
   readonly id?: string;
 };
+/** Of entries that show who signs the others. */
+export interface OfHistory {
+  /** Does not wait while others are held back. */
+  readonly isFirst?: boolean;
+}
 
 export interface Recorded {
   readonly id: string;
@@ -65,6 +70,8 @@ export class Recorder {
   #notes = 0;
   /** Why notes fail, so that it is said once. */
   #failing: ErrorCode | undefined;
+  /** Until this, only the first entries of a log are written. */
+  #held: { readonly over: Promise<void>; readonly release: () => void; count: number } | undefined;
   #isClosed = false;
 
   constructor(components: RecorderComponents) {
@@ -91,8 +98,9 @@ export class Recorder {
   async record<N extends EntryTypeName>(
     type: N,
     members: EntryMembers<N>,
-    { phase = 'outcome', ...details }: Details & { readonly phase?: 'intent' | 'outcome' } = {},
+    { phase = 'outcome', isFirst, ...details }: Details & OfHistory & { readonly phase?: 'intent' | 'outcome' } = {},
   ): Promise<Recorded> {
+    if (isFirst !== true && this.#held !== undefined) await this.#released();
     if (this.#isClosed) throw closed();
     const made = this.#create(type, members, { ...details, phase });
     return { id: made.entry.id, index: await this.#append(made) };
@@ -132,6 +140,26 @@ export class Recorder {
     this.#follow(written);
   }
 
+  /**
+   * Holds entries back while a new log is begun: before its first ones show whose keys sign the others, nobody could
+   * verify those. Errors: of the work.
+   */
+  async hold<T>(work: () => Promise<T>): Promise<T> {
+    const { promise: over, resolve: release } = Promise.withResolvers<void>();
+    const held = this.#held ?? { over, release, count: 0 };
+    this.#held = held;
+    held.count += 1;
+    try {
+      return await work();
+    } finally {
+      held.count -= 1;
+      if (held.count === 0) {
+        this.#held = undefined;
+        held.release();
+      }
+    }
+  }
+
   /** Writes that the daemon stops, with what no entry has counted yet; resolves when nothing is under way any more. */
   async close(reason?: string): Promise<void> {
     if (this.#isClosed) return;
@@ -167,6 +195,10 @@ export class Recorder {
     );
   }
 
+  async #released(): Promise<void> {
+    while (this.#held !== undefined) await this.#held.over;
+  }
+
   async #append(entry: ParsedEntry): Promise<number> {
     const appended = this.#components.auditLog.append(entry);
     this.#follow(appended);
@@ -182,6 +214,7 @@ export class Recorder {
   /** Whether it was written; why not is in the daemon's log, once for each reason in a row. */
   async #noted(make: () => ParsedEntry): Promise<boolean> {
     try {
+      if (this.#held !== undefined) await this.#released();
       await this.#append(make());
       this.#failing = undefined;
       return true;

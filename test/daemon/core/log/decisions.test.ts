@@ -8,6 +8,8 @@ import {
   signingInput,
   toHex,
 } from '../../../../protocol/index.ts';
+import type { StoreWrite } from '../../../../daemon/ports.ts';
+import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import type { Entry } from '../../../../protocol/log/index.ts';
 import { keyOf } from '../../../builders.ts';
 import { input, type Member, never, NodeWorld, operator } from '../node-world.ts';
@@ -85,15 +87,44 @@ test('a new log shows first whose it is, with the keys that sign it', async () =
   expect(started).toMatchObject({ type: 'daemon.started' });
 });
 
+/** As of a daemon that had no log yet: the rows of its log and of what it has seen of others are gone. */
+async function withoutLog(store: MemoryStore): Promise<MemoryStore> {
+  const older = new MemoryStore();
+  const kept: StoreWrite[] = [];
+  for await (const [key, value] of store.range(new Uint8Array(), Uint8Array.of(0xff)))
+    if (!'aA'.includes(String.fromCharCode(key[0] as number))) kept.push({ type: 'put', key, value });
+  await older.batch(kept, { sync: true });
+  return older;
+}
+
 test('what a daemon did before it had a log is in it before anything else', async () => {
-  world = new NodeWorld();
-  const a = await world.open('acme', undefined, {}, { isRecorded: false });
+  const a = await alone();
   await employ(a, 'clerk');
-  const again = await reopen(a);
+  await world.during(a.node.close());
+  await a.network.close();
+  const again = await world.open(a.name, await withoutLog(a.store));
   const entries = await written(again);
   const operations = entries.filter(({ type }) => type === 'did.operation');
   expect(operations.map(({ did }) => did)).toEqual([again.did, expect.any(String), expect.any(String)]);
   expect(entries.slice(1, 4)).toEqual(operations);
+});
+
+test('a log that is begun anew shows the keys that sign before anything that they sign', async () => {
+  const [a, b] = await two();
+  const [clerk, reader] = [await employ(a, 'clerk'), await employ(b, 'reader')];
+  a.auditLog.halt({ code: 'log_halted', message: 'a test says so' });
+  await world.during(a.node.audit.beginGeneration('a test asked for it'));
+  expect(await codeOf(shake(b, reader, clerk), 1_000)).toBe('ok');
+  const entries = await written(a);
+  const [accepted] = entries.filter(({ type }) => type === 'handshake.accepted') as [Written];
+  expect(accepted['sig']).toMatchObject({ kid: await credentialKey(a, clerk) });
+  expect(entries.slice(0, 5).map(({ type }) => type)).toEqual([
+    'log.opened',
+    'did.operation',
+    'did.operation',
+    'did.operation',
+    'credential.issued',
+  ]);
 });
 
 test('a daemon that starts again writes what its log shows already no second time', async () => {
@@ -368,7 +399,9 @@ const GRANTS: readonly Grant[] = [
     on: 'a',
     prepare: async (a) => ({
       work: () => a.api.sponsorCreate(input({ contact: 'bob@example.com' }), operator, never),
-      isGranted: () => a.node.agents.sponsors().length > 0 || a.node.state.size > 4,
+      isGranted: () =>
+        a.node.agents.sponsors().length > 0 ||
+        [...a.node.state.didsOf(a.did)].some((did) => a.node.state.didState(did)?.kind === 'person'),
     }),
   },
   {

@@ -199,6 +199,25 @@ test('what the log could not take is counted too, and said once', async () => {
   expect(seen('peer.lost')).toEqual([expect.objectContaining({ omitted: 3 })]);
 });
 
+test('while a log is begun, entries wait for those that come first', async () => {
+  let end = (): void => {};
+  const work = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const holding = recorder.hold(() => recorder.hold(() => work));
+  const waits = recorder.record('daemon.started', { version: '1' });
+  lost();
+  await settle();
+  expect(log.entries).toEqual([]);
+  await recorder.record('sponsor.registered', { did: clerk.did }, { isFirst: true });
+  end();
+  await Promise.all([holding, waits]);
+  await settle();
+  expect(log.entries.map(({ type }) => type)).toEqual(
+    ['sponsor.registered', 'daemon.started', 'peer.lost'].map((type) => `agentmesh.${type}.v1`),
+  );
+});
+
 test('close() waits for what is under way, says how much was left out, and then takes nothing more', async () => {
   log.isHeld = true;
   const settleWith = recorder.announce('sponsor.registered', { did: clerk.did });
