@@ -410,11 +410,7 @@ function logBackendOf(node: MeshNode, { witnessUrl }: Surroundings): LogBackend 
   const { clock, random, isSignatureValid } = node.components;
   return createLogBackend({
     auditLog: () => audit.auditLog,
-    cosigning: {
-      policy: () => audit.cosigning.policy(),
-      status: () => audit.cosigning.status(),
-      witnessed: (treeSize, count, options) => audit.cosigning.witnessed(treeSize, count, options),
-    },
+    cosigning: () => audit.cosigning,
     convictions,
     witness: { vkey: audit.witness.vkey, notes: () => audit.witness.notes(), listening: () => witnessUrl },
     actors: audit.actors,
