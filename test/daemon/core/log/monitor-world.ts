@@ -200,8 +200,13 @@ export interface WatchOptions {
 
 export class MonitorWorld {
   readonly clock = new VirtualClock();
-  readonly mesh = new MemoryMesh({ clock: this.clock });
+  readonly mesh: MemoryMesh;
   readonly watchers = new Map<string, Watcher>();
+
+  /** @param latencyMs one way, of every frame and message; default 0. */
+  constructor(latencyMs = 0) {
+    this.mesh = new MemoryMesh({ clock: this.clock, latencyMs });
+  }
 
   async open(name: string, options: WatchOptions = {}): Promise<Watcher> {
     const { clock } = this;

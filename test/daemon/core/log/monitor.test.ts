@@ -117,6 +117,66 @@ describe('a log that shows two histories', () => {
   });
 });
 
+test('one of twenty that shows two histories to two halves is convicted on all others within two seconds', async () => {
+  world = new MonitorWorld(25);
+  const fork = forkOf([256, 300], 200);
+  const log = await world.open('forker', { shows: () => undefined, watches: false });
+  const others: Watcher[] = [];
+  for (let i = 0; i < 19; i++) others.push(await world.open(`node-${i}`));
+  const peers = others.map(({ network }) => network.peer);
+  const left = { history: fork.left, released: await log.log.sign(fork.left) };
+  const right = { history: fork.right, released: await log.log.sign(fork.right) };
+  // The halves are next to each other at 0 and 18, and between 9 and 10; each has another neighbour in its own half.
+  log.shows = (peer) => (peers.indexOf(peer) < 10 ? left : right);
+  const ring = others.map((one, i): [Watcher, Watcher] => [one, others[(i + 1) % 19] as Watcher]);
+  const chords = [0, 2, 4, 6, 11, 13, 15].map((i): [Watcher, Watcher] => [
+    others[i] as Watcher,
+    others[i + 3] as Watcher,
+  ]);
+  await world.connect(
+    ...ring,
+    ...chords,
+    ...star(
+      log,
+      [0, 4, 9, 12, 18].map((i) => others[i] as Watcher),
+    ),
+  );
+  await world.clock.advance(60_000);
+  expect(world.convicted(), 'each half has seen one history').toEqual([]);
+
+  // Meanwhile one of them makes trouble: old notes, and proofs that are none, against everybody.
+  const random = seededRandom(3);
+  const liar = others[7] as Watcher;
+  for (const victim of others) {
+    if (victim === liar) continue;
+    const history = History.of('usual', 8, 8);
+    const [a, b] = [await victim.log.sign(history, 3), await victim.log.sign(history, 7)];
+    const [binding] = liar.state.bindingsOf(victim.did);
+    if (binding === undefined) throw new Error('a log has no binding');
+    const rootOfAOnB = Uint8Array.from({ length: 32 }, () => Math.floor(random() * 256));
+    const notes = { a: formatNote(a.note), b: formatNote(b.note) };
+    const proof = await history.proveConsistency(3, 7);
+    const claim = { of: 'log', who: victim.did, vkey: victim.log.vkey, ...notes, rootOfAOnB, proof, binding } as const;
+    for (const { network } of [others[6], others[8]] as Watcher[])
+      await network.hear('rev', createForkProof(claim).envelope, liar.network.peer);
+    world.tell(others[8] as Watcher, liar, a);
+  }
+
+  const [first] = [others[0] as Watcher];
+  const heardMs = world.clock.monotonicMs();
+  world.tell(first, others[18] as Watcher, right.released);
+  let lastMs = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 200 && lastMs === Number.POSITIVE_INFINITY; i++) {
+    await world.clock.advance(10);
+    if (world.convictedBy(log).length === others.length) lastMs = world.clock.monotonicMs() - heardMs;
+  }
+  expect(lastMs).toBeLessThan(2_000);
+  await world.clock.advance(10_000);
+  expect(world.convicted()).toEqual([log.did]);
+  expect(world.convictedBy(log)).toEqual(others.map(({ name }) => name));
+  expect(others.flatMap(({ sync }) => sync.peersOf(log.did))).toEqual([]);
+});
+
 describe('nobody is convicted', () => {
   /** An honest log of many checkpoints, and two who watch it. */
   async function honest(watches: readonly string[] = ['acme', 'beta']): Promise<[Watcher, Watcher[], History]> {
