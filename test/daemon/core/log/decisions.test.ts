@@ -5,7 +5,9 @@ import {
   digestOf,
   type ErrorCode,
   isMeshError,
+  Link,
   signingInput,
+  signStatement,
   toHex,
 } from '../../../../protocol/index.ts';
 import type { StoreWrite } from '../../../../daemon/ports.ts';
@@ -13,6 +15,7 @@ import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import type { Entry } from '../../../../protocol/log/index.ts';
 import { keyOf } from '../../../builders.ts';
 import { input, type Member, never, NodeWorld, operator } from '../node-world.ts';
+import { settle } from '../virtual-clock.ts';
 import { entriesOf, LogGate } from './own-log.ts';
 
 let world: NodeWorld;
@@ -590,4 +593,64 @@ test('what waited for the log is looked at again before it is done', async () =>
   expect(await work).toBe('chain');
   expect([a.node.sessions.size, b.node.sessions.size]).toEqual([0, 0]);
   expect(await settled(a, 'handshake.accepted')).toEqual(['chain']);
+});
+
+test('a rotation for which another took the place while it was being written forks nobody', async () => {
+  const a = await alone();
+  const commitments = [Buffer.from(digestOf(keyOf('next').publicKey)).toString('base64url')];
+  const rotationKeys = [keyOf('acme/rotation-1').text];
+  const key = await keyOfOrganisation(a);
+  const prepare = (graceSeconds: number | null) => {
+    const retire = [{ key, graceSeconds }];
+    const wanted = { retire, rotationKeys, next: { commitments, threshold: 1 } };
+    return a.api.organisationRotate(input(wanted), operator, never);
+  };
+  const [own, other] = [await prepare(null), await prepare(60)];
+  const signed = ({ toSign }: typeof own): [Uint8Array, Uint8Array] => {
+    const payload = Uint8Array.from(Buffer.from(toSign[0]?.payload as string, 'base64url'));
+    return [payload, keyOf('acme/rotation-1').sign(signingInput('didop/v1', payload))];
+  };
+  const gate = new LogGate(a.auditLog);
+  gate.shut();
+  const signatures = [Buffer.from(signed(own)[1]).toString('base64url')];
+  const done = codeOf(a.api.operationComplete(input({ signatures }, { id: own.id }), operator, never), 1_000);
+  await settle();
+  const [payload, signature] = signed(other);
+  a.node.pipeline.receive(assembleStatement(payload, [signature]).envelope, { via: 'put', peer: 'thief' });
+  gate.open();
+  expect(await done).toBe('conflict');
+  expect(a.node.organisation.state).toMatchObject({ status: 'active', seq: 1, head: other.id });
+  expect(await settled(a, 'did.operation')).toEqual(['conflict']);
+});
+
+test('a revocation whose number another took while it was being written is not numbered twice', async () => {
+  const a = await alone();
+  const clerk = await employ(a, 'clerk');
+  const gate = new LogGate(a.auditLog);
+  gate.shut();
+  const revoke = (): Promise<string> =>
+    codeOf(a.api.revocationCreate(input({ target: { did: clerk }, reason: 'left' }), operator, never), 1_000);
+  const done = revoke();
+  await settle();
+  const nowSeconds = Math.floor(world.clock.nowMs() / 1000);
+  const { rootLink } = a.node.agents.agent(clerk);
+  const other = signStatement<'revocation/v1'>(
+    {
+      t: 'revocation/v1',
+      iat: nowSeconds,
+      iss: a.did,
+      org: a.did,
+      seq: 1,
+      prv: null,
+      tgt: { link: Link.parse(rootLink) },
+      rsn: 'by the daemon whose backup this one is',
+    },
+    [keyOf('acme/organisation')],
+  );
+  expect(a.node.pipeline.receive(other.envelope, { via: 'put', peer: 'neighbour' }).verdict).toBe('accept');
+  gate.open();
+  expect(await done).toBe('conflict');
+  expect(a.node.state.revocationsBy(a.did).map(({ id }) => id)).toEqual([other.id]);
+  expect(await revoke()).toBe('ok');
+  expect(a.node.organisation.revocationHead().seq).toBe(2);
 });
