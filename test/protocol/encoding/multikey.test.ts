@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { fromHex, toHex } from '../../../protocol/encoding/bytes.ts';
 import {
   isMultikey,
+  isMultikeyText,
   isPeerId,
   keyOfPeerId,
   multikeyOf,
@@ -93,6 +94,7 @@ test.each([
   ['a P-256 key', P256_DID_KEY.slice('did:key:'.length)],
 ])('no key is read from %s', (_, wrong) => {
   const started = performance.now();
+  expect(isMultikeyText(wrong)).toBe(false);
   expect(() => parseMultikeyText(wrong)).toThrow(expect.objectContaining({ code: 'malformed' }));
   expect(keyOfDidKey(`did:key:${wrong}`)).toBeUndefined();
   expect(performance.now() - started).toBeLessThan(200);
@@ -108,4 +110,41 @@ test.each([
 ])('no Ed25519 PeerId is read from %s', (_, wrong) => {
   expect(isPeerId(wrong)).toBe(false);
   expect(() => keyOfPeerId(wrong)).toThrow(expect.objectContaining({ code: 'malformed' }));
+});
+
+describe('isMultikeyText()', () => {
+  const LETTERS = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
+  const isParsed = (text: string): boolean => {
+    try {
+      parseMultikeyText(text);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+
+  test('says what parseMultikeyText() takes, at both ends of the range and beyond', () => {
+    const first = multikeyText(multikeyOf(new Uint8Array(32)));
+    const last = multikeyText(multikeyOf(new Uint8Array(32).fill(0xff)));
+    // The texts next to them in the order of base58, which are of no such key.
+    const next = (text: string, by: 1 | -1): string =>
+      text.slice(0, -1) + LETTERS.charAt(LETTERS.indexOf(text.slice(-1)) + by);
+    expect([first, last].map(isMultikeyText)).toEqual([true, true]);
+    for (const text of [next(first, -1), next(last, 1), next(first, 1), next(last, -1)])
+      expect(isMultikeyText(text), text).toBe(isParsed(text));
+    expect([next(first, -1), next(last, 1)].map(isMultikeyText)).toEqual([false, false]);
+  });
+
+  test('says so of keys, and of keys with any one letter changed', () => {
+    const change = fc.tuple(fc.nat(47), fc.constantFrom(...LETTERS, '0', 'I', 'O', 'l', '+', '\n', 'é'));
+    fc.assert(
+      fc.property(raw, change, (bytes, [at, letter]) => {
+        const text = multikeyText(multikeyOf(bytes));
+        expect(isMultikeyText(text)).toBe(true);
+        const other = text.slice(0, at) + letter + text.slice(at + 1);
+        expect(isMultikeyText(other), other).toBe(isParsed(other));
+      }),
+      { seed: 58, numRuns: 500 },
+    );
+  });
 });
