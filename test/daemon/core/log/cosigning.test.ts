@@ -639,6 +639,9 @@ describe('a database that is older than what was cosigned', () => {
     log.grow(6);
     expect(await during(outcome(cosigning.witnessed(7, 1)))).toBe('log_halted');
     expect(log.problem?.message).toContain('it cosigned another tree of 3 entries');
+    asked = [];
+    await clock.advance(2 * limits.COSIGNING_REFRESH_MS);
+    expect(asked).toEqual([]);
   });
 });
 
