@@ -133,6 +133,13 @@ const opaqueEntries = (count: number, salt = ''): Uint8Array[] =>
   Array.from({ length: count }, (_, i) => bytesOf(`entry ${i} ${salt}`));
 const log70000 = logOf(opaqueEntries(70_000));
 
+/** The log as it was at a size at which it has no partial tiles that it has no longer. */
+async function cutBack(files: Files, treeSize: number): Promise<Files> {
+  const cut: Files = new Map([...listLogFiles(treeSize)].map(({ path }) => [path, fileIn(files, path)]));
+  const root = await rootFromTiles(treeSize, tileReaderOf({ read: async (path) => cut.get(path) }));
+  return cut.set('checkpoint', signedNote({ origin: log.vkey.name, treeSize, root }, log, witnesses));
+}
+
 describe('a log', () => {
   test.each([0, 2, 255, 256, 257, 600])(
     'of %d audit entries is good, and the report says what was looked at',
@@ -156,7 +163,7 @@ describe('a log', () => {
   );
 
   test.each([65_536, 70_000])('of %d opaque entries is good, each file read once', async (n) => {
-    const files = n === 70_000 ? log70000 : logOf(opaqueEntries(n));
+    const files = n === 70_000 ? log70000 : await cutBack(log70000, n);
     const { report, error, read } = await check(files, opaque);
     expect(error).toBeUndefined();
     expect(report).toMatchObject({ entries: n, signatures: 0, bundles: Math.ceil(n / 256) });
@@ -185,12 +192,15 @@ describe('a log', () => {
 
 describe('one changed byte', () => {
   test('is found, wherever it is in a small log, and the place is named', async () => {
-    const files = logOf(audit600.slice(0, 3));
+    const entries = audit600.slice(3, 6);
+    const files = logOf(entries, log, witnesses.slice(0, 1));
+    const one = { ...policy, quorum: 'w0' };
     const random = seededRandom(SEED);
     let count = 0;
     for (const [path, bytes] of files)
-      for (let at = 0; at < bytes.length; at++, count++) await expectBlamed(files, path, at, 1 << random.below(8));
-    expect(count).toBeGreaterThan(4_000);
+      for (let at = 0; at < bytes.length; at++, count++)
+        await expectBlamed(files, path, at, 1 << random.below(8), { ...opaque, policy: one });
+    expect(count).toBeGreaterThan(2_000);
   });
 
   test('is found in a log of 257 with a tile above', async () => {
@@ -205,7 +215,7 @@ describe('one changed byte', () => {
 
   test('is found in a log of 600 audit entries', async () => {
     const random = seededRandom(SEED + 2);
-    for (let i = 0; i < 40; i++) {
+    for (let i = 0; i < 30; i++) {
       const path = random.pick([...log600.keys()]);
       await expectBlamed(log600, path, random.below(fileIn(log600, path).length), 1 + random.below(255));
     }
