@@ -205,7 +205,12 @@ export class MeshNode {
       },
       { ...(options.syncMs !== undefined && { intervalMs: options.syncMs }) },
     );
-    audit.attach({ agents: this.agents, sync: this.sync, emit: (event) => this.events.emit(event) });
+    audit.attach({
+      agents: this.agents,
+      sync: this.sync,
+      connect: (did, signal) => this.resolver.connect(did, signal),
+      emit: (event) => this.events.emit(event),
+    });
     this.resolver = new Resolver({ network, pipeline, sync: this.sync, clock, log });
     this.freshness = new Freshness(
       {

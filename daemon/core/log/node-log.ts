@@ -19,6 +19,7 @@ import {
 } from '../../../protocol/log/index.ts';
 import type { Anchor, Clock, Logger, Network, Random, Signer, Store, Timer } from '../../ports.ts';
 import type { Agents } from '../agents.ts';
+import { deadline } from '../deadline.ts';
 import type { Organisation } from '../organisation.ts';
 import type { OwnSigners } from '../own-signers.ts';
 import type { Pipeline } from '../pipeline.ts';
@@ -43,6 +44,9 @@ import { serveWitness, WITNESS_FRAME_BYTES_MAX, type WitnessEndpoint, witnessOfP
 const LOG_KEY = 'log';
 const WITNESS_KEY = 'witness';
 const GROWN_MS = 250; // between events that the log grew
+const REACH_FIRST_MS = 2_000; // what dials by itself goes first
+const REACH_MS = 30_000; // between tries to reach witnesses that are not connected
+const REACH_TIMEOUT_MS = 20_000; // for one of them: its addresses, then those that the DHT has
 
 export interface NodeLogOptions {
   /** Of this program, as its log names it. */
@@ -83,6 +87,8 @@ export interface NodeLogComponents {
 export interface NodeLogSurroundings {
   readonly agents: Agents;
   readonly sync: Pick<Sync, 'boundPeers' | 'organisationOf' | 'peersOf'>;
+  /** Tries to have a bound connection to the organisation. */
+  readonly connect: (did: string, signal: AbortSignal) => Promise<void>;
   readonly emit: (event: MeshEventInput) => void;
 }
 
@@ -103,6 +109,7 @@ export class NodeLog {
   #auditLog: AuditLog;
   #cosigning: Cosigning;
   #grown: Timer | undefined;
+  #reach: Timer | undefined;
 
   private constructor(components: NodeLogComponents, options: NodeLogOptions, opened: Opened) {
     const { network, clock, log, random, pipeline, registry, signers, organisation, isSignatureValid } = components;
@@ -234,10 +241,7 @@ export class NodeLog {
     });
     convictions.listen({
       convicted: () => this.#cosigning.changed(),
-      lifted: (who, reason) => {
-        this.#cosigning.changed();
-        this.recorder.note('conviction.lifted', { who, reason }, { peer: who, subject: who });
-      },
+      lifted: () => this.#cosigning.changed(),
     });
     pipeline.listen(this.decisions.listener);
     pipeline.listen({
@@ -250,6 +254,7 @@ export class NodeLog {
     await serveWitness({ network, log, witness: this.witness }, { signal: this.#stop.signal });
     await this.#readServer.start();
     this.#cosigning.start();
+    this.#reachLater(REACH_FIRST_MS);
   }
 
   /** A peer has shown for which organisation it speaks. */
@@ -295,6 +300,7 @@ export class NodeLog {
   async close(): Promise<void> {
     this.#stop.abort();
     this.#grown?.cancel();
+    this.#reach?.cancel();
     this.#gossip.close();
     await this.#cosigning.close();
     this.#readServer.close();
@@ -376,6 +382,24 @@ export class NodeLog {
     if (url !== undefined) return this.#components.witnessAtUrl?.(url);
     const peers = did === null ? [] : (this.#surroundings?.sync.peersOf(did) ?? []);
     return peer !== null && peers.includes(peer) ? witnessOfPeer(this.#asker, peer) : undefined;
+  }
+
+  #reachLater(delayMs: number): void {
+    this.#reach = this.#components.clock.after(delayMs, () => {
+      void this.#reachWitnesses().then(() => {
+        if (!this.#stop.signal.aborted) this.#reachLater(REACH_MS);
+      });
+    });
+  }
+
+  /** Who watches this log need not be a neighbour: it is dialled. Never rejects. */
+  async #reachWitnesses(): Promise<void> {
+    const { clock, log } = this.#components;
+    const { sync, connect } = this.#around;
+    const dids = this.#operators().flatMap(({ did }) => (did === null || sync.peersOf(did).length > 0 ? [] : [did]));
+    const tries = dids.map((did) => connect(did, deadline(clock, REACH_TIMEOUT_MS, this.#stop.signal)));
+    for (const [i, { status, ...result }] of (await Promise.allSettled(tries)).entries())
+      if (status === 'rejected') log.debug({ did: dids[i], ...result }, 'a witness could not be reached');
   }
 
   /** Whose checkpoints the own witness cosigns: of organisations' logs, and of those that are configured. */
