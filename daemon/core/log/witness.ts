@@ -1,6 +1,6 @@
 /**
  * The witness: cosigns what extends the largest tree that it has seen of a log, and nothing else (C2SP tlog-witness,
- * main of July 2026; SPEC "Witness protocol"). The same handler answers over libp2p and over HTTP.
+ * main of July 2026; SPEC "Witness protocol over libp2p"). The same handler answers over libp2p and over HTTP.
  *
  * A cosignature says that this witness has seen no larger tree of the log, so two of them must never contradict each
  * other: deciding and storing is one step, the store is on disk before the answer leaves, and what was stored is the
