@@ -103,7 +103,7 @@ describe('the witness over HTTP', () => {
     const { witness } = witnessFor('w', { clock });
     const failing: Witness = {
       ...witness,
-      addCheckpoint: () => Promise.reject(new MeshError('read_only', 'Cannot write: /home/secret')),
+      addCheckpoint: () => Promise.reject(new MeshError('read_only', 'Cannot write: no room on sda1')),
     };
     const { url } = await listen(failing);
     const response = await fetch(`${url}/add-checkpoint`, { method: 'POST', body: 'x' });
