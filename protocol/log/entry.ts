@@ -96,7 +96,6 @@ export function createEntry<const T extends string>(fields: EntryFields<T>, sign
 
 /** Errors: too_large, malformed, noncanonical, schema. The signature is not checked here. */
 export function parseEntry(bytes: Uint8Array): ParsedEntry {
-  verifySize(bytes);
   const entry: unknown = decodeJcs(bytes, LOG_ENTRY_OWN_BYTES_MAX);
   verifySchema(entry);
   return { entry, bytes, id16: parseUuid7(entry.id).bytes };

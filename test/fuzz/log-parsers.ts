@@ -2,6 +2,7 @@
 import * as limits from '../../protocol/limits.ts';
 import {
   emptyRoot,
+  EntrySigners,
   evaluateFork,
   formatAddCheckpoint,
   formatBundle,
@@ -16,6 +17,7 @@ import {
   parseBundle,
   parseCheckpoint,
   parseCosignatures,
+  parseEntry,
   parseNote,
   parsePolicy,
   parseProofFile,
@@ -23,13 +25,18 @@ import {
   parseTilePath,
   parseTreeSize,
   parseVkey,
+  verifyEntry,
   verifyNote,
 } from '../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../protocol/sodium.ts';
-import { equalBytes } from '../../protocol/encoding/bytes.ts';
+import { signedBytes } from '../../protocol/domains.ts';
+import { equalBytes, toBase64url } from '../../protocol/encoding/bytes.ts';
+import { encodeJcs, type JsonObject } from '../../protocol/encoding/jcs.ts';
+import { acme, agent, credentialEntry, opened, operationEntry, SAMPLES } from '../protocol/log/entry-sample.ts';
 import { naiveConsistency, naiveInclusion, naiveRoot } from '../protocol/log/naive-tree.ts';
 import { cosignLine, leaves, logSigner, signedNote, witnessSigner } from '../protocol/log/sample.ts';
 import type { FuzzedParser } from './parsers.ts';
+import type { SeededRandom } from './random.ts';
 
 const utf8 = new TextEncoder();
 const lossy = new TextDecoder();
@@ -42,6 +49,28 @@ const notes = [0, 1, 8, 21].map((treeSize) =>
   signedNote({ origin: 'example.org/log', treeSize, root: naiveRoot(ALL, treeSize) }, log, witnesses),
 );
 const largest = parseCheckpoint(notes[3] as Uint8Array);
+
+const OPENING = [opened(), operationEntry(acme.genesis, acme.did), operationEntry(agent.genesis, agent.did)];
+const ENTRIES = [...Object.values(SAMPLES), credentialEntry()].map(({ bytes }) => bytes);
+
+/** Still canonical: a text or number somewhere in it is that of somewhere else. */
+function withOneValueChanged(random: SeededRandom, entry: Uint8Array): Uint8Array {
+  const valueOf = /:("[^"]*"|\d+)(?=[,}])/g;
+  const [text, other] = [lossy.decode(entry), lossy.decode(random.pick(ENTRIES))];
+  const places = [...text.matchAll(valueOf)];
+  const place = random.pick(places);
+  const [value = ''] = random.pick([...other.matchAll(valueOf)]);
+  return utf8.encode(text.slice(0, place.index) + value + text.slice(place.index + place[0].length));
+}
+
+/** With the signature that its content asks for, by the organisation. */
+function signedAnew(entry: Uint8Array): Uint8Array {
+  const { data, ...rest } = JSON.parse(lossy.decode(entry)) as JsonObject & { readonly data: JsonObject };
+  const { sig: _, ...members } = data;
+  const { sign } = acme.keys;
+  const sig = toBase64url(sign.sign(signedBytes('entry', encodeJcs({ ...rest, data: members }))));
+  return encodeJcs({ ...rest, data: { ...members, sig: { kid: sign.text, sig } } });
+}
 
 /** What is read must be written again as it was: else two byte strings would mean one thing. */
 const again =
@@ -147,6 +176,43 @@ export const LOG_PARSERS: readonly FuzzedParser[] = [
     start: () => again((bytes) => parseBundle(bytes, 3), formatBundle),
     corpus: [formatBundle(texts('one', '', 'three')), formatBundle([emptyRoot(), emptyRoot(), emptyRoot()])],
     codes: ['malformed'],
+  },
+  {
+    name: 'audit entry with its signature',
+    start: () => (bytes) => {
+      const parsed = parseEntry(bytes);
+      if (!equalBytes(encodeJcs(parsed.entry), bytes)) throw new Error('what was read is written in another way');
+      verifyEntry(parsed, isSignatureValidSodium);
+    },
+    corpus: ENTRIES,
+    codes: [...LINES, 'noncanonical', 'schema', 'bad_signature'],
+    bytesMax: limits.LOG_ENTRY_OWN_BYTES_MAX,
+    make: (random) => signedAnew(withOneValueChanged(random, random.pick(ENTRIES))),
+  },
+  {
+    name: 'audit entries of a log: whose keys sign',
+    start: () => (bytes) => {
+      const parsed = parseEntry(bytes);
+      const signers = new EntrySigners(isSignatureValidSodium);
+      for (const entry of [...OPENING, parsed]) signers.read(entry);
+      signers.end();
+    },
+    corpus: ENTRIES,
+    // Operations and credentials with members changed are refused as the statements that they are.
+    codes: [
+      ...LINES,
+      'noncanonical',
+      'schema',
+      'signers',
+      'unknown_kind',
+      'bad_signature',
+      'key_unknown',
+      'not_entitled',
+      'pending',
+    ],
+    bytesMax: limits.LOG_ENTRY_OWN_BYTES_MAX,
+    // Otherwise hardly anything would get past the canonical form.
+    make: (random) => withOneValueChanged(random, random.pick(ENTRIES)),
   },
   {
     name: 'evidence of a fork: a note against those of an honest log',

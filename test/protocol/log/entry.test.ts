@@ -313,6 +313,15 @@ describe('createEntry() refuses', () => {
     expect(creating(change)).toBe(code);
   });
 
+  test('a byte more than 60 KiB', () => {
+    const size = (letters: number): number =>
+      createEntry({ ...fields, data: { ...fields.data, facts: { x: 'x'.repeat(letters) } } }, agent.keys.sign).bytes
+        .length;
+    const most = LOG_ENTRY_OWN_BYTES_MAX - size(0);
+    expect(size(most)).toBe(LOG_ENTRY_OWN_BYTES_MAX);
+    expect(codeOf(() => size(most + 1))).toBe('too_large');
+  });
+
   test('nothing that it wrote itself: whatever it makes is parsed to the same', () => {
     const facts = fc.dictionary(
       fc.string({ unit: 'binary', maxLength: 5 }).filter((name) => name !== '__proto__'),
