@@ -40,6 +40,7 @@ import type { Commitments, Retirement } from './organisation.ts';
 import { grantChain } from './presenter.ts';
 import type { AgentRow, SponsorRow } from './registry.ts';
 import { Revocations } from './revocations.ts';
+import { afterWritten } from './log/write-ahead.ts';
 import { createLogBackend, type LogBackend } from './log/log-backend.ts';
 import { formatSession } from './sessions.ts';
 import {
@@ -410,15 +411,24 @@ function logBackendOf(node: MeshNode, { witnessUrl }: Surroundings): LogBackend 
   const { clock, random, isSignatureValid } = node.components;
   return createLogBackend({
     auditLog: () => audit.auditLog,
+    append: (entry) => audit.recorder.append(entry),
     cosigning: () => audit.cosigning,
-    convictions,
+    convictions: {
+      list: () => convictions.list(),
+      get: (did) => convictions.get(did),
+      lift: (did, reason) => {
+        const who = convictions.get(did)?.organisation ?? did;
+        return afterWritten(audit.decisions.lifting(who, reason), () => convictions.lift(did, reason));
+      },
+    },
     witness: { vkey: audit.witness.vkey, notes: () => audit.witness.notes(), listening: () => witnessUrl },
     actors: audit.actors,
     credential: (did) => agents.credential(did),
     verifyMayAct: (did) => agents.requireActive(agents.agent(did)),
     isKeyOf: (did, key) => {
       const multikey = parseMultikeyText(key);
-      const isListed = state.didState(did)?.keys.some(([listed]) => equalBytes(listed, multikey)) === true;
+      const keys = state.didState(did)?.keys ?? [];
+      const isListed = keys.some(([listed, uses]) => uses.includes('sign') && equalBytes(listed, multikey));
       return isListed && !agents.isKeyRevoked(did, multikey);
     },
     recover: async (how, reason) => {

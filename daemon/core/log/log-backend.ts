@@ -54,6 +54,8 @@ import type { EntryActors } from './recorder.ts';
 export interface LogBackendComponents {
   /** The log as it is now: recovery begins another. */
   readonly auditLog: () => AuditLog;
+  /** The leaf index, once the entry is durable; while a log is begun, after what it shows first. Errors: of AuditLog.append. */
+  readonly append: (entry: ParsedEntry) => Promise<number>;
   /** Of that log. */
   readonly cosigning: () => Pick<Cosigning, 'policy' | 'status' | 'witnessed'>;
   readonly convictions: Pick<Convictions, 'list' | 'get' | 'lift'>;
@@ -95,31 +97,9 @@ type LogOperation =
 
 export interface LogBackend {
   readonly operations: Pick<ControlBackend, LogOperation>;
-  /** For the status of the daemon; null where it keeps no log. */
-  readonly summary: () => Promise<LogSummary | null>;
+  /** For the status of the daemon. */
+  readonly summary: () => Promise<LogSummary>;
 }
-
-const noLog = (): Promise<never> =>
-  Promise.reject(new MeshError('no_route', 'Cannot answer: this daemon keeps no audit log'));
-
-/** Of a node that stands alone, without a daemon's log around it. */
-export const NO_LOG: LogBackend = {
-  operations: {
-    logStatus: noLog,
-    logEntries: noLog,
-    logEntry: noLog,
-    logAppend: noLog,
-    logProof: noLog,
-    logFile: noLog,
-    logPolicy: noLog,
-    logRecover: noLog,
-    witnessStatus: noLog,
-    convictionList: noLog,
-    convictionShow: noLog,
-    convictionLift: noLog,
-  },
-  summary: async () => null,
-};
 
 const PAGE = 256; // entries read at a time: a bundle
 const utf8 = new TextEncoder();
@@ -339,7 +319,7 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
       const actor = body.as ?? organisation;
       if (actor !== organisation) components.verifyMayAct(actor);
       const parsed = entryOf(body, actor);
-      const index = await auditLog().append(parsed);
+      const index = await components.append(parsed);
       const { witnessed } = body;
       if (witnessed === undefined) return { index, id: parsed.entry.id, cosigned: null };
       const signed = await cosigning().witnessed(index + 1, witnessed, { signal });

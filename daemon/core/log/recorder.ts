@@ -140,6 +140,13 @@ export class Recorder {
     this.#follow(written);
   }
 
+  /** An entry that somebody else signed, whose key this log has shown. Errors: as record. */
+  async append(entry: ParsedEntry): Promise<number> {
+    if (this.#held !== undefined) await this.#released();
+    if (this.#isClosed) throw closed();
+    return this.#append(entry);
+  }
+
   /**
    * Holds entries back while a new log is begun: before its first ones show whose keys sign the others, nobody could
    * verify those. Errors: of the work.

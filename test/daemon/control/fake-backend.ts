@@ -130,6 +130,7 @@ export class FakeBackend implements ControlBackend {
     void openFakeLog(this.recorder, this.organisation);
     this.#log = createLogBackend({
       auditLog: () => this.auditLog,
+      append: (entry) => this.auditLog.append(entry),
       cosigning: () => this.cosigning,
       convictions: {
         list: () => [...this.#convictions.values()],

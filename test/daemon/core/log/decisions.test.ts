@@ -545,6 +545,19 @@ for (const { name, on, type, prepare } of GRANTS) {
   }
 }
 
+test('that a conviction is lifted is announced, and refused where the log cannot hold it', async () => {
+  const [a, b] = await two();
+  const lift = (): Promise<string> =>
+    codeOf(a.api.convictionLift(input({ reason: 'a restored backup' }, { did: b.did }), operator, never));
+  expect(await lift()).toBe('not_found');
+  expect(await written(a, 'conviction.lifted')).toEqual([
+    expect.objectContaining({ phase: 'intent', who: b.did, peer: b.did, reason: 'a restored backup' }),
+  ]);
+  expect(await settled(a, 'conviction.lifted')).toEqual(['not_found']);
+  a.auditLog.halt({ code: 'log_halted', message: 'a test says so' });
+  expect(await lift()).toBe('log_halted');
+});
+
 test('a halted log refuses a handshake before anything is shown, on either side', async () => {
   const [a, b] = await two();
   const [clerk, reader] = [await employ(a, 'clerk'), await employ(b, 'reader')];

@@ -3,7 +3,14 @@ import { Recorder } from '../../../../daemon/core/log/recorder.ts';
 import type { LogProblem } from '../../../../daemon/core/log/audit-log.ts';
 import type { Logger, Signer } from '../../../../daemon/ports.ts';
 import { type ErrorCode, isMeshError, limits, MeshError } from '../../../../protocol/index.ts';
-import { type Entry, parseEntry, parseUuid7, verifyEntry } from '../../../../protocol/log/index.ts';
+import {
+  createEntry,
+  createUuid7,
+  type Entry,
+  parseEntry,
+  parseUuid7,
+  verifyEntry,
+} from '../../../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
 import { createAgent, createOrganisation, keyOf, NOW_MS } from '../../../builders.ts';
 import { seededRandom } from '../../../random.ts';
@@ -206,15 +213,27 @@ test('while a log is begun, entries wait for those that come first', async () =>
   });
   const holding = recorder.hold(() => recorder.hold(() => work));
   const waits = recorder.record('daemon.started', { version: '1' });
+  const brought = recorder.append(
+    createEntry(
+      {
+        id: createUuid7(NOW_MS, new Uint8Array(16)),
+        source: acme.did,
+        timeMs: NOW_MS,
+        type: 'agentmesh.agent.action.v1',
+        data: { actor: acme.did, phase: 'outcome' },
+      },
+      acme.keys.sign,
+    ),
+  );
   lost();
   await settle();
   expect(log.entries).toEqual([]);
   await recorder.record('sponsor.registered', { did: clerk.did }, { isFirst: true });
   end();
-  await Promise.all([holding, waits]);
+  await Promise.all([holding, waits, brought]);
   await settle();
   expect(log.entries.map(({ type }) => type)).toEqual(
-    ['sponsor.registered', 'daemon.started', 'peer.lost'].map((type) => `agentmesh.${type}.v1`),
+    ['sponsor.registered', 'daemon.started', 'agent.action', 'peer.lost'].map((type) => `agentmesh.${type}.v1`),
   );
 });
 
