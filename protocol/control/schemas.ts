@@ -6,7 +6,7 @@ import Type, { type Static, type TProperties, type TSchema } from 'typebox';
 import { isCapability, isResource } from '../delegation/capability.ts';
 import { CHECKS } from '../delegation/report.ts';
 import { digestOfCid } from '../encoding/cid.ts';
-import { isPeerId, parseMultikeyText } from '../encoding/multikey.ts';
+import { isMultikeyText, isPeerId } from '../encoding/multikey.ts';
 import { ERRORS, type ErrorCode } from '../errors.ts';
 import { isAudienceDid, isMeshDid } from '../identity/did.ts';
 import { DID_KINDS, KEY_USES } from '../identity/operations.ts';
@@ -89,15 +89,6 @@ function isCanonicalBase64url(value: string): boolean {
   const last = BASE64URL.indexOf(value.charAt(value.length - 1));
   return rest === 0 || (last & (rest === 2 ? 15 : 3)) === 0;
 }
-
-const isMultikeyText = (value: string): boolean => {
-  try {
-    parseMultikeyText(value);
-    return true;
-  } catch {
-    return false; // the parser's message is for people; here only the answer is wanted
-  }
-};
 
 // Plain values
 export const Did = text('^did:mesh:bafyrei[a-z2-7]{52}$', isMeshDid, 'a DID like "did:mesh:bafyrei…"', 68);
