@@ -158,6 +158,7 @@ export const MONITOR_UNPROVEN_MAX = 8; // checkpoints of one log that wait for a
 export const MONITOR_SENDERS_MAX = 4; // peers remembered as having shown a checkpoint, to ask when the log is silent
 export const MONITOR_STAGGER_MS = 500; // before the next one is asked beside a silent one: a proof is everywhere within 2 s
 export const MONITOR_WITHHELD_MS = 600_000; // that a refusal to show consistency is held against a log
+export const MIRROR_PORTION_ENTRIES = 4_096; // of a copy that are verified and written together: 16 bundles, a few MB
 export const MONITOR_ASKED_PEERS_MAX = 8; // peers asked for cosigned copies once a fork is proven
 
 // Storage

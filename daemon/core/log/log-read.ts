@@ -40,6 +40,8 @@ export interface ServedLog {
   readonly files: Pick<LogStore, 'tile' | 'proveInclusion' | 'proveConsistency'>;
   /** The newest checkpoint that others may see. */
   released(): SignedCheckpoint | undefined;
+  /** Who may read entries, in place of those that the own log names: of a copy its owner. */
+  readonly readers?: readonly string[];
 }
 
 export interface LogReadServerComponents {
@@ -131,8 +133,8 @@ export class LogReadServer {
         return this.#tile(log, question.place, treeSize);
       case 'bundle': {
         const organisation = this.#components.organisationOf(peer);
-        if (organisation === undefined || !this.#isReader(organisation))
-          return refusal(403, 'entries are not for this peer');
+        const isReader = (did: string): boolean => log.readers?.includes(did) ?? this.#isReader(did);
+        if (organisation === undefined || !isReader(organisation)) return refusal(403, 'entries are not for this peer');
         return this.#tile(log, question.place, treeSize, question.part);
       }
       case 'consistency': {

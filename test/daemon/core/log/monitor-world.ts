@@ -10,6 +10,7 @@ import {
   type LogReadServerOptions,
   type ServedLog,
 } from '../../../../daemon/core/log/log-read.ts';
+import type { LogStore } from '../../../../daemon/core/log/log-store.ts';
 import type { LogProblem } from '../../../../daemon/core/log/audit-log.ts';
 import { Monitor } from '../../../../daemon/core/log/monitor.ts';
 import { serveTlog, type TlogAnswer, TlogAsker, type TlogRequest } from '../../../../daemon/core/log/tlog-stream.ts';
@@ -177,12 +178,14 @@ export interface Watcher {
   readonly found: Statement<'proof/v1'>[];
   /** What it shows; by default one history of eight entries to all. */
   shows: (peer: string) => Shown | undefined;
+  /** Copies of others' logs that it shows too. */
+  copies: () => readonly ServedLog[];
   readonly asked: { readonly peer: string; readonly path: string }[];
   close(): Promise<void>;
 }
 
 export interface Shown {
-  readonly history: History;
+  readonly history: ServedLog['files'] & Pick<LogStore, 'treeSize' | 'rootAt'>;
   /** The newest that may be seen. */
   readonly released: SignedCheckpoint;
 }
@@ -285,6 +288,7 @@ export class MonitorWorld {
       problems,
       found,
       asked: [],
+      copies: () => [],
       shows: options.shows ?? (() => usual),
       close: async () => {
         sync.close();
@@ -319,7 +323,7 @@ export class MonitorWorld {
           reader,
           organisationOf: (one) => sync.organisationOf(one),
           peersOf: (did) => sync.peersOf(did),
-          logs: () => served(log.origin, watcher.shows(peer)),
+          logs: () => [...served(log.origin, watcher.shows(peer)), ...watcher.copies()],
           seen: (hash) => monitor.newest(hash),
         },
         server,
