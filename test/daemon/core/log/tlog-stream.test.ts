@@ -60,6 +60,20 @@ describe('a frame', () => {
   ])('%j is no answer', (text) => {
     expect(codeOf(() => parseTlogAnswer(bytesOf(text)))).toBe('malformed');
   });
+  test('of any bytes is one, or is refused with a code', () => {
+    const some = fc.oneof(
+      fc.uint8Array(),
+      fc.string().map(bytesOf),
+      fc.string().map((text) => bytesOf(`200 ${text}\nx`)),
+    );
+    fc.assert(
+      fc.property(some, (frame) => {
+        for (const parse of [parseTlogRequest, parseTlogAnswer])
+          expect(['accepted', 'malformed', 'too_large']).toContain(codeOf(() => parse(frame)));
+      }),
+    );
+  });
+
   test('has a line of bounded length, which is UTF-8', () => {
     const long = 'x'.repeat(limits.TLOG_LINE_BYTES_MAX);
     expect(parseTlogRequest(bytesOf(`${long}\n`)).path).toBe(long);
