@@ -3,7 +3,6 @@ import type { StoreWrite } from '../ports.ts';
 
 interface Waiting {
   readonly writes: readonly StoreWrite[];
-  readonly bytes: number;
   readonly sync: boolean;
   readonly resolve: () => void;
   readonly reject: (cause: MeshError) => void;
@@ -36,7 +35,7 @@ export class GroupCommit {
   batch(writes: readonly StoreWrite[], { sync }: { readonly sync: boolean }): Promise<void> {
     if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
     return new Promise((resolve, reject) => {
-      this.#queue.push({ writes, bytes: bytesOf(writes), sync, resolve, reject });
+      this.#queue.push({ writes, sync, resolve, reject });
       this.#draining ??= this.#drain();
     });
   }
@@ -52,10 +51,7 @@ export class GroupCommit {
     while (this.#queue.length > 0) {
       const group = this.#takeGroup();
       try {
-        await this.#write(
-          group.flatMap(({ writes }) => writes),
-          { sync: group.some(({ sync }) => sync) },
-        );
+        await this.#write(writesOf(group), { sync: group.some(({ sync }) => sync) });
         for (const { resolve } of group) resolve();
       } catch (cause) {
         this.#fail(group, cause);
@@ -65,10 +61,11 @@ export class GroupCommit {
   }
 
   #takeGroup(): Waiting[] {
+    if (this.#queue.length === 1) return this.#queue.splice(0);
     let bytes = 0;
     let count = 0;
     for (const waiting of this.#queue) {
-      bytes += waiting.bytes;
+      bytes += bytesOf(waiting.writes);
       if (count > 0 && bytes > limits.STORE_GROUP_BYTES_MAX) break;
       count++;
     }
@@ -87,6 +84,10 @@ export class GroupCommit {
     for (const { reject } of [...group, ...this.#queue.splice(0)]) reject(refusal);
   }
 }
+
+/** A new array: whoever writes may change it. */
+const writesOf = (group: readonly Waiting[]): StoreWrite[] =>
+  group.length === 1 ? [...(group[0]?.writes ?? [])] : group.flatMap(({ writes }) => writes);
 
 function bytesOf(writes: readonly StoreWrite[]): number {
   let bytes = 0;

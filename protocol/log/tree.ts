@@ -24,21 +24,28 @@ export interface TreeHasher {
   readonly nodeHash: (left: Uint8Array, right: Uint8Array) => Uint8Array;
 }
 
-export const createTreeHasher = (hash: Sha256): TreeHasher => ({
-  leafHash: (entry) => {
-    const bytes = new Uint8Array(1 + entry.length);
-    bytes[0] = LEAF_HASH_PREFIX;
-    bytes.set(entry, 1);
-    return hash(bytes);
-  },
-  nodeHash: (left, right) => {
-    const bytes = new Uint8Array(1 + 2 * HASH_BYTES);
-    bytes[0] = NODE_HASH_PREFIX;
-    bytes.set(left, 1);
-    bytes.set(right, 1 + HASH_BYTES);
-    return hash(bytes);
-  },
-});
+export function createTreeHasher(hash: Sha256): TreeHasher {
+  // Arrays of this size are dear to make; these are written anew for each hash.
+  let leaf = new Uint8Array(1024);
+  const node = new Uint8Array(1 + 2 * HASH_BYTES);
+  leaf[0] = LEAF_HASH_PREFIX;
+  node[0] = NODE_HASH_PREFIX;
+  return {
+    leafHash: (entry) => {
+      if (entry.length >= leaf.length) {
+        leaf = new Uint8Array(2 * entry.length + 1);
+        leaf[0] = LEAF_HASH_PREFIX;
+      }
+      leaf.set(entry, 1);
+      return hash(leaf.subarray(0, 1 + entry.length));
+    },
+    nodeHash: (left, right) => {
+      node.set(left, 1);
+      node.set(right, 1 + HASH_BYTES);
+      return hash(node);
+    },
+  };
+}
 
 const PURE = createTreeHasher(sha256);
 export const leafHash: TreeHasher['leafHash'] = PURE.leafHash;

@@ -83,7 +83,7 @@ export interface AuditLogComponents {
   readonly anchor: Anchor;
   /** The key `log`; it signs nothing else. */
   readonly signer: Signer;
-  readonly clock: Pick<Clock, 'soon'>;
+  readonly clock: Pick<Clock, 'soon' | 'monotonicMs'>;
   readonly log: Logger;
   readonly isSignatureValid: IsSignatureValid;
 }
@@ -209,7 +209,8 @@ class OpenLog implements AuditLog {
   /** Changes of released checkpoints, one after the other. */
   readonly #releases = new Serial();
   readonly #anchoring = new Serial();
-  #unanchored: Uint8Array | undefined;
+  #isAnchoring = false;
+  #anchoredMs = Number.NEGATIVE_INFINITY;
   #closing: Promise<void> | undefined;
 
   constructor(
@@ -250,13 +251,14 @@ class OpenLog implements AuditLog {
   }
 
   append(entry: NewEntry): Promise<number> {
-    const id = idText(entry.id16);
+    const { bytes, id16 } = entry;
+    const id = idText(id16);
     const refusal = this.#stopped() ?? this.#refusalOf(entry, id);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.#ids.add(id);
-    this.#count(1, entry.bytes.length);
+    this.#count(1, bytes.length);
     return new Promise((resolve, reject) => {
-      const waiting = { ...entry, leafHash: this.#hasher.leafHash(entry.bytes), resolve, reject };
+      const waiting = { bytes, id16, leafHash: this.#hasher.leafHash(bytes), resolve, reject };
       if (this.#ids.isOld(id)) this.#enqueueUnused(waiting, id);
       else this.#enqueue(waiting);
     });
@@ -411,11 +413,17 @@ class OpenLog implements AuditLog {
   /** Nothing waits for a timer: alone, an entry goes at once; what comes while a batch syncs is the next one. */
   async #drain(): Promise<void> {
     await Promise.resolve(); // entries of the same turn go together
+    let acknowledge: (() => void) | undefined;
     while (this.#queue.length > 0) {
       const batch = this.#takeBatch();
-      await this.#append(batch);
-      // Whoever waited for this batch may go on with the next entry: those of one turn again go together.
-      if (batch.length > 1 && this.#queue.length < limits.LOG_BATCH_ENTRIES_MAX) await this.#components.clock.soon();
+      const written = this.#append(batch);
+      acknowledge?.(); // of the batch before: its appenders go on while this one syncs
+      acknowledge = await written;
+      if (this.#queue.length > 0) continue;
+      acknowledge?.();
+      acknowledge = undefined;
+      // Whoever waited for it may go on with the next entry: those of one turn again go together.
+      if (batch.length > 1) await this.#components.clock.soon();
     }
     this.#draining = undefined;
   }
@@ -437,7 +445,8 @@ class OpenLog implements AuditLog {
     return taken;
   }
 
-  async #append(batch: readonly Waiting[]): Promise<void> {
+  /** Resolves when it is on disk, or has failed, with what tells the appenders so. */
+  async #append(batch: readonly Waiting[]): Promise<() => void> {
     const first = this.#treeSize;
     let head: SignedCheckpoint;
     let note: Uint8Array;
@@ -450,14 +459,17 @@ class OpenLog implements AuditLog {
       await this.#components.store.batch(writes, { sync: true });
     } catch (cause) {
       const refusal = this.#fail(cause);
-      for (const { reject } of batch) reject(refusal);
-      return;
+      return () => {
+        for (const { reject } of batch) reject(refusal);
+      };
     }
     this.#head = head;
     this.#treeSize = head.checkpoint.treeSize;
-    for (const [i, { resolve }] of batch.entries()) resolve(first + i);
-    this.#anchorSoon(note);
-    this.#tell();
+    return () => {
+      for (const [i, { resolve }] of batch.entries()) resolve(first + i);
+      this.#anchorSometimes(note);
+      this.#tell();
+    };
   }
 
   #tell(): void {
@@ -495,20 +507,19 @@ class OpenLog implements AuditLog {
     return refusal;
   }
 
-  /** Unsynced, and of several waiting notes the newest alone: what it is for is an older copy of the database. */
-  #anchorSoon(note: Uint8Array): void {
-    const isUnderWay = this.#unanchored !== undefined;
-    this.#unanchored = note;
-    if (isUnderWay) return;
+  /** Unsynced, and not for each of many batches: what it is for is an older copy of the database. */
+  #anchorSometimes(note: Uint8Array): void {
+    const { anchor, clock, log } = this.#components;
+    if (this.#isAnchoring || clock.monotonicMs() - this.#anchoredMs < ANCHOR_MS) return;
+    this.#isAnchoring = true;
     void this.#anchoring.run(async () => {
-      const newest = this.#unanchored;
-      this.#unanchored = undefined;
-      if (newest === undefined) return;
       try {
-        await this.#components.anchor.write(newest, { sync: false });
+        await anchor.write(note, { sync: false });
       } catch (cause) {
-        this.#components.log.warn({ cause }, 'the anchor of the audit log is not up to date');
+        log.warn({ cause }, 'the anchor of the audit log is not up to date');
       }
+      this.#isAnchoring = false;
+      this.#anchoredMs = clock.monotonicMs();
     });
   }
 
@@ -526,6 +537,7 @@ class OpenLog implements AuditLog {
 }
 
 const ID_BYTES = 16;
+const ANCHOR_MS = 100; // a write costs half as much as a batch of one entry; released checkpoints are anchored by themselves
 
 const usedId = (): MeshError => new MeshError('conflict', 'Cannot append an entry: one with its id is in the log');
 

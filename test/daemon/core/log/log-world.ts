@@ -97,7 +97,7 @@ const componentsOf = ({ store, anchor, signer = logKey, log = quiet }: World): A
   anchor,
   signer,
   log,
-  clock: { soon: () => new Promise((resolve) => setImmediate(resolve)) },
+  clock: { soon: () => new Promise((resolve) => setImmediate(resolve)), monotonicMs: () => performance.now() },
   isSignatureValid: isSignatureValidSodium,
 });
 
