@@ -65,7 +65,7 @@ describe('a peer that is not bound', () => {
     await sleep(300);
     expect(heard).toEqual([]);
     expect(stranger.services.gossip.getSubscribers(topicName('agentmesh', 'rev'))).toEqual([]); // not even what we listen to
-    expect(network.figures().mesh).toEqual({ rev: 0, id: 0, link: 0 });
+    expect(network.figures().mesh).toEqual({ rev: 0, id: 0, link: 0, cp: 0 });
   });
 
   test('is heard on gossip from the moment it is bound, with what it sent before', async () => {
