@@ -196,6 +196,7 @@ const auditOptions = (config: Config, version: string): NodeLogOptions => ({
   witnessUrls: config.witnessUrls.flatMap((each) => witnessUrlOf(each) ?? []),
   ...(config.witnessQuorum !== null && { witnessQuorum: config.witnessQuorum }),
   logReaders: config.logReaders,
+  logMirrors: config.logMirrors,
 });
 
 /** Undefined: none is configured. */

@@ -55,6 +55,8 @@ export interface Config {
   readonly witnessQuorum: number | null;
   /** DIDs whose peers may read the entries of this log. */
   readonly logReaders: readonly string[];
+  /** DIDs of whose logs copies are kept. */
+  readonly logMirrors: readonly string[];
 }
 export type SettingName = keyof Config;
 
@@ -357,6 +359,14 @@ export const SETTINGS: { readonly [Name in SettingName]: Setting<Config[Name]> }
     preset: [],
     about: [
       'Organisations whose daemons may read the entries of the audit log. Checkpoints and proofs are for all peers.',
+    ],
+  },
+  logMirrors: {
+    kind: list(did),
+    preset: [],
+    about: [
+      'Organisations of whose audit logs this daemon keeps copies, each of which must name this one in its log_readers.',
+      'An organisation gets its own log back from such a copy with: agentmesh log recover --from-mirrors',
     ],
   },
 };

@@ -431,10 +431,8 @@ function logBackendOf(node: MeshNode, { witnessUrl }: Surroundings): LogBackend 
       const isListed = keys.some(([listed, uses]) => uses.includes('sign') && equalBytes(listed, multikey));
       return isListed && !agents.isKeyRevoked(did, multikey);
     },
-    recover: async (how, reason) => {
-      if (how === 'new_generation') return audit.beginGeneration(reason);
-      throw new MeshError('not_found', 'Cannot recover the log from mirrors: no copy of it is kept anywhere');
-    },
+    recover: async (how, reason, signal) =>
+      how === 'new_generation' ? audit.beginGeneration(reason) : audit.recoverFromMirrors(reason, signal),
     state,
     organisation: organisation.did,
     clock,

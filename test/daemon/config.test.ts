@@ -78,6 +78,7 @@ describe('loadConfig()', () => {
       witnessUrls: [],
       witnessQuorum: null,
       logReaders: [],
+      logMirrors: [],
     });
     for (const name of SETTING_NAMES) expect(SETTINGS[name].kind.isValid(DEFAULT_CONFIG[name]), name).toBe(true);
   });
@@ -140,6 +141,7 @@ describe('loadConfig()', () => {
       ],
       witnessQuorum: ['3', '3', 3],
       logReaders: [`["${DID}"]`, DID, [DID]],
+      logMirrors: [`["${DID}"]`, DID, [DID]],
     };
     for (const name of SETTING_NAMES) {
       const [yaml, text, value] = values[name];
@@ -289,6 +291,7 @@ describe('loadConfig()', () => {
     ['witness_quorum', -1],
     ['witnesses', ['did:web:example.org']],
     ['log_readers', ['*']],
+    ['log_mirrors', ['*']],
   ])('refuses %s: %j', async (name, value) => {
     const { field } = (await errorOf(`${name}: ${JSON.stringify(value)}\n`)).data;
     expect(field).toBe(Array.isArray(value) ? `${name}[0]` : name);
@@ -410,6 +413,7 @@ describe('formatConfig()', () => {
     witnessUrls: fc.constantFrom([], [`${WITNESS_VKEY} http://[::1]:80/`, `${WITNESS_VKEY} https://w.example/#a`]),
     witnessQuorum: fc.option(fc.integer({ min: 0, max: 128 })),
     logReaders: list(fc.uint8Array({ minLength: 32, maxLength: 32 }).map(didOfDigest)),
+    logMirrors: list(fc.uint8Array({ minLength: 32, maxLength: 32 }).map(didOfDigest)),
   };
 
   it('writes what reads as the same settings', () => {

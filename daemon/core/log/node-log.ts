@@ -6,6 +6,7 @@ import type { MeshEventInput } from '../../../protocol/control/index.ts';
 import { type IsSignatureValid, isMeshError, MeshError, rawKeyOf, toBase64url } from '../../../protocol/index.ts';
 import {
   createEntry,
+  createTreeHasher,
   createUuid7,
   formatNote,
   type ParsedEntry,
@@ -33,9 +34,11 @@ import { Cosigning } from './cosigning.ts';
 import { Decisions } from './decisions.ts';
 import type { Generation } from './generation.ts';
 import { LogReader, LogReadServer } from './log-read.ts';
+import { Mirrors } from './mirrors.ts';
 import { Monitor } from './monitor.ts';
 import { ensureBinding } from './own-binding.ts';
 import { type EntryActors, Recorder } from './recorder.ts';
+import { recoverFromMirrors } from './recover-log.ts';
 import { TlogAsker } from './tlog-stream.ts';
 import { createWitness, type Witness } from './witness.ts';
 import { boundWitnesses, type OperatedWitness, type WitnessOperator, witnessOperators } from './witness-policy.ts';
@@ -43,6 +46,7 @@ import { serveWitness, WITNESS_FRAME_BYTES_MAX, type WitnessEndpoint, witnessOfP
 
 const LOG_KEY = 'log';
 const WITNESS_KEY = 'witness';
+const MIRRORS_ASKED_MAX = 32; // bound peers asked for a copy of the own log
 const GROWN_MS = 250; // between events that the log grew
 const REACH_FIRST_MS = 2_000; // what dials by itself goes first
 const REACH_MS = 30_000; // between tries to reach witnesses that are not connected
@@ -60,6 +64,8 @@ export interface NodeLogOptions {
   readonly witnessQuorum?: number;
   /** Organisations that may read the entries of this log. */
   readonly logReaders?: readonly string[];
+  /** Organisations of whose logs this daemon keeps copies. */
+  readonly logMirrors?: readonly string[];
 }
 
 /** What is there before anything can be granted. */
@@ -100,6 +106,7 @@ export class NodeLog {
   readonly #components: NodeLogComponents;
   readonly #options: NodeLogOptions;
   readonly #monitor: Monitor;
+  readonly #mirrors: Mirrors;
   readonly #reader: LogReader;
   readonly #readServer: LogReadServer;
   readonly #gossip: CheckpointGossip;
@@ -118,6 +125,7 @@ export class NodeLog {
     this.#options = options;
     this.#auditLog = opened.auditLog;
     this.#monitor = opened.monitor;
+    this.#mirrors = opened.mirrors;
     this.#reader = opened.reader;
     this.#asker = new TlogAsker({ network, clock }, 'tlog/witness', { frameBytesMax: WITNESS_FRAME_BYTES_MAX });
     this.actors = createEntryActors({
@@ -172,7 +180,7 @@ export class NodeLog {
         reader: this.#reader,
         organisationOf: (peer) => this.#around.sync.organisationOf(peer),
         peersOf: (did) => this.#around.sync.peersOf(did),
-        logs: () => [this.#auditLog],
+        logs: () => [this.#auditLog, ...this.#mirrors.copies()],
         seen: (hash) => this.#monitor.newest(hash),
       },
       { isReader: (did) => did === organisation.did || (options.logReaders ?? []).includes(did) },
@@ -210,7 +218,22 @@ export class NodeLog {
       readCosigned: async (peer, origin, signal) =>
         late.self === undefined ? undefined : late.self.#readCosigned(peer, origin, signal),
     });
-    late.self = new NodeLog(components, options, { auditLog, witnessSigner, monitor, reader });
+    const mirrors = await Mirrors.open(
+      {
+        store,
+        clock,
+        log,
+        isSignatureValid,
+        state: pipeline.state,
+        pipeline,
+        reader,
+        peersOf: (did) => around()?.sync.peersOf(did) ?? [],
+        noticed: (signed, peer) => monitor.noticed(signed, peer),
+        ...hasherOf(components),
+      },
+      options.logMirrors ?? [],
+    );
+    late.self = new NodeLog(components, options, { auditLog, witnessSigner, monitor, mirrors, reader });
     return late.self;
   }
 
@@ -226,6 +249,10 @@ export class NodeLog {
 
   get monitor(): Monitor {
     return this.#monitor;
+  }
+
+  get mirrors(): Mirrors {
+    return this.#mirrors;
   }
 
   get cosigning(): Cosigning {
@@ -251,6 +278,7 @@ export class NodeLog {
     });
     await this.#begin();
     this.#monitor.start();
+    this.#mirrors.start();
     await serveWitness({ network, log, witness: this.witness }, { signal: this.#stop.signal });
     await this.#readServer.start();
     this.#cosigning.start();
@@ -260,6 +288,7 @@ export class NodeLog {
   /** A peer has shown for which organisation it speaks. */
   peerBound(peer: string, organisation: string): void {
     this.#monitor.peerBound(peer, organisation);
+    this.#mirrors.peerBound(peer, organisation);
     this.#cosigning.changed();
   }
 
@@ -296,6 +325,39 @@ export class NodeLog {
     this.#cosigning.start();
   }
 
+  /**
+   * Goes on after a halt, with what peers have kept of this log. Errors: conflict (nothing is wrong), unreachable,
+   * not_found, bad_proof, those of reading, read_only; log_halted, if something is wrong even so.
+   */
+  async recoverFromMirrors(reason: string, signal: AbortSignal): Promise<void> {
+    const components = this.#components;
+    const left = this.#auditLog;
+    const { problem } = left;
+    const peers = this.#around.sync.boundPeers().slice(0, MIRRORS_ASKED_MAX);
+    const { store, anchor, log, isSignatureValid } = components;
+    const parts = { store, anchor, log, isSignatureValid, reader: this.#reader, ...hasherOf(components) };
+    const { before, treeSize } = await recoverFromMirrors(parts, left, peers, signal);
+    await this.#cosigning.close();
+    await this.recorder.hold(async () => {
+      await left.close();
+      const opened = await openAuditLog(await auditParts(components), auditOptions(components));
+      if (opened === undefined)
+        throw new MeshError('internal', 'Cannot open the log that was recovered: it is not there');
+      this.#auditLog = opened;
+      this.#cosigning = this.#createCosigning();
+      await this.#begin();
+    });
+    this.#cosigning.start();
+    const wrong = this.#auditLog.problem;
+    if (wrong !== undefined) throw new MeshError(wrong.code, wrong.message);
+    log.warn({ before, treeSize, reason }, 'the audit log goes on with what was kept of it elsewhere');
+    if (problem !== undefined) {
+      const { code, message, place } = problem;
+      await this.recorder.record('log.halted', { code, message, ...(place !== undefined && { place }) });
+    }
+    await this.recorder.record('log.recovered', { how: 'mirror', reason });
+  }
+
   /** What is recorded goes to the disk; the last thing that the log says is that the daemon stopped. */
   async close(): Promise<void> {
     this.#stop.abort();
@@ -304,6 +366,7 @@ export class NodeLog {
     this.#gossip.close();
     await this.#cosigning.close();
     this.#readServer.close();
+    await this.#mirrors.close();
     await this.#monitor.close();
     this.#reader.close();
     this.#asker.close();
@@ -419,6 +482,7 @@ export class NodeLog {
   }
 
   #halted({ code, message }: LogProblem): void {
+    this.#cosigning.changed(); // whoever waits for cosignatures is told
     this.#surroundings?.emit({ type: 'log.halted', data: { code, message } });
   }
 
@@ -445,6 +509,7 @@ interface Opened {
   readonly auditLog: AuditLog;
   readonly witnessSigner: Signer;
   readonly monitor: Monitor;
+  readonly mirrors: Mirrors;
   readonly reader: LogReader;
 }
 
@@ -503,6 +568,8 @@ function currentOf(log: () => AuditLog, { halted, cosigned }: CurrentHearer): Au
 async function auditParts({ store, anchor, signers, clock, log, isSignatureValid }: NodeLogComponents) {
   return { store, anchor, signer: await signers.obtain(LOG_KEY), clock, log, isSignatureValid };
 }
+
+const hasherOf = ({ sha256 }: NodeLogComponents) => (sha256 === undefined ? {} : { hasher: createTreeHasher(sha256) });
 
 const auditOptions = ({ sha256 }: NodeLogComponents) => (sha256 === undefined ? {} : { sha256 });
 

@@ -1,0 +1,68 @@
+/** A whole daemon's log that was rolled back, got back from a neighbour through the control API. */
+import { afterEach, expect, test } from 'vitest';
+import { MemoryStore } from '../../../../daemon/store/memory.ts';
+import { input, type Member, never, NodeWorld, operator } from '../node-world.ts';
+import { entriesOf } from './own-log.ts';
+import { rowsOf } from './log-world.ts';
+
+let world: NodeWorld;
+afterEach(async () => {
+  await world.close();
+});
+
+async function copyOf(store: MemoryStore): Promise<MemoryStore> {
+  const copy = new MemoryStore();
+  await copy.batch(
+    (await rowsOf(store)).map(([key, value]) => ({ type: 'put', key, value }) as const),
+    { sync: true },
+  );
+  return copy;
+}
+
+const employ = ({ api }: Member, name: string): Promise<unknown> =>
+  world.during(
+    api.agentCreate(
+      input({ name, sponsor: 'alice@example.com', capabilities: [{ can: 'read:data/*' }] }),
+      operator,
+      never,
+    ),
+  );
+
+test('agentmesh log recover --from-mirrors brings back what a restored database had lost', async () => {
+  world = new NodeWorld();
+  const readers: string[] = [];
+  const audit = { version: '1', logReaders: readers };
+  const acme = await world.open('acme', new MemoryStore(), { audit });
+  const beta = await world.open('beta', new MemoryStore(), { audit: { version: '1', logMirrors: [acme.did] } });
+  readers.push(beta.did);
+  world.mesh.connect(acme.network, beta.network);
+  await world.during(acme.api.sponsorCreate(input({ contact: 'alice@example.com' }), operator, never));
+  await world.clock.advance(5_000);
+  const backup = await copyOf(acme.store);
+  for (const name of ['one', 'two', 'three']) await employ(acme, name);
+  await world.clock.advance(5_000);
+  await world.during(acme.node.close(), 5_000);
+  await acme.network.close();
+  await world.clock.advance(5_000);
+  const [mirror] = beta.node.audit.mirrors.status();
+  expect(mirror).toMatchObject({ organisation: acme.did, problem: null });
+
+  const again = await world.open('acme', backup, { audit });
+  world.mesh.connect(again.network, beta.network);
+  await world.clock.advance(2_000);
+  const before = again.node.audit.auditLog;
+  expect([before.problem?.code, before.treeSize < (mirror?.treeSize ?? 0)]).toEqual(['log_halted', true]);
+  const recovered = { how: 'mirrors', reason: 'the disk was replaced' } as const;
+  await world.during(again.api.logRecover(input(recovered), operator, never), 2_000);
+  const log = again.node.audit.auditLog;
+  expect([log.problem, log.generation, log.treeSize > (mirror?.treeSize ?? 0)]).toEqual([undefined, 0, true]);
+  const entries = await entriesOf(log);
+  const named = entries.filter(({ type }) => type === 'agentmesh.log.recovered.v1').map(({ data }) => data);
+  expect(named).toMatchObject([{ how: 'mirror', reason: 'the disk was replaced' }]);
+  // What it lost beside its log is what sync brings back; nobody holds anything against it.
+  await employ(again, 'four');
+  await world.clock.advance(10_000);
+  expect(beta.node.convictions.list()).toEqual([]);
+  expect(beta.node.audit.mirrors.status()).toMatchObject([{ problem: null }]);
+  expect(beta.node.audit.mirrors.status()[0]?.treeSize).toBeGreaterThan(mirror?.treeSize ?? Number.POSITIVE_INFINITY);
+});
