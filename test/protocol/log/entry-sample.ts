@@ -49,6 +49,7 @@ export interface EntryOptions {
   readonly timeMs?: number;
   readonly subject?: string;
   readonly key?: TestKey;
+  readonly actor?: string;
 }
 
 /** An outcome by the organisation, signed by its `sign` key, unless said otherwise. */
@@ -56,9 +57,9 @@ export function entryOf<N extends EntryTypeName>(
   type: N,
   members: EntryMembers<N>,
   common: Common<N> = {},
-  { n = 0, source = acme.did, timeMs = NOW_MS, subject, key = acme.keys.sign }: EntryOptions = {},
+  { n = 0, source = acme.did, timeMs = NOW_MS, subject, key = acme.keys.sign, actor = acme.did }: EntryOptions = {},
 ): ParsedEntry {
-  const data = { actor: acme.did, phase: 'outcome', ...common, ...members } as unknown as Fields<N>['data'];
+  const data = { actor, phase: 'outcome', ...common, ...members } as unknown as Fields<N>['data'];
   const fields = {
     id: idOf(n),
     source,

@@ -6,6 +6,7 @@ import { EntrySigners, type ParsedEntry, parseEntry } from '../../../protocol/lo
 import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
 import {
   createAgent,
+  createChildLink,
   createCredential,
   createOrganisation,
   createRotate,
@@ -89,6 +90,14 @@ describe('the log shows whose keys sign', () => {
     const late = createAgent(acme, 'late worker', { controllerKey: second.sign });
     expect(last(...known, operationEntry(late.genesis, late.did))).toBe('key_unknown');
     expect(last(...known, rotated, operationEntry(late.genesis, late.did))).toBe(acme.did);
+  });
+
+  test('an agent for its own operation, right behind the opening', () => {
+    const genesis = operationEntry(agent.genesis, agent.did, { key: agent.keys.sign, actor: agent.did });
+    expect(reading(...opening, genesis)).toEqual([acme.did, acme.did, agent.did]);
+    expect(last(...opening, operationEntry(agent.genesis, agent.did, { key: agent.keys.auth, actor: agent.did }))).toBe(
+      'key_unknown',
+    );
   });
 
   test('operations may come twice', () => {
@@ -217,6 +226,16 @@ describe('a credential does not bind a key', () => {
   test('if it is a link to somebody else', () => {
     const change = { did: acme.did, until: time(rootLink.payload.exp) };
     expect(reads(credentialEntry(rootLink, change))).toBe('schema');
+  });
+
+  test('if it is a link to somebody else that binds a key', () => {
+    const bound = createChildLink(rootLink, agent, {
+      aud: alice.did,
+      cnf: ephemeral.publicKey,
+      pri: true,
+      exp: NOW_SECONDS + 900,
+    });
+    expect(reads(credentialEntry(bound))).toBe('schema');
   });
 
   test('that the agent did not sign: the organisation alone cannot give it one', () => {
