@@ -284,7 +284,6 @@ export function agentsFinding(
 
 /** Halted, it grants nothing; unwatched, nobody but its own anchor would notice that it was cut or rewritten. */
 export function logFinding({ log }: Pick<Status, 'log'>, command: CommandText): Finding {
-  if (log === null) return skip('log', 'this daemon keeps none');
   if (log.problem !== null)
     return fail(
       'log',

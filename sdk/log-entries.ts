@@ -45,12 +45,11 @@ export async function* entriesOf(
 ): AsyncGenerator<LogEntryView, void, undefined> {
   const order = query.order ?? (query.follow === true ? 'oldest' : 'newest');
   let left = query.limit ?? Number.POSITIVE_INFINITY;
-  for await (const entry of query.follow === true
-    ? following(call, query, options)
-    : pages(call, query, order, options)) {
-    if (left <= 0) return;
-    left -= 1;
+  if (left <= 0) return;
+  const entries = query.follow === true ? following(call, query, options) : pages(call, query, order, options);
+  for await (const entry of entries) {
     yield entry;
+    left -= 1;
     if (left <= 0) return;
   }
 }

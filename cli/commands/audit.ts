@@ -4,8 +4,9 @@ import { integerBetween } from '../arguments.ts';
 import { withHelp } from '../help.ts';
 import type { Invocation } from '../invocation.ts';
 import { findMeshDid, localNames } from '../lookup.ts';
+import type { Mesh } from '../mesh.ts';
 import type { Act } from '../program.ts';
-import { auditRow, formatAudit, formatAuditCsv } from '../views/log.ts';
+import { type AuditRow, auditRow, formatAudit, formatAuditCsv, intentOf } from '../views/log.ts';
 
 const LIMIT_DEFAULT = 20;
 const FORMATS = ['table', 'json', 'csv'] as const;
@@ -34,20 +35,46 @@ export function addAudit(program: Command, act: Act): void {
 }
 
 async function audit(invocation: Invocation, { agent, limit, format }: AuditOptions): Promise<void> {
-  const { signal, world } = invocation;
+  const { world } = invocation;
   const mesh = await invocation.mesh();
   const actor = agent === undefined ? {} : { actor: await findMeshDid(mesh, agent) };
-  const entries: LogEntryView[] = [];
-  for await (const entry of mesh.client.log.entries({ ...actor, limit }, { signal })) entries.push(entry);
+  const found = await rowsOf(invocation, mesh, actor, limit);
+  const rows = found.map(({ row }) => row);
+  const json = { entries: found.map(({ row, entry }) => ({ ...row, entry })) };
   if (invocation.json || format === 'json') {
-    world.out.write(`${JSON.stringify({ entries }, null, 2)}\n`);
+    world.out.write(`${JSON.stringify(json, null, 2)}\n`);
     return;
   }
-  const rows = entries.map(auditRow);
   if (format === 'csv') {
     world.out.write(formatAuditCsv(rows));
     return;
   }
   const names = await localNames(mesh);
-  invocation.answer({ entries }, (view) => formatAudit(rows, view, names));
+  invocation.answer(json, (view) => formatAudit(rows, view, names));
+}
+
+interface Audited {
+  readonly row: AuditRow;
+  /** As it was logged. */
+  readonly entry: LogEntryView['entry'];
+}
+
+/** Newest first; an intent and the entry that says what came of it are one row. */
+async function rowsOf(
+  { signal }: Invocation,
+  mesh: Mesh,
+  actor: { readonly actor?: string },
+  limit: number,
+): Promise<Audited[]> {
+  const outcomes = new Map<string, { readonly entry: LogEntryView; readonly isBare: boolean }>();
+  const rows: Audited[] = [];
+  for await (const entry of mesh.client.log.entries(actor, { signal })) {
+    const intent = intentOf(entry);
+    if (intent !== undefined) outcomes.set(intent.id, { entry, isBare: intent.isBare });
+    const outcome = outcomes.get(entry.id);
+    if (intent?.isBare === true || outcome?.isBare === false) continue;
+    rows.push({ row: auditRow(entry, outcome?.entry), entry: entry.entry });
+    if (rows.length === limit) break;
+  }
+  return rows;
 }

@@ -11,6 +11,7 @@ import type {
 } from '../../protocol/control/index.ts';
 import { type ErrorData, ERRORS, isErrorCode } from '../../protocol/index.ts';
 import type { Exported } from '../../sdk/index.ts';
+import { shortenIds } from '../text/ids.ts';
 import { plain } from '../text/plain.ts';
 import { type Cell, type Column, formatFields, formatTable, type View } from '../text/table.ts';
 import { formatBytes, formatDuration, formatTimeFully } from '../text/time.ts';
@@ -50,22 +51,34 @@ const textOf = (value: unknown): string => (typeof value === 'string' ? value : 
 export const shortType = (type: string): string => /^agentmesh\.(.+)\.v1$/.exec(type)?.[1] ?? type;
 
 const LONG = 72; // letters of one value in a line: a DID and a little; bytes in base64 run to thousands
+/** What `log show` has in full: statements as they were signed, and what follows from the rest of the entry. */
+const LEFT_OUT: ReadonlySet<string> = new Set(['statement', 'binding', 'principal', 'delegation']);
 
-/** One line: place, when, what, who, and the facts as name=value. */
-export function formatEntryLine(entry: EntryView, { paint }: View, names: Names = NO_NAMES): string {
-  const { time, type, actor, phase, members } = shownOf(entry);
-  const facts = Object.entries(members).flatMap(([name, value]) => factsOf(name, value));
+/** One line: place, when, what, who, and the facts as name=value. On a terminal ids are cut short. */
+export function formatEntryLine(entry: EntryView, { paint, columns }: View, names: Names = NO_NAMES): string {
+  const { time, type, subject, actor, phase, members } = shownOf(entry);
+  const shorten = (text: string): string =>
+    names.get(text) ?? (columns === undefined ? text : (shortenIds([text]).get(text) ?? text));
+  const facts = Object.entries(members).flatMap(([name, value]) =>
+    LEFT_OUT.has(name) ? [] : factsOf(name, withNames(value, shorten)),
+  );
+  const isNew = subject !== undefined && !Object.values(members).includes(subject);
   const what = phase === 'intent' ? `${shortType(type)}?` : shortType(type);
   const line = [
     paint('dim', String(entry.index).padStart(6)),
     paint('dim', plain(time.replace('T', ' ').replace(/\.\d+Z$/, ''))),
     paint('strong', plain(what).padEnd(20)),
-    plain(formatDidShort(actor, names)),
+    plain(shorten(actor)),
+    ...(isNew ? [plain(cut(shorten(subject)))] : []),
     ...facts.map((fact) => plain(cut(fact))),
   ];
   return `${line.join('  ')}\n`;
 }
 
+const withNames = (value: unknown, shorten: (text: string) => string): unknown => {
+  if (typeof value === 'string') return shorten(value);
+  return Array.isArray(value) ? value.map((each) => withNames(each, shorten)) : value;
+};
 const cut = (text: string): string => (text.length > LONG + 20 ? `${text.slice(0, LONG)}…` : text);
 
 /** Everything that an entry says, and whether its signature verifies here. */
@@ -159,8 +172,7 @@ function witnessCell(witness: Immutable<LogStatus['witnesses'][number]>, names: 
 }
 
 /** In the status of the daemon. */
-export function logCell(log: Immutable<LogSummary> | null): Cell {
-  if (log === null) return { text: 'none is kept', tone: 'warn' };
+export function logCell(log: Immutable<LogSummary>): Cell {
   if (log.problem !== null) return { text: `HALTED: ${log.problem.message}`, tone: 'bad' };
   const size = plural(log.treeSize, 'entry', 'entries');
   if (!log.watched) return { text: `${size}, nobody watches it`, tone: 'warn' };
@@ -308,9 +320,21 @@ export interface AuditRow {
   readonly decision: string;
   readonly rule: string;
   readonly trace: string;
+  /** Of an intent: the entry that says what came of it. */
+  readonly settledBy: number | null;
 }
 
-export function auditRow(entry: EntryView): AuditRow {
+/** The intent that the entry is the outcome of; `isBare`: it says nothing else, so the two are one row. */
+export function intentOf({
+  entry,
+}: Pick<EntryView, 'entry'>): { readonly id: string; readonly isBare: boolean } | undefined {
+  const { data, type } = entry;
+  const id = isRecord(data) ? data['intent'] : undefined;
+  return typeof id === 'string' ? { id, isBare: shortType(textOf(type)) === 'intent.settled' } : undefined;
+}
+
+/** What was done, with what came of it where another entry says so. */
+export function auditRow(entry: EntryView, settled?: EntryView): AuditRow {
   const { time, type, actor, phase, members, subject } = shownOf(entry);
   const member = (name: string, inner: string): string => {
     const value = members[name];
@@ -321,7 +345,10 @@ export function auditRow(entry: EntryView): AuditRow {
     const found = names.map((name) => members[name]).find((value) => typeof value === 'string');
     return typeof found === 'string' ? found : '';
   };
-  const result = member('result', 'code') || word('code');
+  const resultOf = (of: Shown['members']): string =>
+    isRecord(of['result']) && typeof of['result']['code'] === 'string' ? of['result']['code'] : '';
+  const result = settled === undefined ? resultOf(members) || word('code') : resultOf(shownOf(settled).members);
+  const isOpen = phase === 'intent' && settled === undefined;
   return {
     index: entry.index,
     id: entry.id,
@@ -330,10 +357,11 @@ export function auditRow(entry: EntryView): AuditRow {
     agent: actor,
     action: word('op') || shortType(type),
     resource: word('tool') || (subject ?? word('peer', 'as', 'did', 'audience')),
-    outcome: phase === 'intent' ? 'intent' : result === '' || result === 'ok' ? 'ok' : result,
+    outcome: isOpen ? 'intent' : result === '' ? 'ok' : result,
     decision: member('policy', 'decision'),
     rule: member('policy', 'rule'),
     trace: word('trace'),
+    settledBy: settled?.index ?? null,
   };
 }
 

@@ -320,7 +320,7 @@ export const Status = object({
   sponsors: count(),
   sessions: count(),
   keysEncrypted: Type.Boolean(),
-  log: nullable(LogSummary),
+  log: LogSummary,
   warnings: list(Warning, 64),
 });
 

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import {
   agentsFinding,
   clockFinding,
+  logFinding,
   nodeFinding,
   organisationFinding,
   peersFinding,
@@ -189,5 +190,27 @@ describe('each finding', () => {
     expect(agentsFinding([{ ...agent, credential: null, keyHeldBy: 'agent' }], NOW_MS, command).next).toContain(
       'start the program',
     );
+  });
+
+  test('of the audit log', () => {
+    const log = {
+      origin: 'agentmesh/v1/log/z6Mk/0',
+      treeSize: 2,
+      headAt: null,
+      releasedSize: 2,
+      cosigners: 1,
+      quorumMet: true,
+      watched: true,
+      problem: null,
+    };
+    const of = (change: Partial<typeof log>): Finding => logFinding({ log: { ...log, ...change } }, command);
+    expect(of({})).toMatchObject({ outcome: 'ok', detail: '2 entries, 2 of them cosigned by a quorum' });
+    expect(of({ quorumMet: false })).toMatchObject({ outcome: 'warn', next: 'see which answer: log status' });
+    expect(of({ watched: false, quorumMet: true })).toMatchObject({ outcome: 'warn' });
+    const problem = { code: 'log_halted', message: 'the anchor is newer', place: null };
+    expect(logFinding({ log: { ...log, problem } }, command)).toMatchObject({
+      outcome: 'fail',
+      detail: 'it is halted: the anchor is newer',
+    });
   });
 });
