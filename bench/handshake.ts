@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { multiaddr } from '@multiformats/multiaddr';
 import { startDaemonProcess, until } from '../test/e2e/daemon-process.ts';
 import { createBare, ECHO } from './bare-echo.ts';
+import { row } from './percentiles.ts';
 
 const TARGET_MS = 200; // what the reference system aims at
 const COUNT = 200;
@@ -18,16 +19,6 @@ const WARM = 20;
 const PACE_MS = 60; // a PeerId may begin 20 handshakes a second
 const MESSAGE = new Uint8Array(600).fill(7); // about what a handshake message carries
 
-const at = (sorted: readonly number[], share: number): number =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-const row = (name: string, values: readonly number[]): { p50: number; p99: number } => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const [p50, p99] = [at(sorted, 0.5), at(sorted, 0.99)];
-  console.log(
-    `${name.padEnd(52)} n ${values.length}  p50 ${p50.toFixed(2)} ms  p99 ${p99.toFixed(2)} ms  max ${at(sorted, 1).toFixed(2)} ms`,
-  );
-  return { p50, p99 };
-};
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function bare(): Promise<number[]> {
