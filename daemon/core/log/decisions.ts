@@ -23,6 +23,7 @@ import { createUuid7, type EntryMembers, type EntryTypeName, parseUuid7 } from '
 import type { Logger } from '../../ports.ts';
 import type { PipelineListener, Source } from '../pipeline.ts';
 import type { AgentRow } from '../registry.ts';
+import { Serial } from '../serial.ts';
 import type { Session } from '../sessions.ts';
 import { targetView } from '../views.ts';
 import type { AuditLog } from './audit-log.ts';
@@ -45,10 +46,12 @@ export interface DecisionsComponents {
   readonly log: Logger;
 }
 
-const HISTORY_BATCH = 256; // operations asked to be written at once: one batch of the log
+const HISTORY_AT_ONCE = 256; // DIDs whose operations are written at once: one batch of the log
 
 export class Decisions implements WriteAhead {
   readonly #components: DecisionsComponents;
+  /** DID operations come in the order in which they build on each other. */
+  readonly #operations = new Serial();
 
   constructor(components: DecisionsComponents) {
     this.#components = components;
@@ -133,13 +136,15 @@ export class Decisions implements WriteAhead {
     const { recorder, state } = this.#components;
     state.verifyEntitled(operation); // whoever reads the log takes its keys for good
     const { members, details } = operationEntry(operation);
-    try {
-      return await recorder.announce('did.operation', members, details);
-    } catch (error) {
-      if (!isMeshError(error) || error.code !== 'conflict') throw error;
-      // Announced before, and cut off or refused then.
-      return recorder.announce('did.operation', members, { subject: members.did });
-    }
+    return this.#operations.run(async () => {
+      try {
+        return await recorder.announce('did.operation', members, details);
+      } catch (error) {
+        if (!isMeshError(error) || error.code !== 'conflict') throw error;
+        // Announced before, and cut off or refused then.
+        return recorder.announce('did.operation', members, { subject: members.did });
+      }
+    });
   }
 
   #announceLink(link: Link): Promise<Settle> {
@@ -246,9 +251,11 @@ export class Decisions implements WriteAhead {
   readonly listener: PipelineListener = {
     accepted: (statement: Statement, { via }: Source) => {
       if (via === 'local' || !isOfKind(statement, 'didop/v1') || !this.#isOwn(statement)) return;
-      this.#historyEntries([statement]).catch((error: unknown) =>
-        this.#components.log.warn({ id: statement.id, error }, 'an own operation is not in the audit log'),
-      );
+      this.#operations
+        .run(() => this.#writeOperations([statement]))
+        .catch((error: unknown) =>
+          this.#components.log.warn({ id: statement.id, error }, 'an own operation is not in the audit log'),
+        );
     },
   };
 
@@ -264,10 +271,13 @@ export class Decisions implements WriteAhead {
 
   async #writeHistory(): Promise<void> {
     const { state, recorder, credentials } = this.#components;
-    const own = new Set([recorder.organisation, ...state.didsOf(recorder.organisation)]);
-    const operations = [...own].flatMap((did) => state.operationsOf(did));
-    for (let i = 0; i < operations.length; i += HISTORY_BATCH)
-      await this.#historyEntries(operations.slice(i, i + HISTORY_BATCH));
+    await this.#writeOperations(state.operationsOf(recorder.organisation));
+    // Those of an agent or person build on each other and on the organisation's, and on no other's.
+    const own = [...state.didsOf(recorder.organisation)].filter((did) => did !== recorder.organisation);
+    for (let i = 0; i < own.length; i += HISTORY_AT_ONCE) {
+      const some = own.slice(i, i + HISTORY_AT_ONCE);
+      await Promise.all(some.map((did) => this.#writeOperations(state.operationsOf(did))));
+    }
     await Promise.all(
       credentials().map((link) => {
         const { members, details } = this.#credentialEntry(link);
@@ -276,14 +286,14 @@ export class Decisions implements WriteAhead {
     );
   }
 
-  async #historyEntries(operations: readonly Operation[]): Promise<void> {
+  /** One after the other, each on disk before the next: the log may look up ids, and takes what it has found first. */
+  async #writeOperations(operations: readonly Operation[]): Promise<void> {
     const { recorder, files } = this.#components;
-    const entries = operations.map((operation) => operationEntry(operation));
-    const indices = await Promise.all(entries.map(({ details }) => files.indexOf(parseUuid7(details.id).bytes)));
-    const missing = entries.filter((_, i) => indices[i] === undefined);
-    await Promise.all(
-      missing.map(({ members, details }) => recorder.record('did.operation', members, { ...details, isFirst: true })),
-    );
+    for (const operation of operations) {
+      const { members, details } = operationEntry(operation);
+      if ((await files.indexOf(parseUuid7(details.id).bytes)) !== undefined) continue;
+      await recorder.record('did.operation', members, { ...details, isFirst: true });
+    }
   }
 
   #isOwn(operation: Operation): boolean {
