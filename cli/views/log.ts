@@ -1,7 +1,6 @@
 /** The audit log for people: what is in it, how it stands, and what a check of it found. */
 import type {
   CosignatureView,
-  LogAppended,
   LogEntryAnswer,
   LogEntryView,
   LogProofAnswer,
@@ -303,8 +302,6 @@ export function formatWitness(witness: Immutable<WitnessStatusView>, view: View,
   ];
   return `${head}\n${formatTable(witness.logs, columns, view)}`;
 }
-
-export const formatAppended = ({ index, id }: LogAppended): string => `logged ${id} as entry ${index}\n`;
 
 /** A row of `audit`. */
 export interface AuditRow {
