@@ -10,7 +10,7 @@ import {
   type Statement,
 } from '../../../protocol/index.ts';
 import { openCheckpoint } from '../../../protocol/log/index.ts';
-import { createAgent, createOrganisation, createRevocation } from '../../builders.ts';
+import { createAgent, createOrganisation, createRevocation, NOW_SECONDS } from '../../builders.ts';
 import { createBinding, createCheckpoint, createFork, noteOf, ownLog } from '../../protocol/log/own-log.ts';
 import { Door, formatOutcome, rowOf } from './pipeline-world.ts';
 import { settle } from './virtual-clock.ts';
@@ -115,7 +115,10 @@ describe('a checkpoint', () => {
 });
 
 test('all of it is read back from the store, which has checkpoints and proofs before what they need', async () => {
-  const claims = [0, 1, 2, 3, 4, 5].map((i) => createBinding(beta, { log: ownLog('beta', i) }));
+  // In the order of rows the first to bind the shared log is one that has no place for it.
+  const claims = [0, 1, 2, 3, 4, 5].map((i) =>
+    createBinding(beta, { log: ownLog('beta', i), iat: NOW_SECONDS - 600 * (i + 1) }),
+  );
   const shared = createBinding(acme, { log: ownLog('beta', 0) });
   const checkpoints = [createCheckpoint(log, 5), createCheckpoint(ownLog('beta', 0), 2)];
   const door = new Door().hold(...everyone, binding, shared, ...claims, ...checkpoints, fork);
