@@ -68,14 +68,17 @@ export function toBase64url(bytes: Uint8Array): string {
   return out;
 }
 
+const BASE64URL_VALUE = new Int8Array(128).fill(-1);
+for (let value = 0; value < BASE64URL.length; value++) BASE64URL_VALUE[BASE64URL.charCodeAt(value)] = value;
+
 /** Undefined unless the text is the one unpadded spelling of its bytes. */
 export function fromBase64url(text: string): Uint8Array | undefined {
   const out = new Uint8Array(Math.floor((text.length * 3) / 4));
   let buffer = 0;
   let bits = 0;
   let at = 0;
-  for (const letter of text) {
-    const value = BASE64URL.indexOf(letter);
+  for (let i = 0; i < text.length; i++) {
+    const value = BASE64URL_VALUE[text.charCodeAt(i)] ?? -1;
     if (value < 0) return undefined;
     buffer = ((buffer << 6) | value) & 0xffff;
     bits += 6;
