@@ -10,7 +10,7 @@ import {
   type Statement,
 } from '../../../protocol/index.ts';
 import { openCheckpoint } from '../../../protocol/log/index.ts';
-import { createAgent, createOrganisation, createRevocation, NOW_SECONDS } from '../../builders.ts';
+import { createAgent, createOrganisation, createRevocation, type Identity, NOW_SECONDS } from '../../builders.ts';
 import { createBinding, createCheckpoint, createFork, noteOf, ownLog } from '../../protocol/log/own-log.ts';
 import { Door, formatOutcome, rowOf } from './pipeline-world.ts';
 import { settle } from './virtual-clock.ts';
@@ -115,19 +115,24 @@ describe('a checkpoint', () => {
 });
 
 test('all of it is read back from the store, which has checkpoints and proofs before what they need', async () => {
+  const [one, other] = ['one', 'other'].map((name) => createOrganisation(name, { iat: NOW_SECONDS - 86_400 })) as [
+    Identity,
+    Identity,
+  ];
   // In the order of rows the first to bind the shared log is one that has no place for it.
-  const claims = [0, 1, 2, 3, 4, 5].map((i) =>
-    createBinding(beta, { log: ownLog('beta', i), iat: NOW_SECONDS - 600 * (i + 1) }),
+  const claims = [5, 4, 3, 2, 1, 0].map((generation, i) =>
+    createBinding(other, { log: ownLog('other', generation), iat: NOW_SECONDS - 6_000 + 600 * i }),
   );
-  const shared = createBinding(acme, { log: ownLog('beta', 0) });
-  const checkpoints = [createCheckpoint(log, 5), createCheckpoint(ownLog('beta', 0), 2)];
-  const door = new Door().hold(...everyone, binding, shared, ...claims, ...checkpoints, fork);
+  const shared = createBinding(one, { log: ownLog('other', 0) });
+  const checkpoints = [createCheckpoint(ownLog('other', 0), 2), createCheckpoint(ownLog('other', 3), 2)];
+  const proof = createFork(shared, ownLog('other', 0), [5, 9]);
+  const door = new Door().hold(one.genesis, other.genesis, shared, ...claims, ...checkpoints, proof);
   await door.pipeline.close();
   const again = new Door({ store: door.store });
   expect(await again.pipeline.open()).toEqual({ statements: door.state.size, unplaced: 0 });
   expect(again.ids()).toEqual(door.ids());
-  expect(again.state.convictionsOf(acme.did).map(({ id }) => id)).toEqual([fork.id]);
-  expect(again.state.checkpointOf(log.vkey.name)?.id).toBe(createCheckpoint(log, 5).id);
+  expect(again.state.convictionsOf(one.did).map(({ id }) => id)).toEqual([proof.id]);
+  expect(again.state.checkpointOf(ownLog('other', 0).vkey.name)?.id).toBe(checkpoints[0]?.id);
   expect(await again.rows()).toEqual(await door.rows());
 });
 
