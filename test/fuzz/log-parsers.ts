@@ -7,8 +7,10 @@ import {
   formatAddCheckpoint,
   formatBundle,
   formatCosignatures,
+  formatHashLines,
   formatNote,
   formatProofFile,
+  formatReadPath,
   formatTile,
   formatTilePath,
   formatTreeSize,
@@ -18,9 +20,11 @@ import {
   parseCheckpoint,
   parseCosignatures,
   parseEntry,
+  parseHashLinesOf,
   parseNote,
   parsePolicy,
   parseProofFile,
+  parseReadPath,
   parseTile,
   parseTilePath,
   parseTreeSize,
@@ -30,7 +34,7 @@ import {
 } from '../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../protocol/sodium.ts';
 import { signedBytes } from '../../protocol/domains.ts';
-import { equalBytes, toBase64url } from '../../protocol/encoding/bytes.ts';
+import { equalBytes, fromHex, toBase64url } from '../../protocol/encoding/bytes.ts';
 import { encodeJcs, type JsonObject } from '../../protocol/encoding/jcs.ts';
 import { acme, agent, credentialEntry, opened, operationEntry, SAMPLES } from '../protocol/log/entry-sample.ts';
 import { naiveConsistency, naiveInclusion, naiveRoot } from '../protocol/log/naive-tree.ts';
@@ -164,6 +168,30 @@ export const LOG_PARSERS: readonly FuzzedParser[] = [
     corpus: texts('tile/0/x001/x234/067', 'tile/entries/000.p/7', 'tile/2/000.p/1'),
     codes: ['malformed'],
     bytesMax: 128,
+  },
+  {
+    name: 'path of a log to read',
+    start: () => (bytes) => {
+      const path = lossy.decode(bytes);
+      const { hash, question } = parseReadPath(path);
+      if (formatReadPath(fromHex(hash) ?? new Uint8Array(), question) !== path) throw new Error('another spelling');
+    },
+    corpus: texts(
+      ...[
+        'checkpoint',
+        'tile/1/x001/002.p/3',
+        'tile/entries/000/part/4',
+        'consistency/5/60/direct',
+        'inclusion/7/80',
+      ].map((rest) => `${'0a'.repeat(32)}/${rest}`),
+    ),
+    codes: ['malformed'],
+  },
+  {
+    name: 'proof that a log answers',
+    start: () => again((bytes) => parseHashLinesOf(bytes, 'a proof'), formatHashLines),
+    corpus: [formatHashLines([]), formatHashLines(ALL.slice(0, 1)), formatHashLines(ALL)],
+    codes: LINES,
   },
   {
     name: 'tile',

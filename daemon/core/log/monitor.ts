@@ -179,7 +179,9 @@ export class Monitor {
     // Of a log that nobody can be named for, or of nothing.
     if (parseLogOrigin(checkpoint.origin) === undefined || checkpoint.treeSize === 0) return;
     if (this.#isOwn(checkpoint.origin)) return this.#work(this.#verifyOwn(checkpoint, sender));
-    if (this.#components.state.bindingsOfOrigin(checkpoint.origin).length === 0) return; // comes again with its binding
+    const { state, organisation } = this.#components;
+    // Without a binding: it comes again with it. Of an earlier generation of the own log: nobody watches himself.
+    if (state.bindingsOfOrigin(checkpoint.origin).every(({ payload }) => payload.iss === organisation)) return;
     const { log, contradicted } = this.#seen.add(signed, sender);
     if (contradicted !== undefined && !this.#isOver(log)) {
       this.#rememberOther(signed);

@@ -324,6 +324,20 @@ describe('the own log', () => {
     ]);
     expect(acme.found).toEqual([]);
   });
+
+  test('of an earlier generation is watched by others alone', async () => {
+    world = new MonitorWorld();
+    const [acme, beta] = [await world.open('acme'), await world.open('beta')];
+    await world.connect([acme, beta]);
+    const log = new LogKey('acme', 7);
+    await world.during(acme.pipeline.submit([world.bindingOf({ ...acme, log })]));
+    const [before, fork] = [acme.monitor.status().logs, forkOf([5, 5], 3)];
+    for (const one of [acme, beta])
+      for (const history of [fork.left, fork.right]) one.monitor.noticed(await log.sign(history), beta.network.peer);
+    await world.clock.advance(2_000);
+    expect([acme.monitor.status().logs - before, acme.found.length, beta.found.length]).toEqual([0, 0, 1]);
+    expect(world.convictedBy(acme)).toContain('beta');
+  });
 });
 
 describe('a witness that cosigned both histories', () => {
