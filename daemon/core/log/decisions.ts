@@ -50,8 +50,7 @@ const HISTORY_AT_ONCE = 256; // DIDs whose operations are written at once: one b
 
 export class Decisions implements WriteAhead {
   readonly #components: DecisionsComponents;
-  /** DID operations come in the order in which they build on each other. */
-  readonly #operations = new Serial();
+  readonly #history = new Serial();
 
   constructor(components: DecisionsComponents) {
     this.#components = components;
@@ -136,15 +135,13 @@ export class Decisions implements WriteAhead {
     const { recorder, state } = this.#components;
     state.verifyEntitled(operation); // whoever reads the log takes its keys for good
     const { members, details } = operationEntry(operation);
-    return this.#operations.run(async () => {
-      try {
-        return await recorder.announce('did.operation', members, details);
-      } catch (error) {
-        if (!isMeshError(error) || error.code !== 'conflict') throw error;
-        // Announced before, and cut off or refused then.
-        return recorder.announce('did.operation', members, { subject: members.did });
-      }
-    });
+    try {
+      return await recorder.announce('did.operation', members, details);
+    } catch (error) {
+      if (!isMeshError(error) || error.code !== 'conflict') throw error;
+      // Announced before, and cut off or refused then.
+      return recorder.announce('did.operation', members, { subject: members.did });
+    }
   }
 
   #announceLink(link: Link): Promise<Settle> {
@@ -251,11 +248,11 @@ export class Decisions implements WriteAhead {
   readonly listener: PipelineListener = {
     accepted: (statement: Statement, { via }: Source) => {
       if (via === 'local' || !isOfKind(statement, 'didop/v1') || !this.#isOwn(statement)) return;
-      this.#operations
-        .run(() => this.#writeOperations([statement]))
-        .catch((error: unknown) =>
-          this.#components.log.warn({ id: statement.id, error }, 'an own operation is not in the audit log'),
-        );
+      const { recorder, log } = this.#components;
+      // Whatever is signed from now on may be signed by a key that it lists.
+      recorder
+        .hold(() => this.#history.run(() => this.#writeLog(didOf(statement))))
+        .catch((error: unknown) => log.warn({ id: statement.id, error }, 'an own operation is not in the audit log'));
     },
   };
 
@@ -266,17 +263,16 @@ export class Decisions implements WriteAhead {
    * Errors: of Recorder.record.
    */
   async recordHistory(): Promise<void> {
-    await this.#components.recorder.hold(() => this.#writeHistory());
+    await this.#components.recorder.hold(() => this.#history.run(() => this.#writeHistory()));
   }
 
   async #writeHistory(): Promise<void> {
     const { state, recorder, credentials } = this.#components;
-    await this.#writeOperations(state.operationsOf(recorder.organisation));
-    // Those of an agent or person build on each other and on the organisation's, and on no other's.
+    await this.#writeOperations(recorder.organisation);
     const own = [...state.didsOf(recorder.organisation)].filter((did) => did !== recorder.organisation);
     for (let i = 0; i < own.length; i += HISTORY_AT_ONCE) {
       const some = own.slice(i, i + HISTORY_AT_ONCE);
-      await Promise.all(some.map((did) => this.#writeOperations(state.operationsOf(did))));
+      await Promise.all(some.map((did) => this.#writeOperations(did)));
     }
     await Promise.all(
       credentials().map((link) => {
@@ -286,10 +282,17 @@ export class Decisions implements WriteAhead {
     );
   }
 
+  /** Operations of an agent or person build on each other and on the organisation's, and on no other's. */
+  async #writeLog(did: string): Promise<void> {
+    const { organisation } = this.#components.recorder;
+    await this.#writeOperations(organisation);
+    if (did !== organisation) await this.#writeOperations(did);
+  }
+
   /** One after the other, each on disk before the next: the log may look up ids, and takes what it has found first. */
-  async #writeOperations(operations: readonly Operation[]): Promise<void> {
-    const { recorder, files } = this.#components;
-    for (const operation of operations) {
+  async #writeOperations(did: string): Promise<void> {
+    const { recorder, files, state } = this.#components;
+    for (const operation of state.operationsOf(did)) {
       const { members, details } = operationEntry(operation);
       if ((await files.indexOf(parseUuid7(details.id).bytes)) !== undefined) continue;
       await recorder.record('did.operation', members, { ...details, isFirst: true });

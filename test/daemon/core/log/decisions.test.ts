@@ -377,13 +377,17 @@ test('an operation signed with keys that nobody committed to is refused before i
 test("an operation of the organisation that others bring is in the log too: it lists keys in the organisation's name", async () => {
   const a = await alone();
   const commitments = [Buffer.from(digestOf(keyOf('thief').publicKey)).toString('base64url')];
-  const wanted = { retire: [], rotationKeys: [keyOf('acme/rotation-1').text], next: { commitments, threshold: 1 } };
+  const retire = [{ key: await keyOfOrganisation(a), graceSeconds: null }];
+  const wanted = { retire, rotationKeys: [keyOf('acme/rotation-1').text], next: { commitments, threshold: 1 } };
   const { toSign } = await a.api.organisationRotate(input(wanted), operator, never);
   const payload = Uint8Array.from(Buffer.from(toSign[0]?.payload as string, 'base64url'));
   const signature = keyOf('acme/rotation-1').sign(signingInput('didop/v1', payload));
   const { envelope } = assembleStatement(payload, [signature]);
   expect(a.node.pipeline.receive(envelope, { via: 'put', peer: 'thief' }).verdict).toBe('accept');
+  // In the same turn, and signed with the key that it lists.
+  a.node.pipeline.receive(new Uint8Array([1]), { via: 'put', peer: keyOf('thief').peerId });
   await world.clock.advance(100);
+  expect((await written(a, 'statement.rejected'))[0]?.['sig']).toMatchObject({ kid: await keyOfOrganisation(a) });
   const [, rotate] = await written(a, 'did.operation');
   expect(rotate).toMatchObject({
     phase: 'outcome',
