@@ -253,9 +253,9 @@ class OpenLog implements AuditLog {
   append(entry: NewEntry): Promise<number> {
     const { bytes, id16 } = entry;
     const id = idText(id16);
-    const refusal = this.#stopped() ?? this.#refusalOf(entry, id);
+    const refusal = this.#stopped() ?? this.#refusalOf(entry);
     if (refusal !== undefined) return Promise.reject(refusal);
-    this.#ids.add(id);
+    if (!this.#ids.add(id)) return Promise.reject(usedId());
     this.#count(1, bytes.length);
     return new Promise((resolve, reject) => {
       const waiting = { bytes, id16, leafHash: this.#hasher.leafHash(bytes), resolve, reject };
@@ -358,7 +358,7 @@ class OpenLog implements AuditLog {
     if (refusal !== undefined) throw refusal;
   }
 
-  #refusalOf({ bytes: { length }, id16 }: NewEntry, id: IdText): MeshError | undefined {
+  #refusalOf({ bytes: { length }, id16 }: NewEntry): MeshError | undefined {
     if (id16.length !== ID_BYTES)
       return new MeshError('malformed', `Cannot append an entry: its id has ${id16.length} bytes, want ${ID_BYTES}`);
     if (length > limits.LOG_ENTRY_BYTES_MAX)
@@ -367,7 +367,6 @@ class OpenLog implements AuditLog {
         `Cannot append an entry: it has ${length} bytes, want at most ${limits.LOG_ENTRY_BYTES_MAX}`,
         { is: length, want: limits.LOG_ENTRY_BYTES_MAX },
       );
-    if (this.#ids.has(id)) return usedId();
     const { entries, bytes } = this.#queued;
     if (entries >= limits.LOG_QUEUE_ENTRIES_MAX || bytes + length > limits.LOG_QUEUE_BYTES_MAX)
       return new MeshError('busy', `Cannot append an entry: ${entries} wait to be written`, { is: entries });

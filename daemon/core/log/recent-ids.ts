@@ -30,25 +30,27 @@ export class RecentIds {
     this.#floor = idMax === undefined ? UNKNOWN : idText(idMax);
   }
 
-  has(id: IdText): boolean {
-    return this.#newest.has(id) || this.#before.has(id);
-  }
-
   /** Whether one that is not in the sets may be in the database all the same. */
   isOld(id: IdText): boolean {
     return id <= this.#floor;
   }
 
-  add(id: IdText): void {
-    if (this.#newest.size >= IDS_MAX) {
-      this.#floor = max(this.#floor, this.#beforeMax);
-      this.#before = this.#newest;
-      this.#beforeMax = this.#newestMax;
-      this.#newest = new Set();
-      this.#newestMax = '';
-    }
-    this.#newest.add(id);
+  /** False: it is in the sets already. */
+  add(id: IdText): boolean {
+    if (this.#newest.size >= IDS_MAX) this.#turn();
+    const { size } = this.#newest;
+    // The older set is asked only about what it may hold: ids grow.
+    if ((id <= this.#beforeMax && this.#before.has(id)) || this.#newest.add(id).size === size) return false;
     this.#newestMax = max(this.#newestMax, id);
+    return true;
+  }
+
+  #turn(): void {
+    this.#floor = max(this.#floor, this.#beforeMax);
+    this.#before = this.#newest;
+    this.#beforeMax = this.#newestMax;
+    this.#newest = new Set();
+    this.#newestMax = '';
   }
 
   /** For one whose entry was not taken after all. */
