@@ -1,5 +1,6 @@
 /** A log or a proof checked in this very process, from bytes: nothing is believed because a daemon says so. */
 import { stat } from 'node:fs/promises';
+import type { LogStatus } from '../protocol/control/index.ts';
 import { isMeshError, limits, MeshError } from '../protocol/index.ts';
 import {
   CHECKPOINT_PATH,
@@ -58,15 +59,18 @@ interface LogAsked extends Asked {
   readonly since: readonly string[];
   /** Where a policy comes from that is not the reader's own. */
   readonly policyFrom: string;
+  /** Why its own daemon halted it, which need not show in what it released; null or absent: it did not. */
+  readonly problem?: LogStatus['problem'];
 }
 
 /** Errors: those of reading; what is wrong with the log is in the verdict. */
 export async function checkLog(
   files: LogFiles,
-  { policy: own, since, policyFrom, nowMs, ageSecondsMax, signal }: LogAsked,
+  { policy: own, since, policyFrom, problem = null, nowMs, ageSecondsMax, signal }: LogAsked,
 ): Promise<LogVerdict> {
   const known = await Promise.all(since.map(checkpointIn));
-  return verdictOf(async () => {
+  const verdict = await verdictOf(async () => {
+    if (problem !== null && (await files.read(CHECKPOINT_PATH)) === undefined) throw haltedFor(problem);
     const theirs = own === undefined ? await files.read(POLICY_PATH) : undefined;
     const policy = own?.policy ?? (theirs === undefined ? undefined : parsePolicy(theirs));
     // What comes with the log is its maker's word: it says which lines to look at, and decides nothing.
@@ -89,7 +93,11 @@ export async function checkLog(
       entry: null,
     };
   });
+  return problem === null || !verdict.ok ? verdict : verdictOf(() => Promise.reject(haltedFor(problem)));
 }
+
+const haltedFor = ({ message, place }: NonNullable<LogStatus['problem']>): MeshError =>
+  new MeshError('log_halted', message, place === null ? {} : { place });
 
 /** The entry is beside the proof unless it is named. Errors: those of reading; what is wrong is in the verdict. */
 export async function checkProof(
@@ -164,9 +172,11 @@ async function verdictOf(check: () => Promise<LogReportView>): Promise<LogVerdic
   }
 }
 
-/** A log that lacks a file is wrong; a directory without a checkpoint is no log. */
+/** A log that lacks a file, or whose daemon cannot read a row of it, is wrong; a directory without a checkpoint is no log. */
 const isVerdict = ({ code, data }: MeshError): boolean =>
-  code === 'not_found' ? data['path'] !== CHECKPOINT_PATH : exitOf(code) === EXIT.refused;
+  code === 'not_found'
+    ? data['path'] !== CHECKPOINT_PATH
+    : code === 'log_halted' || code === 'store_corrupt' || exitOf(code) === EXIT.refused;
 
 /** As it was signed; of a proof the one in it. Errors: not_found, malformed. */
 async function checkpointIn(file: string): Promise<Uint8Array> {

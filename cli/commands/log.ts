@@ -276,8 +276,9 @@ async function verify(invocation: Invocation, named: string | undefined, options
     });
   }
   const mesh = await invocation.mesh();
-  const own = mesh.client.log.files({ signal });
-  return report(invocation, await checkLog(own, { ...asked, policyFrom: 'the daemon' }), { daemon: true });
+  const [own, { problem }] = [mesh.client.log.files({ signal }), await mesh.call('logStatus')];
+  const verdict = await checkLog(own, { ...asked, policyFrom: 'the daemon', problem });
+  return report(invocation, verdict, { daemon: true });
 }
 
 function report(invocation: Invocation, verdict: LogVerdict, source: object): ExitCode {
@@ -285,7 +286,7 @@ function report(invocation: Invocation, verdict: LogVerdict, source: object): Ex
   invocation.answer({ ok, code, message, data, checkedBy: 'this process', source, report: verdict.report }, (view) =>
     formatVerdict(verdict, view),
   );
-  const next = ok ? null : (NEXT[code ?? ''] ?? null);
+  const next = ok ? null : code === 'log_halted' ? nextOf(code, invocation.place) : (NEXT[code ?? ''] ?? null);
   if (next !== null && !invocation.json) invocation.note(`next  ${next}`);
   return ok ? EXIT.ok : EXIT.refused;
 }

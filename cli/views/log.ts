@@ -126,7 +126,7 @@ export function formatLogStatus(status: Immutable<LogStatus>, view: View, names:
     ['State', problem === null ? { text: 'signs', tone: 'good' } : { text: `HALTED: ${problem.message}`, tone: 'bad' }],
     ...(problem === null || problem.place === null ? [] : [['Seen in', problem.place] as const]),
     ['Entries', String(status.treeSize)],
-    ['Root', status.root],
+    ['Root', status.root ?? { text: 'unknown', tone: 'bad' }],
     ['Newest', formatTimeFully(status.headAt, view.nowMs)],
     ['Released', releasedCell(status)],
     ['Cosigned by', cosignersCells(released?.cosignatures ?? [], watched, names)],
@@ -144,7 +144,7 @@ export function formatLogStatus(status: Immutable<LogStatus>, view: View, names:
 const releasedCell = ({ released, treeSize }: Immutable<LogStatus>): Cell => {
   if (released === null) return { text: 'nothing yet', tone: 'warn' };
   const later = treeSize - released.treeSize;
-  return later === 0 ? `all ${released.treeSize}` : `${released.treeSize}, ${later} not yet`;
+  return later <= 0 ? `all ${released.treeSize}` : `${released.treeSize}, ${later} not yet`;
 };
 
 function cosignersCells(cosignatures: Immutable<CosignatureView[]>, watched: boolean, names: Names): Cell[] {

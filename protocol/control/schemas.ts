@@ -802,7 +802,7 @@ export const LogStatus = object({
   generation: count(),
   vkey: VkeyText,
   treeSize: treeSize('entries, all of them on disk'),
-  root: RootText,
+  root: nullable(RootText), // null: no head can be read, which is its problem
   headAt: nullable(Time),
   headAgeSeconds: nullable(seconds),
   released: nullable(

@@ -51,7 +51,7 @@ export async function inspectLog(components: StartUpComponents, generation: Gene
   return {
     treeSize: inspection.head?.checkpoint.treeSize ?? (await inspection.countEntries()),
     head: inspection.head,
-    released: inspection.released,
+    released: inspection.released ?? (problem === undefined ? undefined : await inspection.releasedThere()),
     edge: problem === undefined ? inspection.edge : undefined,
     idMax: inspection.idMax,
     problem,
@@ -231,6 +231,20 @@ class Inspection {
       throw halted(place, `it is of ${signed.checkpoint.treeSize} leaves`, treeSize);
     await this.#verifyRoot(files, treeSize, signed.checkpoint.root, place);
     return signed;
+  }
+
+  /** With a problem: what was released stays so, whatever else is wrong. Undefined: it cannot be read either. */
+  async releasedThere(): Promise<SignedCheckpoint | undefined> {
+    try {
+      const row = await this.#store.get(this.#keys.released);
+      if (row === undefined) return undefined;
+      const treeSize = parseU64(row, 'the size of the newest released checkpoint');
+      const note = await this.#store.get(this.#keys.checkpoint(treeSize));
+      return note === undefined ? undefined : this.#parse(note, `checkpoint ${treeSize}`);
+    } catch (error) {
+      if (isMeshError(error) && CONTRADICTIONS.has(error.code)) return undefined;
+      throw error;
+    }
   }
 
   async #verifyAnchor(files: LogStore): Promise<void> {
