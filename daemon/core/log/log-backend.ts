@@ -14,6 +14,7 @@ import type {
 } from '../../../protocol/control/index.ts';
 import {
   fromBase64url,
+  isMeshError,
   type IsSignatureValid,
   isMeshDid,
   type JsonObject,
@@ -114,8 +115,7 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
   const headTime = async (log: AuditLog): Promise<string | null> => {
     const { treeSize } = log;
     if (headAt?.log !== log || headAt.treeSize !== treeSize) {
-      const bytes = treeSize === 0 ? undefined : await log.files.entry(treeSize - 1);
-      headAt = { log, treeSize, at: bytes === undefined ? null : parseEntry(bytes).entry.time };
+      headAt = { log, treeSize, at: treeSize === 0 ? null : await timeOf(log, treeSize - 1) };
     }
     return headAt.at;
   };
@@ -160,7 +160,7 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
       generation: log.generation,
       vkey: formatVkey(log.vkey),
       treeSize: log.treeSize,
-      root: toBase64(log.root),
+      root: rootOf(log),
       headAt: at,
       headAgeSeconds: at === null ? null : ageOf(Date.parse(at)),
       released: releasedView(log, policy),
@@ -191,6 +191,10 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
     const parsed = bytes === undefined ? undefined : parseEntry(bytes);
     if (index === undefined || parsed === undefined || !isVisible(parsed.entry, caller))
       throw new MeshError('not_found', `Cannot find entry "${at}": the log has none`, { id: at });
+    if (isUuid7(at) && parsed.entry.id !== at) {
+      const message = `Cannot find entry "${at}": the row of its id leads to entry ${index}, which is "${parsed.entry.id}"`;
+      throw new MeshError('store_corrupt', message, { place: `id of entry ${index}` });
+    }
     return { index, parsed };
   };
 
@@ -265,6 +269,17 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
     );
   };
 
+  /** Before anything is written: so many witnesses will never cosign. Errors: quorum. */
+  const verifyKnown = (witnessed: number): void => {
+    const { operators } = cosigning().status();
+    if (witnessed <= operators) return;
+    throw new MeshError(
+      'quorum',
+      `Cannot have an entry witnessed by ${witnessed}: ${operators} operators of witnesses are known`,
+      { is: operators, want: witnessed },
+    );
+  };
+
   const fileOf = async (path: string): Promise<Uint8Array | undefined> => {
     const log = auditLog();
     if (path === 'checkpoint') {
@@ -318,13 +333,22 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
     logAppend: async ({ body }, _caller, signal) => {
       const actor = body.as ?? organisation;
       if (actor !== organisation) components.verifyMayAct(actor);
-      const parsed = entryOf(body, actor);
-      const index = await components.append(parsed);
       const { witnessed } = body;
-      if (witnessed === undefined) return { index, id: parsed.entry.id, cosigned: null };
-      const signed = await cosigning().witnessed(index + 1, witnessed, { signal });
-      const cosigners = cosignaturesOf(signed, cosigning().policy()).length;
-      return { index, id: parsed.entry.id, cosigned: { treeSize: signed.checkpoint.treeSize, cosigners } };
+      verifyKnown(witnessed ?? 0);
+      const parsed = entryOf(body, actor);
+      const { id } = parsed.entry;
+      const index = await components.append(parsed);
+      if (witnessed === undefined) return { index, id, cosigned: null };
+      try {
+        const signed = await cosigning().witnessed(index + 1, witnessed, { signal });
+        const cosigners = cosignaturesOf(signed, cosigning().policy()).length;
+        return { index, id, cosigned: { treeSize: signed.checkpoint.treeSize, cosigners } };
+      } catch (error) {
+        if (!isMeshError(error)) throw error;
+        // It is in the log all the same: whoever tries again should not log it twice.
+        const message = `${error.message}; entry ${index} is logged`;
+        throw new MeshError(error.code, message, { ...error.data, index, id }, { cause: error });
+      }
     },
     logProof: async ({ params: { at }, query }, caller, signal) => {
       const { index, parsed } = await entryAt(at, caller);
@@ -387,6 +411,27 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
     },
   };
   return { operations, summary };
+}
+
+/** What says that a log is halted must not fail for what halted it. */
+async function timeOf(log: AuditLog, index: number): Promise<string | null> {
+  try {
+    const bytes = await log.files.entry(index);
+    return bytes === undefined ? null : parseEntry(bytes).entry.time;
+  } catch (error) {
+    if (log.problem === undefined || !isMeshError(error)) throw error;
+    return null;
+  }
+}
+
+/** Null: no head can be read. */
+function rootOf(log: AuditLog): string | null {
+  try {
+    return toBase64(log.root);
+  } catch (error) {
+    if (log.problem === undefined || !isMeshError(error)) throw error;
+    return null;
+  }
 }
 
 const isVisible = ({ data }: Entry, caller: Caller): boolean => caller.kind === 'operator' || data.actor === caller.did;

@@ -218,6 +218,8 @@ export class FakeCosigning {
   readonly #witnesses: readonly { readonly did: string; readonly witness: ReturnType<typeof ownWitness> }[];
   /** What a witness that does not answer says. */
   error: string | null = null;
+  /** Why whoever waits for witnesses waits in vain. */
+  refusal: MeshError | undefined;
 
   constructor(log: FakeLog, organisations: readonly Identity[]) {
     this.#log = log;
@@ -239,6 +241,7 @@ export class FakeCosigning {
   }
 
   async witnessed(treeSize: number, count = this.#witnesses.length): Promise<SignedCheckpoint> {
+    if (this.refusal !== undefined) throw this.refusal;
     if (count > this.#witnesses.length)
       throw new MeshError(
         'quorum',

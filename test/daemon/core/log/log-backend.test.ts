@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { BackendOperationId, Caller, InputOf, ResponseOf } from '../../../../protocol/control/index.ts';
 import { checkJson, routeOf } from '../../../../protocol/control/index.ts';
-import { limits, multikeyText, type StatementSigner } from '../../../../protocol/index.ts';
+import { limits, MeshError, multikeyText, type StatementSigner } from '../../../../protocol/index.ts';
 import {
   createEntry,
   createUuid7,
@@ -238,8 +238,15 @@ describe('append', () => {
   test('waits for witnesses, and says when there are not as many', async () => {
     const { cosigned, index } = await call('logAppend', { body: { as: agent, op: 'a', witnessed: 2 } });
     expect(cosigned).toEqual({ treeSize: index + 1, cosigners: 2 });
+    const { treeSize } = fake.auditLog;
     await expect(call('logAppend', { body: { as: agent, op: 'a', witnessed: 3 } })).rejects.toMatchObject({
       code: 'quorum',
+    });
+    expect(fake.auditLog.treeSize, 'nothing is written for what can never be').toBe(treeSize);
+    fake.cosigning.refusal = new MeshError('log_halted', 'Cannot have it witnessed: the log is halted');
+    await expect(call('logAppend', { body: { as: agent, op: 'a', witnessed: 2 } })).rejects.toMatchObject({
+      code: 'log_halted',
+      data: { index: treeSize },
     });
   });
 
