@@ -3,7 +3,8 @@
  * It is what leads from a key of the log to a DID, and so what makes two histories under that key somebody's fault.
  */
 import { type Checked, list, literal, map, multikey, refine, textWhere } from '../encoding/schema.ts';
-import { isPeerId } from '../encoding/multikey.ts';
+import { equalBytes } from '../encoding/bytes.ts';
+import { isPeerId, multikeyOf } from '../encoding/multikey.ts';
 import { isMeshError } from '../errors.ts';
 import { meshDid, seconds } from '../identity/operations.ts';
 import { type LogName, parseLogOrigin, witnessVkey } from './names.ts';
@@ -33,7 +34,7 @@ export const witnessVkeyText = textWhere(
 export const binding = refine(
   map({
     t: literal('binding/v1'),
-    by: list(multikey, 1, 1),
+    by: list(multikey, 3, 3),
     iat: seconds,
     iss: meshDid,
     log: logVkeyText,
@@ -41,6 +42,11 @@ export const binding = refine(
     peer: textWhere(isPeerId, 'an Ed25519 PeerId like "12D3KooW…"'),
   }),
   (value, fail) => {
+    // They sign too: else anybody could claim a witness that is another's, and two claims count for none.
+    const isBy = (at: number, vkey: Vkey): boolean =>
+      equalBytes(value.by[at] as Uint8Array, multikeyOf(vkey.publicKey));
+    if (!isBy(1, parseVkey(value.log)) || !isBy(2, parseVkey(value.wit)))
+      fail('by', "a key of iss, then the log's, then the witness's");
     // A key that signs for both would let the one be accused by what the other signed.
     if (isSameKey(parseVkey(value.log), parseVkey(value.wit))) fail('wit', 'another key than that of the log');
   },

@@ -87,6 +87,7 @@ export {
 export { type LogName, logVkey, originHash, parseLogOrigin, parseWitnessName, witnessVkey } from './names.ts';
 export { hashAt, proveConsistency, proveInclusion, rootFromTiles, TileNodes, type TileReader } from './prove.ts';
 export {
+  type BindingSigners,
   type BindingTerms,
   checkpointStatement,
   createForkProof,

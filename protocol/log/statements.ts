@@ -18,14 +18,21 @@ export interface BindingTerms {
   readonly nowSeconds: number;
 }
 
-/** Signed by a key that the organisation lists for `sign`. Errors: schema, for keys that are not named after themselves. */
+export interface BindingSigners {
+  /** A key that the organisation lists for `sign`. */
+  readonly organisation: StatementSigner;
+  readonly log: StatementSigner;
+  readonly witness: StatementSigner;
+}
+
+/** Signed by all three. Errors: schema, for keys that are not named after themselves or are others than those that sign. */
 export const signBinding = (
   { iss, log, witness, peer, nowSeconds }: BindingTerms,
-  signer: StatementSigner,
+  signers: BindingSigners,
 ): Statement<'binding/v1'> =>
   signStatement<'binding/v1'>(
     { t: 'binding/v1', iat: nowSeconds, iss, log: formatVkey(log), wit: formatVkey(witness), peer },
-    [signer],
+    [signers.organisation, signers.log, signers.witness],
   );
 
 /** The note with the lines of this key alone: one, unless somebody doubled it. Errors: not_signed. */

@@ -133,7 +133,11 @@ const fork = createFork(binding, log, [5, 9]);
 const atEqualSizes = createFork(binding, log, [6, 6]);
 const asWitness = createFork(binding, witness, [5, 9], { log: ownLog('beta') });
 const ofTheLog = (code: string, statement: Statement, change: Record<string, Cbor | undefined>): InvalidVector =>
-  invalid('Audit log statements', code, changed(statement, statement === binding ? [acme.keys.sign] : [], change));
+  invalid(
+    'Audit log statements',
+    code,
+    changed(statement, statement === binding ? [acme.keys.sign, log.key, witness.key] : [], change),
+  );
 /** The note of the checkpoint with other lines. */
 const lines = (...all: readonly Uint8Array[]): Uint8Array => {
   const { text } = parseNote(noteOf(log, 7));
@@ -415,6 +419,9 @@ export const statementVectors: VectorSet = {
       log: formatVkey(logSigner(log.vkey.name.replace(/0$/, '00'), 'acme log').vkey),
     }),
     'binding-of-a-witness-in-place-of-the-log': ofTheLog('schema', binding, { log: formatVkey(witness.vkey) }),
+    'binding-of-a-witness-that-does-not-sign': ofTheLog('schema', binding, {
+      by: [acme.keys.sign.publicKey, log.key.publicKey, keyOf(2).publicKey],
+    }),
     'binding-of-one-key-as-log-and-witness': ofTheLog('schema', binding, {
       wit: formatVkey(witnessVkey(log.vkey.publicKey)),
     }),
@@ -422,7 +429,12 @@ export const statementVectors: VectorSet = {
     'binding-signed-for-another-use': invalid(
       'Signatures',
       'bad_signature',
-      encodeCbor([binding.payloadBytes, [acme.keys.sign.sign(signingInput('revocation/v1', binding.payloadBytes))]]),
+      encodeCbor([
+        binding.payloadBytes,
+        [acme.keys.sign, log.key, witness.key].map((key) =>
+          key.sign(signingInput('revocation/v1', binding.payloadBytes)),
+        ),
+      ]),
     ),
     'checkpoint-with-a-cosignature': ofTheLog('schema', checkpoint, { note: noteOf(log, 7, '', [witness]) }),
     'checkpoint-with-its-line-twice': ofTheLog('schema', checkpoint, { note: lines(noteOf(log, 7), noteOf(log, 7)) }),

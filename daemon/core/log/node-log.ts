@@ -48,7 +48,7 @@ const LOG_KEY = 'log';
 const WITNESS_KEY = 'witness';
 const MIRRORS_ASKED_MAX = 32; // bound peers asked for a copy of the own log
 const GROWN_MS = 250; // between events that the log grew
-const REACH_FIRST_MS = 2_000; // what dials by itself goes first
+const REACH_FIRST_MS = 2_000; // after a start or a binding: what dials by itself goes first
 const REACH_MS = 30_000; // between tries to reach witnesses that are not connected
 const REACH_TIMEOUT_MS = 20_000; // for one of them: its addresses, then those that the DHT has
 
@@ -273,7 +273,9 @@ export class NodeLog {
     pipeline.listen(this.decisions.listener);
     pipeline.listen({
       accepted: (statement) => {
-        if (statement.t === 'binding/v1') this.#cosigning.changed();
+        if (statement.t !== 'binding/v1') return;
+        this.#cosigning.changed();
+        this.#reachLater(REACH_FIRST_MS);
       },
     });
     await this.#begin();
@@ -401,7 +403,7 @@ export class NodeLog {
     const { organisation, pipeline, clock, network, log } = this.#components;
     try {
       await ensureBinding(
-        { pipeline, clock, did: organisation.did, signer: organisation.signer('sign') },
+        { pipeline, clock, did: organisation.did, signers: await bindingSigners(this.#components) },
         { log: this.#auditLog.vkey, witness: this.witness.vkey, peer: network.peer },
       );
     } catch (error) {
@@ -448,10 +450,10 @@ export class NodeLog {
   }
 
   #reachLater(delayMs: number): void {
+    this.#reach?.cancel();
+    if (this.#stop.signal.aborted) return;
     this.#reach = this.#components.clock.after(delayMs, () => {
-      void this.#reachWitnesses().then(() => {
-        if (!this.#stop.signal.aborted) this.#reachLater(REACH_MS);
-      });
+      void this.#reachWitnesses().then(() => this.#reachLater(REACH_MS));
     });
   }
 
@@ -573,6 +575,12 @@ const hasherOf = ({ sha256 }: NodeLogComponents) => (sha256 === undefined ? {} :
 
 const auditOptions = ({ sha256 }: NodeLogComponents) => (sha256 === undefined ? {} : { sha256 });
 
+const bindingSigners = async ({ organisation, signers }: NodeLogComponents) => ({
+  organisation: organisation.signer('sign'),
+  log: await signers.obtain(LOG_KEY),
+  witness: await signers.obtain(WITNESS_KEY),
+});
+
 interface Beginning {
   readonly witness: Vkey;
   readonly previous?: { readonly origin: string; readonly checkpoint: string | null; readonly reason: string };
@@ -583,8 +591,8 @@ async function beginLog(components: NodeLogComponents, { witness, previous }: Be
   const { organisation, pipeline, clock, network, random } = components;
   const leafZero = async ({ vkey }: Generation): Promise<ParsedEntry> => {
     const { did } = organisation;
-    const signer = organisation.signer('sign');
-    const binding = await ensureBinding({ pipeline, clock, did, signer }, { log: vkey, witness, peer: network.peer });
+    const signers = await bindingSigners(components);
+    const binding = await ensureBinding({ pipeline, clock, did, signers }, { log: vkey, witness, peer: network.peer });
     const timeMs = Math.floor(clock.nowMs());
     const members = { binding: toBase64url(binding.envelope), ...(previous !== undefined && { previous }) };
     return createEntry<string>(
@@ -595,7 +603,7 @@ async function beginLog(components: NodeLogComponents, { witness, previous }: Be
         type: wireTypeOf('log.opened'),
         data: { actor: did, phase: 'outcome', ...members },
       },
-      signer,
+      signers.organisation,
     );
   };
   return createGeneration(await auditParts(components), leafZero, auditOptions(components));

@@ -1,7 +1,7 @@
 /** The own `binding/v1` (SPEC "Audit log statements"): without it nobody knows whose log and witness this is. */
 import type { MeshState, Statement } from '../../../protocol/index.ts';
-import { formatVkey, signBinding, type Vkey } from '../../../protocol/log/index.ts';
-import type { Clock, Signer } from '../../ports.ts';
+import { type BindingSigners, formatVkey, signBinding, type Vkey } from '../../../protocol/log/index.ts';
+import type { Clock } from '../../ports.ts';
 import type { Pipeline } from '../pipeline.ts';
 
 export interface BindingComponents {
@@ -9,8 +9,7 @@ export interface BindingComponents {
   readonly clock: Clock;
   /** Own organisation. */
   readonly did: string;
-  /** A key that it lists for `sign`. */
-  readonly signer: Signer;
+  readonly signers: BindingSigners;
 }
 
 export interface BoundHere {
@@ -22,13 +21,13 @@ export interface BoundHere {
 
 /** The binding of exactly these, made if none is held. Errors: as Pipeline.submit. */
 export async function ensureBinding(
-  { pipeline, clock, did, signer }: BindingComponents,
+  { pipeline, clock, did, signers }: BindingComponents,
   { log, witness, peer }: BoundHere,
 ): Promise<Statement<'binding/v1'>> {
   const held = heldBinding(pipeline.state, did, { log, witness, peer });
   if (held !== undefined) return held;
   const nowSeconds = Math.floor(clock.nowMs() / 1000);
-  const binding = signBinding({ iss: did, log, witness, peer, nowSeconds }, signer);
+  const binding = signBinding({ iss: did, log, witness, peer, nowSeconds }, signers);
   await pipeline.submit([binding]);
   return binding;
 }

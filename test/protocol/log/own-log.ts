@@ -37,7 +37,7 @@ export const createBinding = (
 ): Statement<'binding/v1'> =>
   signStatement<'binding/v1'>(
     { t: 'binding/v1', iat, iss: did, log: formatVkey(log.vkey), wit: formatVkey(witness.vkey), peer: node.peerId },
-    [signer],
+    [signer, log.key, witness.key],
   );
 
 export const checkpointOf = (log: Signer, treeSize: number, salt = ''): Checkpoint => ({

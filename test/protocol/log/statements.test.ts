@@ -76,12 +76,12 @@ describe('a binding', () => {
   test('is made by signBinding(), and says which origin it is about', () => {
     const made = signBinding(
       { iss: acme.did, log: log.vkey, witness: witness.vkey, peer: acme.node.peerId, nowSeconds: NOW_SECONDS },
-      acme.keys.sign,
+      { organisation: acme.keys.sign, log: log.key, witness: witness.key },
     );
     expect(made.id).toBe(binding.id);
     expect(verdictOf(made.envelope)).toBe('accepted');
     expect(originOf(made.payload)).toBe(log.vkey.name);
-    expect(made.envelope.length).toBeLessThan(600);
+    expect(made.envelope.length).toBeLessThan(900);
   });
 
   const vkeyText = (signer: Signer): string => formatVkey(signer.vkey);
@@ -99,7 +99,10 @@ describe('a binding', () => {
     ],
     ['a key ID of another key', { log: vkeyText(log).replace(/\+[0-9a-f]{8}\+/, '+00000000+') }],
     ['a PeerId of no key', { peer: '12D3KooW' }],
-    ['two signers', { by: [keyOf(1).publicKey, keyOf(2).publicKey] }],
+    ['a key that is not the log', { by: [acme.keys.sign.publicKey, keyOf(2).publicKey, witness.key.publicKey] }],
+    ['a key that is not the witness', { by: [acme.keys.sign.publicKey, log.key.publicKey, keyOf(2).publicKey] }],
+    ['the keys in another order', { by: [acme.keys.sign.publicKey, witness.key.publicKey, log.key.publicKey] }],
+    ['the organisation alone for a signer', { by: [acme.keys.sign.publicKey] }],
     ['no signer', { by: [] }],
   ])('with %s is refused', (_, change) => {
     expect(codeOf(() => parseStatement(changed(binding, change)))).toBe('schema');

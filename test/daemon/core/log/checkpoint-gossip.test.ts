@@ -21,11 +21,11 @@ import { SampleLog } from './witness-world.ts';
 const acme = createOrganisation('acme');
 const witness = witnessVkey(rawKeyOf(keyOf('acme witness').publicKey));
 const log = new SampleLog('acme');
-const components = (door: Door) => ({
+const components = (door: Door, organisation = acme.keys.sign, witnessKey = keyOf('acme witness')) => ({
   pipeline: door.pipeline,
   clock: door.clock,
   did: acme.did,
-  signer: acme.keys.sign,
+  signers: { organisation, log: log.key, witness: witnessKey },
 });
 const bound = { log: log.vkey, witness, peer: acme.node.peerId };
 
@@ -74,21 +74,22 @@ describe('the own binding', () => {
     ]);
     const again = await ensureBinding(components(door), bound);
     expect(again).toBe(state.bindingsOf(acme.did)[0]);
+    const another = keyOf('another');
     const others = [
-      { ...bound, log: new SampleLog('acme', { generation: 1 }).vkey },
-      { ...bound, witness: witnessVkey(rawKeyOf(keyOf('another').publicKey)) },
-      { ...bound, peer: keyOf('another').peerId },
+      { what: { ...bound, log: new SampleLog('acme', { generation: 1 }).vkey } },
+      { what: { ...bound, witness: witnessVkey(rawKeyOf(another.publicKey)) }, witnessKey: another },
+      { what: { ...bound, peer: another.peerId } },
     ];
-    for (const [i, other] of others.entries()) {
-      await ensureBinding(components(door), other);
-      await ensureBinding(components(door), other);
+    for (const [i, { what, witnessKey }] of others.entries()) {
+      await ensureBinding(components(door, acme.keys.sign, witnessKey), what);
+      await ensureBinding(components(door, acme.keys.sign, witnessKey), what);
       expect(state.bindingsOf(acme.did)).toHaveLength(i + 2);
     }
   });
 
   test('is refused as any statement is, by a key that does not speak for the organisation', async () => {
     await expect(
-      ensureBinding({ ...components(door), signer: keyOf('nobody') }, { ...bound, peer: keyOf('x').peerId }),
+      ensureBinding(components(door, keyOf('nobody')), { ...bound, peer: keyOf('x').peerId }),
     ).rejects.toMatchObject({ code: 'pending' });
   });
 });

@@ -345,9 +345,13 @@ export class MonitorWorld {
   }
 
   bindingOf({ organisation, did, name, log }: Pick<Watcher, 'organisation' | 'did' | 'name' | 'log'>) {
-    const witness = witnessVkey(rawKeyOf(keyOf(`${name}/witness`).publicKey));
+    const witnessKey = keyOf(`${name}/witness`);
+    const witness = witnessVkey(rawKeyOf(witnessKey.publicKey));
     const peer = organisation.node.peerId;
-    return signBinding({ iss: did, log: log.vkey, witness, peer, nowSeconds: NOW_SECONDS }, organisation.keys.sign);
+    return signBinding(
+      { iss: did, log: log.vkey, witness, peer, nowSeconds: NOW_SECONDS },
+      { organisation: organisation.keys.sign, log: log.key, witness: witnessKey },
+    );
   }
 
   /** Closed, and opened again with what its store holds; not connected. */
