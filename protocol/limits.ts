@@ -222,7 +222,6 @@ export const LOG_ENTRIES_A_PAGE_MAX = 256; // a bundle: 15 MiB of the largest en
 export const LOG_ENTRIES_A_PAGE_DEFAULT = 50; // two screens
 export const LOG_ENTRIES_SCANNED_MAX = 8_192; // looked at for one answer: some 30 ms
 export const LOG_FOLLOW_MS = 500; // between two looks of a client that follows the log: sooner than people notice
-export const LOG_GROWN_EVENT_MS = 250; // between two: a log may grow by thousands of entries a second
 export const CONTACT_TEXT_MAX = 254; // RFC 5321: the longest path that fits a command, less its angle brackets
 export const ROOTS_MAX = 256; // organisations that one daemon trusts as roots of chains
 export const ROOTS_BYTES_MAX = 32 * 1024; // roots.json: one root more than that, of 80 bytes each
