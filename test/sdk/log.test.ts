@@ -250,7 +250,11 @@ describe('an exported log', () => {
     await mesh.log.export(join(directory, 'deep', 'er'));
     const place = join(directory, 'deep', 'er');
     expect((await verifyLogDirectory(place, { since: [kept] })).known).toBe(1);
-    const forged = Buffer.from(Buffer.from(kept).toString('utf8').replace(/\n(\d+)\n/, '\n1$1\n'));
+    const forged = Buffer.from(
+      Buffer.from(kept)
+        .toString('utf8')
+        .replace(/\n(\d+)\n/, '\n1$1\n'),
+    );
     await expect(verifyLogDirectory(place, { since: [forged] })).rejects.toMatchObject({ code: 'bad_signature' });
     const newer = formatNote((await release()).note);
     await record(1);
