@@ -10,6 +10,7 @@ import {
   nodeHash,
   type NoteSignature,
   noteMessage,
+  parseCheckpoint,
   parseUuid7,
   type Sha256,
   type SignedCheckpoint,
@@ -32,6 +33,8 @@ export interface LogProblem {
   readonly message: string;
   /** The row, file or witness that shows it. */
   readonly place?: string;
+  /** A checkpoint under the own key that this log does not hold; it is not recovered to what does not hold it either. */
+  readonly note?: Uint8Array;
 }
 
 /** What is appended; the log keeps these arrays, so nobody changes them any more. */
@@ -71,7 +74,10 @@ export interface AuditLog extends AsyncDisposable {
   addCosignatures(treeSize: number, lines: readonly NoteSignature[]): Promise<void>;
   /** Called after every batch that is on disk. */
   onGrown(call: (treeSize: number) => void): void;
-  /** Stops signing for good: a witness or peer has shown what contradicts this log. Kept over restarts. */
+  /**
+   * Stops signing for good: a witness or peer has shown what contradicts this log. Kept over restarts, with the note of
+   * the largest tree that was shown.
+   */
   halt(problem: LogProblem): void;
   /** Resolves when all that was asked for before is settled. */
   flush(): Promise<void>;
@@ -93,6 +99,11 @@ export interface AuditLogOptions {
   readonly sha256?: Sha256;
   /** How the id of an entry is read from its bytes. Default: as that of an audit entry. */
   readonly idOf?: (entry: Uint8Array) => Uint8Array;
+}
+
+export interface NewGenerationOptions {
+  /** The greatest generation that others know under this key; default: none. */
+  readonly generationUsedMax?: number;
 }
 
 /**
@@ -121,10 +132,10 @@ export async function openAuditLog(
 export async function createGeneration(
   components: AuditLogComponents,
   first: (log: Generation) => NewEntry | Promise<NewEntry>,
-  options: AuditLogOptions = {},
+  options: AuditLogOptions & NewGenerationOptions = {},
 ): Promise<AuditLog> {
   const { store, anchor, signer } = components;
-  const generation = await nextGeneration(components);
+  const generation = await nextGeneration(components, options.generationUsedMax);
   const { bytes, id16 } = await first(generation);
   const hasher = hasherOf(options);
   const edge = new TreeEdge(hasher);
@@ -313,10 +324,14 @@ class OpenLog implements AuditLog {
   }
 
   halt(problem: LogProblem): void {
-    if (this.#problem !== undefined) return;
-    this.#problem = problem;
     const { store, log } = this.#components;
-    log.error({ place: problem.place }, problem.message);
+    if (this.#problem !== undefined) {
+      if (sizeIn(problem) <= sizeIn(this.#problem)) return;
+      this.#problem = { ...this.#problem, ...(problem.note !== undefined && { note: problem.note }) };
+    } else {
+      this.#problem = problem;
+      log.error({ place: problem.place }, problem.message);
+    }
     for (const { reject } of this.#takeQueue()) reject(haltedError(problem));
     const row: StoreWrite = { type: 'put', key: this.#keys.problem, value: formatProblem(problem) };
     const written = store.batch([row], { sync: true }).catch((cause: unknown) => {
@@ -537,6 +552,9 @@ class OpenLog implements AuditLog {
 
 const ID_BYTES = 16;
 const ANCHOR_MS = 100; // a write costs half as much as a batch of one entry; released checkpoints are anchored by themselves
+
+/** Of the tree that halted it; -1 where none was shown. */
+const sizeIn = ({ note }: LogProblem): number => (note === undefined ? -1 : parseCheckpoint(note).checkpoint.treeSize);
 
 const usedId = (): MeshError => new MeshError('conflict', 'Cannot append an entry: one with its id is in the log');
 

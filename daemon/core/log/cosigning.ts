@@ -9,7 +9,9 @@ import { equalBytes, type IsSignatureValid, isMeshError, limits, MeshError } fro
 import {
   type Checkpoint,
   formatAddCheckpoint,
+  formatNote,
   formatVkey,
+  type Note,
   type NoteSignature,
   parseCheckpoint,
   parseCosignatures,
@@ -506,21 +508,23 @@ export class Cosigning implements AsyncDisposable {
     if (checkpoint.origin !== auditLog.origin) throw unexpected(watcher, answer);
     const { treeSize, root } = checkpoint;
     if (treeSize > auditLog.treeSize) {
-      this.#halt(watcher, `it cosigned a tree of ${treeSize} entries, and ${auditLog.treeSize} are held here`);
+      this.#halt(watcher, note, `it cosigned a tree of ${treeSize} entries, and ${auditLog.treeSize} are held here`);
       return 'contradiction';
     }
     if (!equalBytes(await auditLog.files.rootAt(treeSize), root)) {
-      this.#halt(watcher, `it cosigned another tree of ${treeSize} entries than the one held here`);
+      this.#halt(watcher, note, `it cosigned another tree of ${treeSize} entries than the one held here`);
       return 'contradiction';
     }
     return checkpoint;
   }
 
-  #halt(watcher: Watcher, why: string): void {
+  #halt(watcher: Watcher, shown: Note, why: string): void {
     const { auditLog, log } = this.#components;
     const message = `Cannot go on with log "${auditLog.origin}": of witness "${watcher.vkey.name}": ${why}`;
     log.error({ witness: watcher.vkey.name, did: watcher.did, reason: why }, 'the audit log is halted');
-    auditLog.halt({ code: 'log_halted', message, place: `witness ${watcher.vkey.name}` });
+    const signatures = shown.signatures.filter(({ name }) => name === auditLog.vkey.name);
+    const note = formatNote({ ...shown, signatures });
+    auditLog.halt({ code: 'log_halted', message, place: `witness ${watcher.vkey.name}`, note });
     this.#rejectAll(halted(message));
   }
 
@@ -556,11 +560,8 @@ export class Cosigning implements AsyncDisposable {
   async #isAcceptable(watcher: Watcher, endpoint: WitnessEndpoint, told: number, treeSize: number): Promise<boolean> {
     const { auditLog } = this.#components;
     if (told > auditLog.treeSize) {
-      if ((await this.#shownBy(watcher, endpoint)) !== 'contradiction') {
-        if (watcher.did !== null) throw claimed(watcher, told, auditLog.treeSize);
-        // Configured by a human who trusts it, and it need not show what it has: its word is enough to stop.
-        this.#halt(watcher, `it says that it cosigned ${told} entries, and ${auditLog.treeSize} are held here`);
-      }
+      // Its word alone stops nothing, whoever it is: it may lie, or be asked about another log of that name.
+      if ((await this.#shownBy(watcher, endpoint)) !== 'contradiction') throw claimed(watcher, told, auditLog.treeSize);
       throw halted(auditLog.problem?.message ?? '');
     }
     watcher.treeSize = told;

@@ -66,10 +66,14 @@ export async function findGeneration(
   return { generation, vkey };
 }
 
-/** What the next log is called. A number is used again only where no tree was signed under it. */
-export async function nextGeneration(components: Components): Promise<Generation> {
+/**
+ * What the next log is called. A number is used again only where no tree was signed under it; `usedMax` is the greatest
+ * that is known to be used from elsewhere, since rows and anchor may both be those of an older copy.
+ */
+export async function nextGeneration(components: Components, usedMax = -1): Promise<Generation> {
   const row = await components.store.get(ROW);
   const used = [
+    usedMax,
     (row === undefined ? undefined : parseRow(row))?.generation,
     await newestWithRows(components.store),
     ...((await anchoredNotes(components)) ?? []).map((note) =>

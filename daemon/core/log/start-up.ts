@@ -3,7 +3,15 @@
  * are no others beyond them, and that the anchor has seen nothing newer. The first thing that is wrong is named; then
  * nothing is signed, and what can be read still is.
  */
-import { compareBytes, equalBytes, type IsSignatureValid, isMeshError, MeshError } from '../../../protocol/index.ts';
+import {
+  compareBytes,
+  equalBytes,
+  fromBase64url,
+  type IsSignatureValid,
+  isMeshError,
+  MeshError,
+  toBase64url,
+} from '../../../protocol/index.ts';
 import {
   HASH_BYTES,
   parseCheckpoint,
@@ -308,8 +316,14 @@ function readId(idOf: StartUpComponents['idOf'], entry: Uint8Array, index: numbe
 const halted = (place: string, is: string, want: number | string, cause?: unknown): MeshError =>
   new MeshError('log_halted', `Cannot go on with the log at "${place}": ${is}, want ${want}`, { place }, { cause });
 
-export const formatProblem = ({ message, place }: LogProblem): Uint8Array =>
-  new TextEncoder().encode(JSON.stringify({ message, place }));
+export const formatProblem = ({ message, place, note }: LogProblem): Uint8Array =>
+  new TextEncoder().encode(JSON.stringify({ message, place, ...(note !== undefined && { note: toBase64url(note) }) }));
+
+/** The note for which a log was halted, if there was one, whatever else is wrong with it. */
+export async function haltingNote(store: Store, generation: number): Promise<Uint8Array | undefined> {
+  const row = await store.get(new LogKeys(ownPrefix(generation)).problem);
+  return row === undefined ? undefined : parseProblem(row).note;
+}
 
 /** A row that cannot be read halts as well: it is there. */
 function parseProblem(row: Uint8Array): LogProblem {
@@ -319,7 +333,8 @@ function parseProblem(row: Uint8Array): LogProblem {
     if (typeof value !== 'object' || value === null || !('message' in value) || typeof value.message !== 'string')
       return unreadable;
     const place = 'place' in value && typeof value.place === 'string' ? value.place : 'problem';
-    return problemOf(value.message, place);
+    const note = 'note' in value && typeof value.note === 'string' ? fromBase64url(value.note) : undefined;
+    return { ...problemOf(value.message, place), ...(note !== undefined && { note }) };
   } catch {
     return unreadable; // not JSON
   }
