@@ -5,10 +5,13 @@
  */
 import { type IsSignatureValid, isMeshError, MeshError } from '../../../protocol/index.ts';
 import {
+  type Checkpoint,
   formatNote,
+  parseCheckpoint,
   type SignedCheckpoint,
   TreeEdge,
   type TreeHasher,
+  verifyConsistency,
   verifyNote,
 } from '../../../protocol/log/index.ts';
 import type { Anchor, Logger, Store } from '../../ports.ts';
@@ -17,6 +20,7 @@ import { copyLog, edgeOfRows } from './copy-log.ts';
 import { anchoredNotes, generationRow } from './generation.ts';
 import type { LogReader } from './log-read.ts';
 import { LogKeys, ownPrefix } from './log-rows.ts';
+import { haltingNote } from './start-up.ts';
 
 export interface RecoverComponents {
   readonly store: Store;
@@ -49,8 +53,15 @@ export async function recoverFromMirrors(
     throw new MeshError('conflict', 'Cannot recover the log: nothing is wrong with it', { id: origin });
   if (peers.length === 0)
     throw new MeshError('unreachable', 'Cannot recover the log: no peer that could have a copy is connected');
-  const atLeast = Math.max(1, auditLog.treeSize, await anchoredSize(components, auditLog));
   const shown = await shownBy(components, auditLog, peers, signal);
+  const halting = await haltingCheckpoint(components, auditLog);
+  const signedOnce = [...(halting === undefined ? [] : [halting]), ...shown.map(({ signed }) => signed)];
+  const atLeast = Math.max(
+    1,
+    auditLog.treeSize,
+    await anchoredSize(components, auditLog),
+    ...signedOnce.map(({ checkpoint }) => checkpoint.treeSize),
+  );
   const enough = shown.filter(({ signed }) => signed.checkpoint.treeSize >= atLeast);
   if (enough.length === 0) {
     const most = Math.max(0, ...shown.map(({ signed }) => signed.checkpoint.treeSize));
@@ -60,7 +71,20 @@ export async function recoverFromMirrors(
       { is: most, want: atLeast },
     );
   }
-  return fetchFrom(components, auditLog, enough, signal);
+  return fetchFrom(components, auditLog, { enough, signedOnce }, signal);
+}
+
+/** The own key signed what halted the log, so it is part of it. Undefined: no note did. */
+async function haltingCheckpoint(
+  { store, isSignatureValid }: RecoverComponents,
+  { origin, generation, vkey }: Pick<AuditLog, 'origin' | 'generation' | 'vkey'>,
+): Promise<SignedCheckpoint | undefined> {
+  const note = await haltingNote(store, generation);
+  if (note === undefined) return undefined;
+  const signed = parseCheckpoint(note);
+  if (signed.checkpoint.origin !== origin) return undefined;
+  verifyNote(signed.note, [vkey], isSignatureValid);
+  return signed;
 }
 
 interface Shown {
@@ -93,14 +117,15 @@ async function shownBy(
 async function fetchFrom(
   components: RecoverComponents,
   { generation, vkey, treeSize: held }: Pick<AuditLog, 'generation' | 'vkey' | 'treeSize'>,
-  shown: readonly Shown[],
+  { enough, signedOnce }: { readonly enough: readonly Shown[]; readonly signedOnce: readonly SignedCheckpoint[] },
   signal: AbortSignal,
 ): Promise<Recovered> {
   const { anchor, log } = components;
   const prefix = ownPrefix(generation);
   let failure: unknown;
-  for (const { peer, signed } of shown) {
+  for (const { peer, signed } of enough) {
     try {
+      for (const { checkpoint } of signedOnce) await verifyHeld(components, { peer, signed, signal }, checkpoint);
       const edge = await readableEdge(components, prefix, held);
       const before = edge.treeSize;
       // What halted it is settled by this, in the same write.
@@ -117,6 +142,20 @@ async function fetchFrom(
     }
   }
   throw failure;
+}
+
+/** That the tree of the checkpoint begins with this one. Errors: bad_proof, not_found, those of reading. */
+async function verifyHeld(
+  { reader }: RecoverComponents,
+  { peer, signed, signal }: Shown & { readonly signal: AbortSignal },
+  { origin, treeSize, root }: Checkpoint,
+): Promise<void> {
+  const { treeSize: newSize, root: newRoot } = signed.checkpoint;
+  if (treeSize === 0) return;
+  const proof = treeSize === newSize ? [] : await reader.readConsistency(peer, origin, treeSize, newSize, { signal });
+  if (proof === undefined)
+    throw new MeshError('not_found', `Cannot recover the log: ${peer} does not lead from ${treeSize} to ${newSize}`);
+  verifyConsistency(treeSize, newSize, root, newRoot, proof);
 }
 
 /** Of what is here; of nothing, where the rows are damaged: then all is fetched and written over. */

@@ -5,7 +5,7 @@ import { recoverFromMirrors } from '../../../../daemon/core/log/recover-log.ts';
 
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import { isMeshError, toHex } from '../../../../protocol/index.ts';
-import { createUuid7, parseUuid7, rootFromTiles } from '../../../../protocol/log/index.ts';
+import { createUuid7, formatNote, parseUuid7, rootFromTiles } from '../../../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
 import { NOW_MS } from '../../../builders.ts';
 import { seededRandom } from '../../../random.ts';
@@ -235,4 +235,34 @@ test('nothing is recovered to less than was signed, nor over another history, no
   };
   expect(await rows(other.store)).toEqual(await rows(before));
   await world.during(other.log.close());
+});
+
+test('a log that was halted by what the own key signed is not recovered to less than that, whoever has forgotten it', async () => {
+  const [own, beta] = await mirrored();
+  const backup = await copyOf(own.store);
+  const notes = own.anchor.slots;
+  await append(own.log, 50);
+  const seen = await release(own.log); // to a witness, and to nobody who keeps copies
+  await world.during(own.log.close());
+  own.anchor.slots = notes; // the whole home is an older copy
+  const rolledBack = await openedWith(own, backup);
+  expect([rolledBack.treeSize, rolledBack.problem]).toEqual([300, undefined]);
+  rolledBack.halt({ code: 'log_halted', message: 'a witness shows more', note: formatNote(seen.note) });
+  await world.during(rolledBack.flush());
+  expect(await codeOf(recover(own, beta))).toBe('not_found');
+  const again = await openedWith(own, own.store);
+  expect(again.problem?.message).toBe('a witness shows more');
+});
+
+test('a log is not recovered to one history of two that its key signed', async () => {
+  const [own, beta] = await mirrored();
+  const other: Own = { ...own, anchor: new MemoryAnchor(), store: new MemoryStore() };
+  other.log = await world.during(createGeneration(partsOf(other), () => entry('another first')));
+  await append(other.log, 99);
+  const note = formatNote((await release(other.log)).note);
+  await world.during(other.log.close());
+  own.log.halt({ code: 'log_halted', message: 'another tree', note });
+  await world.during(own.log.flush());
+  expect(await codeOf(recover(own, beta))).toBe('bad_proof');
+  expect((await openedWith(own, own.store)).problem?.message).toBe('another tree');
 });
