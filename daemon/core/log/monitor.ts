@@ -50,7 +50,10 @@ export interface MonitorComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly isSignatureValid: IsSignatureValid;
-  readonly state: Pick<MeshState, 'bindingsOf' | 'bindingsOfOrigin' | 'bindingsOfWitness' | 'convictionsOf'>;
+  readonly state: Pick<
+    MeshState,
+    'bindingsOf' | 'bindingsOfOrigin' | 'bindingsOfWitness' | 'checkpointOf' | 'convictionsOf'
+  >;
   readonly convictions: Pick<Convictions, 'isConvictedAs' | 'convictAgain' | 'listen'>;
   readonly pipeline: Pick<Pipeline, 'listen' | 'submit'>;
   readonly reader: LogReader;
@@ -178,16 +181,25 @@ export class Monitor {
     const { checkpoint } = signed;
     // Of a log that nobody can be named for, or of nothing.
     if (parseLogOrigin(checkpoint.origin) === undefined || checkpoint.treeSize === 0) return;
-    if (this.#isOwn(checkpoint.origin)) return this.#work(this.#verifyOwn(checkpoint, sender));
+    if (this.#isOwn(checkpoint.origin)) return this.#work(this.#verifyOwn(signed, sender));
     const { state, organisation } = this.#components;
     // Without a binding: it comes again with it. Of an earlier generation of the own log: nobody watches himself.
     if (state.bindingsOfOrigin(checkpoint.origin).every(({ payload }) => payload.iss === organisation)) return;
+    this.#recall(checkpoint.origin);
     const { log, contradicted } = this.#seen.add(signed, sender);
     if (contradicted !== undefined && !this.#isOver(log)) {
       this.#rememberOther(signed);
       this.#work(this.#contradiction(log, contradicted, signed));
     }
     this.#lookAt(log);
+  }
+
+  /** Of a log that had to make room: what the set holds of it is older evidence than what is shown now. */
+  #recall(origin: string): void {
+    if (this.#seen.byOrigin(origin) !== undefined) return;
+    const held = this.#components.state.checkpointOf(origin);
+    const signed = held === undefined ? undefined : parseCheckpoint(held.payload.note);
+    if (signed !== undefined && signed.checkpoint.treeSize > 0) this.#seen.add(signed, undefined);
   }
 
   /** The newest note seen of a log (hex of its origin's hash), with the lines that came along: for whoever reads here. */
@@ -286,21 +298,23 @@ export class Monitor {
   }
 
   /** A note by the own log key that the own tree does not have: somebody else signs, or this tree was rolled back. */
-  async #verifyOwn(checkpoint: Checkpoint, sender: string | undefined): Promise<void> {
+  async #verifyOwn({ checkpoint, note }: SignedCheckpoint, sender: string | undefined): Promise<void> {
     const own = this.#components.ownLog();
     if (own === undefined) return;
-    const { treeSize, root } = checkpoint;
+    const { origin, treeSize, root } = checkpoint;
     const isHere = treeSize <= own.treeSize && toHex(await own.files.rootAt(treeSize)) === toHex(root);
-    if (isHere) return;
-    const message =
+    if (isHere || !this.#isOwn(origin)) return; // another generation may have begun meanwhile
+    const why =
       treeSize > own.treeSize
-        ? `the own key signed a tree of ${treeSize} entries, here are ${own.treeSize}`
-        : `the own key signed another tree of ${treeSize} entries than the one here`;
+        ? `its key signed a tree of ${treeSize} entries, and ${own.treeSize} are held here`
+        : `its key signed another tree of ${treeSize} entries than the one held here`;
+    const message = `Cannot go on with log "${own.origin}": ${why}`;
     this.#components.log.error({ treeSize, own: own.treeSize, peer: sender ?? null }, message);
     own.halt({
       code: 'log_halted',
       message,
       ...(sender !== undefined && { place: `a checkpoint shown by ${sender}` }),
+      note: formatNote({ ...note, signatures: note.signatures.filter(({ name }) => name === origin) }),
     });
   }
 
