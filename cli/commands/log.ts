@@ -9,6 +9,7 @@ import { isSignatureValidSodium } from '../../protocol/sodium.ts';
 import { type EntryQuery, verifyProof } from '../../sdk/index.ts';
 import { collect, integerBetween, parseReason, parseSeconds, parseTime } from '../arguments.ts';
 import { EXIT, type ExitCode } from '../exit.ts';
+import { isFile } from '../files.ts';
 import { withHelp } from '../help.ts';
 import type { Invocation } from '../invocation.ts';
 import { EXPORT_FORMATS, type ExportFormat, writeLines } from '../log-lines.ts';
@@ -323,8 +324,10 @@ async function exportLog(
   const { world, signal } = invocation;
   if (format === 'tiles' && named === '-')
     throw new UsageError('Cannot write tiles to standard output: they are many files', 'name a directory');
-  const mesh = await invocation.mesh();
   const target = resolve(world.cwd, named);
+  if (format === 'tiles' && isFile(target))
+    throw new UsageError(`Cannot write tiles to "${target}": it is a file`, 'name a directory, or another --format');
+  const mesh = await invocation.mesh();
   if (format === 'tiles') {
     const exported = await mesh.client.log.export(target, { signal });
     invocation.answer({ format, ...exported }, (view) => formatExported(exported, view));

@@ -247,6 +247,11 @@ describe('log export', () => {
     expect(other.err).toMatch(/^error \(conflict\) /);
   });
 
+  test('of tiles wants a directory', async () => {
+    await writeFile(join(home.path, 'a-file'), '');
+    expect(await home.run(['log', 'export', 'a-file'])).toMatchObject({ exit: 2, out: '' });
+  });
+
   test('of a log that released nothing yet says so', async () => {
     await using other = await createHomeWithDaemon();
     const ran = await other.run(['log', 'export', 'copy']);
