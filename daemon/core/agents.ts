@@ -206,6 +206,7 @@ export class Agents {
 
   async #createSponsor(contact: string, name: string | null): Promise<SponsorRow> {
     const { registry, signers, organisation, random, clock, pipeline } = this.#components;
+    this.#ahead.verifyOpen();
     if (registry.sponsors().some((row) => sameContact(row.contact, contact))) {
       throw new MeshError('conflict', `Cannot make sponsor "${contact}": there is one already`, { is: contact });
     }
@@ -278,6 +279,7 @@ export class Agents {
     agent: NewAgent,
   ): Promise<{ readonly agent: AgentRow; readonly token: string | null; readonly toSign: readonly SigningRequest[] }> {
     return this.#serial.run(async () => {
+      this.#ahead.verifyOpen(); // before keys and rows are made that nobody could use
       const sponsor =
         agent.parent === undefined
           ? (await this.#sponsorFor(agent.sponsor)).did

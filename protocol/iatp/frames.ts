@@ -66,6 +66,7 @@ export const REFUSALS = [
   'caps_insufficient',
   'score_below',
   'policy_denied',
+  'log_halted',
   'closed',
   'internal',
 ] as const satisfies readonly ErrorCode[];
