@@ -18,7 +18,7 @@ import { answerWitness, WITNESS_FRAME_BYTES_MAX, witnessOfPeer } from '../../../
 import type { Witness } from '../../../../daemon/core/log/witness.ts';
 import { Pipeline } from '../../../../daemon/core/pipeline.ts';
 import { Sync } from '../../../../daemon/core/sync.ts';
-import type { PeerConnection, Signer } from '../../../../daemon/ports.ts';
+import type { Clock, Network, PeerConnection, Signer } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import {
   equalBytes,
@@ -56,14 +56,7 @@ import {
   witnessVkey,
 } from '../../../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
-import {
-  createHeartbeat,
-  createOrganisation,
-  type Identity,
-  keyOf,
-  NOW_SECONDS,
-  type TestKey,
-} from '../../../builders.ts';
+import { createHeartbeat, createOrganisation, type Identity, keyOf, type TestKey } from '../../../builders.ts';
 import { seededRandom } from '../../../random.ts';
 import { quiet } from '../handshake-world.ts';
 import { MemoryMesh, type MemoryNetwork } from '../memory-network.ts';
@@ -159,11 +152,11 @@ export const withLines = (signed: SignedCheckpoint, lines: Note['signatures']): 
   note: { ...signed.note, signatures: [...signed.note.signatures, ...lines] },
 });
 
-export interface Watcher {
+export interface Watcher<N extends Network = MemoryNetwork> {
   readonly name: string;
   readonly did: string;
   readonly organisation: Identity;
-  readonly network: MemoryNetwork;
+  readonly network: N;
   readonly store: MemoryStore;
   readonly pipeline: Pipeline;
   readonly state: MeshState;
@@ -171,6 +164,8 @@ export interface Watcher {
   readonly convictions: Convictions;
   readonly log: LogKey;
   readonly reader: LogReader;
+  /** Of witnesses. */
+  readonly asker: TlogAsker;
   readonly monitor: Monitor;
   /** What its own log was halted for. */
   readonly problems: LogProblem[];
@@ -201,6 +196,162 @@ export interface WatchOptions {
   readonly witness?: Pick<Witness, 'checkpointOf'>;
 }
 
+/** Where one lives. */
+export interface Ground<N extends Network> {
+  readonly clock: Clock;
+  /** With the key of the organisation's node. */
+  readonly network: N;
+}
+
+/** All of one but connections: it waits for them, and its binding is held. */
+export async function openWatcher<N extends Network>(
+  organisation: Identity,
+  { clock, network }: Ground<N>,
+  options: WatchOptions = {},
+): Promise<Watcher<N>> {
+  const { did, name } = organisation;
+  const store = options.store ?? new MemoryStore();
+  const index = new RangeIndex();
+  const state = new MeshState();
+  const pipeline = new Pipeline({ state, index, store, clock, log: quiet, isSignatureValid: isSignatureValidSodium });
+  await pipeline.open();
+  await pipeline.submit([organisation.genesis]);
+  const convictions = await Convictions.open({ state, pipeline, store, clock, log: quiet, organisation: did });
+  const reader = new LogReader({ network, clock });
+  const asker = new TlogAsker({ network, clock }, 'tlog/witness', { frameBytesMax: WITNESS_FRAME_BYTES_MAX });
+  const log = new LogKey(name);
+  const history = History.of('usual', 8, 8);
+  const usual: Shown = { history, released: await log.sign(history) };
+  const problems: LogProblem[] = [];
+  const found: Statement<'proof/v1'>[] = [];
+  const monitor = await Monitor.open(
+    {
+      store,
+      clock,
+      log: quiet,
+      isSignatureValid: isSignatureValidSodium,
+      state,
+      convictions,
+      pipeline,
+      reader,
+      organisation: did,
+      ownLog: () => {
+        const files = watcher.shows('')?.history ?? history;
+        const halt = (problem: LogProblem): void => void problems.push(problem);
+        return { origin: log.origin, treeSize: files.treeSize, files: files as never, halt };
+      },
+      peersOf: (other) => sync.peersOf(other),
+      boundPeers: () => sync.boundPeers(),
+      readCosigned: async (peer, origin, signal) => {
+        const { status, body } = await witnessOfPeer(asker, peer).readCheckpoint(origin, signal);
+        return status === 200 ? parseCheckpoint(body) : undefined;
+      },
+    },
+    options.originsMax === undefined ? {} : { originsMax: options.originsMax },
+  );
+  monitor.listen({ proven: (proof) => found.push(proof) });
+  const random = seededRandom([...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7));
+  const sync = new Sync({
+    network,
+    pipeline,
+    index,
+    clock,
+    random: { bytes: (count) => new Uint8Array(count), fraction: random },
+    log: quiet,
+    did,
+    heartbeat: (nonce) => createHeartbeat(organisation, { iat: Math.floor(clock.nowMs() / 1000), nonce }),
+    reliedOn: () => [],
+    isRefused: (other) => convictions.isRefused(other),
+    onBound: (peer, other) => {
+      if (options.watches !== false) monitor.peerBound(peer, other);
+    },
+  });
+  const watcher: Watcher<N> = {
+    name,
+    did,
+    organisation,
+    network,
+    store,
+    pipeline,
+    state,
+    sync,
+    convictions,
+    log,
+    reader,
+    asker,
+    monitor,
+    problems,
+    found,
+    asked: [],
+    copies: () => [],
+    shows: options.shows ?? (() => usual),
+    close: async () => {
+      sync.close();
+      await monitor.close();
+      reader.close();
+      asker.close();
+      await pipeline.close();
+      await network.close();
+    },
+  };
+  convictions.listen({ convicted: (other) => sync.recheck(other) });
+  gossip(watcher);
+  await serve(watcher, clock, options);
+  if (options.watches !== false) monitor.start();
+  await sync.start();
+  await pipeline.submit([bindingOf(watcher)]);
+  return watcher;
+}
+
+async function serve(watcher: Watcher<Network>, clock: Clock, { server, witness }: WatchOptions): Promise<void> {
+  const { network, state, sync, reader, monitor, log } = watcher;
+  const servers = new Map<string, LogReadServer>();
+  const serverFor = (peer: string): LogReadServer =>
+    new LogReadServer(
+      {
+        network,
+        clock,
+        log: quiet,
+        state,
+        reader,
+        organisationOf: (one) => sync.organisationOf(one),
+        peersOf: (did) => sync.peersOf(did),
+        logs: () => [...served(log.origin, watcher.shows(peer)), ...watcher.copies()],
+        seen: (hash) => monitor.newest(hash),
+      },
+      server,
+    );
+  const answer = (request: TlogRequest, { peer }: PeerConnection): Promise<TlogAnswer> => {
+    watcher.asked.push({ peer, path: request.path });
+    const own = servers.get(peer) ?? serverFor(peer);
+    servers.set(peer, own);
+    return own.answer(request, { peer });
+  };
+  const frameBytesMax = limits.TLOG_READ_FRAME_BYTES_MAX;
+  await serveTlog({ network, log: quiet, answer }, 'tlog/read', { frameBytesMax });
+  if (witness === undefined) return;
+  await serveTlog(
+    { network, log: quiet, answer: (request, { peer }) => answerWitness(witness as Witness, request, peer) },
+    'tlog/witness',
+    { frameBytesMax: WITNESS_FRAME_BYTES_MAX },
+  );
+}
+
+/** Made when its organisation was founded. */
+function bindingOf({
+  organisation,
+  name,
+  log,
+}: Pick<Watcher, 'organisation' | 'name' | 'log'>): Statement<'binding/v1'> {
+  const witnessKey = keyOf(`${name}/witness`);
+  const witness = witnessVkey(rawKeyOf(witnessKey.publicKey));
+  const { did, node, genesis, keys } = organisation;
+  return signBinding(
+    { iss: did, log: log.vkey, witness, peer: node.peerId, nowSeconds: genesis.payload.iat },
+    { organisation: keys.sign, log: log.key, witness: witnessKey },
+  );
+}
+
 export class MonitorWorld {
   readonly clock = new VirtualClock();
   readonly mesh: MemoryMesh;
@@ -212,146 +363,15 @@ export class MonitorWorld {
   }
 
   async open(name: string, options: WatchOptions = {}): Promise<Watcher> {
-    const { clock } = this;
     const organisation = createOrganisation(name);
-    const { did } = organisation;
     const network = this.mesh.join(organisation.node.peerId);
-    const store = options.store ?? new MemoryStore();
-    const index = new RangeIndex();
-    const state = new MeshState();
-    const pipeline = new Pipeline({ state, index, store, clock, log: quiet, isSignatureValid: isSignatureValidSodium });
-    await pipeline.open();
-    await pipeline.submit([organisation.genesis]);
-    const convictions = await Convictions.open({ state, pipeline, store, clock, log: quiet, organisation: did });
-    const reader = new LogReader({ network, clock });
-    const asker = new TlogAsker({ network, clock }, 'tlog/witness', { frameBytesMax: WITNESS_FRAME_BYTES_MAX });
-    const log = new LogKey(name);
-    const history = History.of('usual', 8, 8);
-    const usual: Shown = { history, released: await log.sign(history) };
-    const problems: LogProblem[] = [];
-    const found: Statement<'proof/v1'>[] = [];
-    const monitor = await Monitor.open(
-      {
-        store,
-        clock,
-        log: quiet,
-        isSignatureValid: isSignatureValidSodium,
-        state,
-        convictions,
-        pipeline,
-        reader,
-        organisation: did,
-        ownLog: () => {
-          const files = watcher.shows('')?.history ?? history;
-          const halt = (problem: LogProblem): void => void problems.push(problem);
-          return { origin: log.origin, treeSize: files.treeSize, files: files as never, halt };
-        },
-        peersOf: (other) => sync.peersOf(other),
-        boundPeers: () => sync.boundPeers(),
-        readCosigned: async (peer, origin, signal) => {
-          const { status, body } = await witnessOfPeer(asker, peer).readCheckpoint(origin, signal);
-          return status === 200 ? parseCheckpoint(body) : undefined;
-        },
-      },
-      options.originsMax === undefined ? {} : { originsMax: options.originsMax },
-    );
-    monitor.listen({ proven: (proof) => found.push(proof) });
-    const random = seededRandom([...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), 7));
-    const sync = new Sync({
-      network,
-      pipeline,
-      index,
-      clock,
-      random: { bytes: (count) => new Uint8Array(count), fraction: random },
-      log: quiet,
-      did,
-      heartbeat: (nonce) => createHeartbeat(organisation, { iat: Math.floor(clock.nowMs() / 1000), nonce }),
-      reliedOn: () => [],
-      isRefused: (other) => convictions.isRefused(other),
-      onBound: (peer, other) => {
-        if (options.watches !== false) monitor.peerBound(peer, other);
-      },
-    });
-    const watcher: Watcher = {
-      name,
-      did,
-      organisation,
-      network,
-      store,
-      pipeline,
-      state,
-      sync,
-      convictions,
-      log,
-      reader,
-      monitor,
-      problems,
-      found,
-      asked: [],
-      copies: () => [],
-      shows: options.shows ?? (() => usual),
-      close: async () => {
-        sync.close();
-        await monitor.close();
-        reader.close();
-        asker.close();
-        await pipeline.close();
-        await network.close();
-      },
-    };
-    convictions.listen({ convicted: (other) => sync.recheck(other) });
-    gossip(watcher);
-    await this.#serve(watcher, options);
-    if (options.watches !== false) monitor.start();
-    await sync.start();
-    await pipeline.submit([this.bindingOf(watcher)]);
+    const watcher = await openWatcher(organisation, { clock: this.clock, network }, options);
     this.watchers.set(name, watcher);
     return watcher;
   }
 
-  async #serve(watcher: Watcher, { server, witness }: WatchOptions): Promise<void> {
-    const { clock } = this;
-    const { network, state, sync, reader, monitor, log } = watcher;
-    const servers = new Map<string, LogReadServer>();
-    const serverFor = (peer: string): LogReadServer =>
-      new LogReadServer(
-        {
-          network,
-          clock,
-          log: quiet,
-          state,
-          reader,
-          organisationOf: (one) => sync.organisationOf(one),
-          peersOf: (did) => sync.peersOf(did),
-          logs: () => [...served(log.origin, watcher.shows(peer)), ...watcher.copies()],
-          seen: (hash) => monitor.newest(hash),
-        },
-        server,
-      );
-    const answer = (request: TlogRequest, { peer }: PeerConnection): Promise<TlogAnswer> => {
-      watcher.asked.push({ peer, path: request.path });
-      const own = servers.get(peer) ?? serverFor(peer);
-      servers.set(peer, own);
-      return own.answer(request, { peer });
-    };
-    const frameBytesMax = limits.TLOG_READ_FRAME_BYTES_MAX;
-    await serveTlog({ network, log: quiet, answer }, 'tlog/read', { frameBytesMax });
-    if (witness === undefined) return;
-    await serveTlog(
-      { network, log: quiet, answer: (request, { peer }) => answerWitness(witness as Witness, request, peer) },
-      'tlog/witness',
-      { frameBytesMax: WITNESS_FRAME_BYTES_MAX },
-    );
-  }
-
-  bindingOf({ organisation, did, name, log }: Pick<Watcher, 'organisation' | 'did' | 'name' | 'log'>) {
-    const witnessKey = keyOf(`${name}/witness`);
-    const witness = witnessVkey(rawKeyOf(witnessKey.publicKey));
-    const peer = organisation.node.peerId;
-    return signBinding(
-      { iss: did, log: log.vkey, witness, peer, nowSeconds: NOW_SECONDS },
-      { organisation: organisation.keys.sign, log: log.key, witness: witnessKey },
-    );
+  bindingOf(watcher: Pick<Watcher, 'organisation' | 'name' | 'log'>): Statement<'binding/v1'> {
+    return bindingOf(watcher);
   }
 
   /** Closed, and opened again with what its store holds; not connected. */
@@ -407,7 +427,7 @@ export class MonitorWorld {
 }
 
 /** As the node does: gossip hands on what its validator accepts; what came in another way is published. */
-function gossip({ network, pipeline }: Watcher): void {
+function gossip({ network, pipeline }: Pick<Watcher<Network>, 'network' | 'pipeline'>): void {
   let validating: Uint8Array | undefined;
   pipeline.listen({
     accepted: (statement, { via }) => {
