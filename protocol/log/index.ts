@@ -75,11 +75,8 @@ export {
 export { formatProofFile, parseProofFile, type ProofFile } from './proof-file.ts';
 export {
   CHECKPOINT_PATH,
-  exportLog,
   listLogFiles,
-  type LogFile,
   type LogFiles,
-  type LogToExport,
   POLICY_PATH,
   tileReaderOf,
   VKEY_PATH,

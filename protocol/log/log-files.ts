@@ -7,21 +7,9 @@
  *   policy                     optional: whom the log's owner asked to cosign; a verifier has one of its own
  */
 import { MeshError } from '../errors.ts';
-import type { SignedCheckpoint } from './checkpoint.ts';
-import { formatNote } from './note.ts';
 import type { TileReader } from './prove.ts';
-import { utf8 } from './text.ts';
-import {
-  formatBundle,
-  formatTilePath,
-  parseBundle,
-  readBundle,
-  TILE_WIDTH,
-  tileLevels,
-  type TilePlace,
-} from './tile.ts';
+import { formatBundle, formatTilePath, readBundle, TILE_WIDTH, tileLevels, type TilePlace } from './tile.ts';
 import { HASH_BYTES } from './tree.ts';
-import { formatVkey, type Vkey } from './vkey.ts';
 
 export const CHECKPOINT_PATH = 'checkpoint';
 export const VKEY_PATH = 'log.v0.vkey';
@@ -30,11 +18,6 @@ export const POLICY_PATH = 'policy';
 export interface LogFiles {
   /** Undefined: there is no such file. */
   read(path: string): Promise<Uint8Array | undefined>;
-}
-
-export interface LogFile {
-  readonly path: string;
-  readonly bytes: Uint8Array;
 }
 
 /**
@@ -52,34 +35,10 @@ export function* listLogFiles(treeSize: number): Generator<TilePlace & { readonl
 
 const placed = (place: TilePlace): TilePlace & { readonly path: string } => ({ ...place, path: formatTilePath(place) });
 
-export interface LogToExport {
-  readonly signed: SignedCheckpoint;
-  readonly vkey: Vkey;
-  /** A witness policy as it is written. */
-  readonly policy?: Uint8Array;
-  /** Tiles and bundles of the log, which may be larger than the checkpoint says. */
-  readonly reader: TileReader;
-}
-
-/**
- * The files of a log, one at a time. The checkpoint comes last: whoever finds it finds what it commits to. What the
- * tiles hold is not verified here. Errors: not_found, malformed, naming the path that the reader lacks or answers wrongly.
- */
-export async function* exportLog({ signed, vkey, policy, reader }: LogToExport): AsyncGenerator<LogFile> {
-  for (const place of listLogFiles(signed.checkpoint.treeSize)) {
-    const bytes = await reader.tile(place);
-    if (bytes === undefined) throw missing(place.path);
-    if (place.level === 'entries') inFile(place.path, () => parseBundle(bytes, place.width));
-    else verifyTileSize(place.path, bytes, place.width);
-    yield { path: place.path, bytes };
-  }
-  yield { path: VKEY_PATH, bytes: utf8(`${formatVkey(vkey)}\n`) };
-  if (policy !== undefined) yield { path: POLICY_PATH, bytes: policy };
-  yield { path: CHECKPOINT_PATH, bytes: formatNote(signed.note) };
-}
-
 /** What a file holds that begins with the tile or bundle asked for. */
-export interface FoundTile extends LogFile {
+export interface FoundTile {
+  readonly path: string;
+  readonly bytes: Uint8Array;
   /** At least that of the place. */
   readonly width: number;
 }

@@ -52,5 +52,16 @@ export function parseLogOrigin(origin: string): LogName | undefined {
   }
 }
 
+/** Whose key a line by a witness of ours names. Undefined: it is no such name, or not the one spelling of it. */
+export function parseWitnessName(name: string): Vkey | undefined {
+  if (!name.startsWith(WITNESS_PREFIX)) return undefined;
+  try {
+    return witnessVkey(rawKeyOf(parseMultikeyText(name.slice(WITNESS_PREFIX.length))));
+  } catch (error) {
+    if (isMeshError(error)) return undefined; // not a key: then it is somebody else's name
+    throw error;
+  }
+}
+
 /** SHA-256 of the origin: what a log is found by at witnesses and readers, in hex, and in the database. */
 export const originHash = (origin: string): Uint8Array => digestOf(utf8(origin));

@@ -6,11 +6,8 @@ import { type ErrorCode, isMeshError, type MeshError } from '../../../protocol/e
 import {
   type Checkpoint,
   createTreeHasher,
-  exportLog,
-  formatBundle,
   formatProofFile,
   formatTile,
-  formatTilePath,
   formatVkey,
   leafHash,
   listLogFiles,
@@ -535,52 +532,6 @@ describe('whose log it is', () => {
 });
 
 describe('an export', () => {
-  test.each([0, 1, 255, 256, 257, 600])('of %d entries from a larger log verifies, its checkpoint last', async (n) => {
-    const whole = filesOf(audit600);
-    const source = { read: async (path: string) => whole.get(path) };
-    const reader = {
-      tile: async (place: Parameters<ReturnType<typeof tileReaderOf>['tile']>[0]) => {
-        const held = [...listLogFiles(600)].find(({ level, index }) => level === place.level && index === place.index);
-        const bytes = held === undefined ? undefined : await source.read(held.path);
-        if (held === undefined || bytes === undefined || held.width < place.width) return undefined;
-        return place.level === 'entries'
-          ? formatBundle(parseBundle(bytes, held.width).slice(0, place.width))
-          : bytes.slice(0, 32 * place.width);
-      },
-    };
-    const signed = parseCheckpoint(fileIn(logOf(audit600.slice(0, n)), 'checkpoint'));
-    const files: Files = new Map();
-    for await (const { path, bytes } of exportLog({ signed, vkey: log.vkey, policy: bytesOf('quorum none\n'), reader }))
-      files.set(path, bytes);
-    expect([...files.keys()].at(-1)).toBe('checkpoint');
-    const tiles = [...files].filter(([path]) => path.startsWith('tile/'));
-    expect(new Map(tiles)).toEqual(filesOf(audit600.slice(0, n)));
-    expect(textOf(fileIn(files, 'log.v0.vkey'))).toBe(`${formatVkey(log.vkey)}\n`);
-    expect(textOf(fileIn(files, 'policy'))).toBe('quorum none\n');
-    expect((await check(files, n === 1 ? opaque : {})).report?.entries).toBe(n); // one alone shows no key
-    for (const path of files.keys()) if (path.startsWith('tile/')) parseTilePath(path);
-  });
-
-  test('of what the reader lacks or answers wrongly ends with the path', async () => {
-    const signed = parseCheckpoint(fileIn(log600, 'checkpoint'));
-    const files = filesOf(audit600);
-    for (const path of files.keys())
-      for (const wrong of [undefined, new Uint8Array(), Uint8Array.from([...fileIn(files, path), 0])]) {
-        const changed = with_(files, { [path]: wrong });
-        const reader = {
-          tile: async (place: Parameters<typeof formatTilePath>[0]) => changed.get(formatTilePath(place)),
-        };
-        const run = async (): Promise<void> => {
-          for await (const file of exportLog({ signed, vkey: log.vkey, reader })) expect(file.path).not.toBe(path);
-        };
-        await expect(run()).rejects.toMatchObject({
-          code: wrong === undefined ? 'not_found' : 'malformed',
-          data: { path },
-          message: expect.stringContaining(`"${path}"`),
-        });
-      }
-  });
-
   test('lists the files of any size, without empty ones', () => {
     const paths = (n: number): string[] => [...listLogFiles(n)].map(({ path }) => path);
     expect(paths(0)).toEqual([]);
