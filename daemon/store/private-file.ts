@@ -95,7 +95,7 @@ async function openExisting(path: string, flags: number): Promise<FileHandle | u
 
 /**
  * Writes 0600 and returns when the content and its name are on disk.
- * Errors: conflict, when something of this name is there and `replace` is false.
+ * Errors: conflict, when something of this name is there and `replace` is false; read_only, when the disk takes no more.
  */
 export async function writePrivateFile(
   path: string,
@@ -104,7 +104,7 @@ export async function writePrivateFile(
 ): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(8).toString('hex')}.tmp`);
   try {
-    await writeSynced(temporary, content);
+    await writeSynced(temporary, content, path);
     if (replace) await rename(temporary, path);
     else await linkNew(temporary, path);
   } finally {
@@ -113,13 +113,18 @@ export async function writePrivateFile(
   await syncDirectory(dirname(path));
 }
 
-async function writeSynced(path: string, content: string | Uint8Array): Promise<void> {
-  const handle = await open(path, 'wx', 0o600);
+/** A disk that is full, out of quota or mounted read-only. */
+const UNWRITABLE = ['ENOSPC', 'EDQUOT', 'EROFS'];
+
+async function writeSynced(path: string, content: string | Uint8Array, shown: string): Promise<void> {
   try {
+    await using handle = await open(path, 'wx', 0o600);
     await handle.writeFile(content);
     await handle.sync();
-  } finally {
-    await handle.close();
+  } catch (cause) {
+    if (!UNWRITABLE.some((code) => isErrno(cause, code))) throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new MeshError('read_only', `Cannot write "${shown}": ${reason}`, { path: shown }, { cause });
   }
 }
 
