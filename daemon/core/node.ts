@@ -210,6 +210,7 @@ export class MeshNode {
       sync: this.sync,
       connect: (did, signal) => this.resolver.connect(did, signal),
       emit: (event) => this.events.emit(event),
+      learnOwn: () => this.#learnOwn(),
     });
     this.resolver = new Resolver({ network, pipeline, sync: this.sync, clock, log });
     this.freshness = new Freshness(

@@ -124,7 +124,7 @@ export class Cosigning implements AsyncDisposable {
   #earlier = new Set<string>();
   #isConfirmed = false;
   #hasAnswer = false;
-  #startedMs = 0;
+  #startedMs: number | undefined;
   #operators: readonly WitnessOperator[] | undefined;
   #target: SignedCheckpoint | undefined;
   #pass = 0;
@@ -155,7 +155,9 @@ export class Cosigning implements AsyncDisposable {
     this.#earlier = new Set(
       before?.note.signatures.filter(({ name }) => name !== auditLog.vkey.name).map(({ name }) => name),
     );
-    this.#isConfirmed = before === undefined || (this.#earlier.size === 0 && this.#known().length === 0);
+    // A later log may have been begun before, in a copy of this home: then witnesses know that one.
+    const isFirst = before === undefined && auditLog.generation === 0;
+    this.#isConfirmed = isFirst || (this.#earlier.size === 0 && this.#known().length === 0);
     this.#startedMs = clock.monotonicMs();
     auditLog.onGrown(() => {
       // Where a release is due already there is nothing to look for: a log may grow by hundreds of batches a second.
@@ -231,6 +233,11 @@ export class Cosigning implements AsyncDisposable {
   /** False: nothing is released before a witness has shown what it knows. */
   get isConfirmed(): boolean {
     return this.#isConfirmed;
+  }
+
+  /** Whether all that is held here may be an older copy of what was: nobody has been asked yet, or has answered in time. */
+  get mayBeOld(): boolean {
+    return !this.#isConfirmed && this.#waitedMs() < this.#options.confirmMs;
   }
 
   status(): CosigningStatus {
@@ -317,7 +324,7 @@ export class Cosigning implements AsyncDisposable {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#isReleaseScheduled = false;
-    if (this.#stop.signal.aborted) return;
+    if (this.#stop.signal.aborted || this.#startedMs === undefined) return;
     if (auditLog.problem !== undefined) return this.#rejectAll(halted(auditLog.problem.message));
     this.#resolveMet();
     this.#confirmLate();
@@ -331,7 +338,7 @@ export class Cosigning implements AsyncDisposable {
   #schedule(nowMs: number): void {
     const retries = [...this.#reachable()].filter(({ watcher }) => !watcher.isBusy && this.#wants(watcher));
     const times = retries.map(({ watcher }) => watcher.retryMs);
-    if (!this.#isConfirmed) times.push(this.#startedMs + this.#options.confirmMs);
+    if (!this.#isConfirmed) times.push(nowMs - this.#waitedMs() + this.#options.confirmMs);
     else if (!this.#isInFlight()) times.push(this.#dueMs(nowMs));
     this.#isReleaseScheduled = this.#isConfirmed && !this.#isInFlight() && this.#isGrown();
     const nextMs = Math.min(...times.filter((ms) => ms > nowMs));
@@ -488,9 +495,12 @@ export class Cosigning implements AsyncDisposable {
 
   /** Whoever cosigned before may be gone for good: then anybody's answer is better than none for ever. */
   #confirmLate(): void {
-    const waitedMs = this.#components.clock.monotonicMs() - this.#startedMs;
     const mayBeAlone = this.#earlier.size === 0; // nobody ever cosigned it: there may be nobody to ask
-    if (waitedMs >= this.#options.confirmMs && (this.#hasAnswer || mayBeAlone)) this.#isConfirmed = true;
+    if (this.#waitedMs() >= this.#options.confirmMs && (this.#hasAnswer || mayBeAlone)) this.#isConfirmed = true;
+  }
+
+  #waitedMs(): number {
+    return this.#startedMs === undefined ? 0 : this.#components.clock.monotonicMs() - this.#startedMs;
   }
 
   /**

@@ -3,12 +3,20 @@
  * granted, started with the network, closed last.
  */
 import type { MeshEventInput } from '../../../protocol/control/index.ts';
-import { type IsSignatureValid, isMeshError, MeshError, rawKeyOf, toBase64url } from '../../../protocol/index.ts';
+import {
+  equalBytes,
+  type IsSignatureValid,
+  isMeshError,
+  MeshError,
+  rawKeyOf,
+  toBase64url,
+} from '../../../protocol/index.ts';
 import {
   createEntry,
   createTreeHasher,
   createUuid7,
   formatNote,
+  logOf,
   type ParsedEntry,
   parseCheckpoint,
   parseLogOrigin,
@@ -96,6 +104,8 @@ export interface NodeLogSurroundings {
   /** Tries to have a bound connection to the organisation. */
   readonly connect: (did: string, signal: AbortSignal) => Promise<void>;
   readonly emit: (event: MeshEventInput) => void;
+  /** Asks neighbours for statements of the own organisation. */
+  readonly learnOwn: () => Promise<void>;
 }
 
 export class NodeLog {
@@ -165,6 +175,8 @@ export class NodeLog {
       clock,
       isSignatureValid,
       admits: (origin) => this.#admits(origin),
+      // Rows of the witness and of the log are of one database: one that was rolled back would cosign a second history.
+      mayCosign: () => this.#auditLog.problem === undefined && !this.#cosigning.mayBeOld,
       onConflict: (held, request) => this.#monitor.conflict(held, request),
       onCosigned: (signed) => {
         this.#monitor.noticed(signed);
@@ -278,6 +290,7 @@ export class NodeLog {
         this.#reachLater(REACH_FIRST_MS);
       },
     });
+    await this.#verifyPublished();
     await this.#begin();
     this.#monitor.start();
     this.#mirrors.start();
@@ -311,6 +324,9 @@ export class NodeLog {
     const released = left.released();
     const checkpoint = released === undefined ? null : new TextDecoder().decode(formatNote(released.note));
     await this.#cosigning.close();
+    await this.#around.learnOwn(); // of an older copy of this home others know later generations
+    if (this.#auditLog !== left)
+      throw new MeshError('conflict', 'Cannot begin a new generation of the log: one was begun');
     await this.recorder.hold(async () => {
       this.#auditLog = await beginLog(this.#components, {
         witness: this.witness.vkey,
@@ -390,6 +406,14 @@ export class NodeLog {
     if (this.#surroundings === undefined)
       throw new MeshError('internal', 'Cannot ask the network for a log: the node is not there yet');
     return this.#surroundings;
+  }
+
+  /** The set keeps what the own key has shown to everybody, also where rows and anchor have lost it. */
+  async #verifyPublished(): Promise<void> {
+    const held = this.#components.pipeline.state.checkpointOf(this.#auditLog.origin);
+    if (held === undefined) return;
+    this.#monitor.noticed(parseCheckpoint(held.payload.note));
+    await this.#monitor.settled();
   }
 
   async #begin(): Promise<void> {
@@ -606,5 +630,9 @@ async function beginLog(components: NodeLogComponents, { witness, previous }: Be
       signers.organisation,
     );
   };
-  return createGeneration(await auditParts(components), leafZero, auditOptions(components));
+  const parts = await auditParts(components);
+  const bound = pipeline.state.bindingsOf(organisation.did).map(({ payload }) => logOf(payload));
+  const used = bound.filter(({ publicKey }) => equalBytes(publicKey, rawKeyOf(parts.signer.publicKey)));
+  const generationUsedMax = Math.max(-1, ...used.map(({ generation }) => generation));
+  return createGeneration(parts, leafZero, { ...auditOptions(components), generationUsedMax });
 }

@@ -39,6 +39,8 @@ export interface WitnessComponents {
   readonly isSignatureValid: IsSignatureValid;
   /** The keys trusted for an origin; undefined: it is unknown; none: whoever signs it is trusted no more. */
   readonly admits: (origin: string) => readonly Vkey[] | undefined;
+  /** False while the notes held here may be older than what this witness has cosigned. Default: they never are. */
+  readonly mayCosign?: () => boolean;
   /**
    * A checkpoint that the log signed was refused beside the one held here: perhaps two histories, perhaps only late.
    * Called before the answer; must neither throw nor take long.
@@ -152,6 +154,7 @@ class StoringWitness implements Witness {
     const vkeys = this.#components.admits(checkpoint.origin);
     if (vkeys === undefined) throw new Refusal(404, 'unknown log');
     const lines = orRefuse(403, () => verifyNote(note, vkeys, this.#components.isSignatureValid));
+    if (this.#components.mayCosign?.() === false) throw new Refusal(429, 'this witness cosigns nothing now');
     const { answer, cosigned } = await this.#rows.update(checkpoint.origin, (held) =>
       this.#decide(held, request, lines),
     );

@@ -47,7 +47,8 @@ export class NodeWorld {
   readonly mesh = new MemoryMesh({ clock: this.clock });
   readonly members = new Map<string, Member>();
   readonly #keys = new Map<string, Keys>();
-  readonly #anchors = new WeakMap<MemoryStore, MemoryAnchor>();
+  /** Of each store, the file beside it. */
+  readonly anchors = new WeakMap<MemoryStore, MemoryAnchor>();
   readonly #options: NodeOptions;
   #ephemeral = 0;
 
@@ -66,8 +67,8 @@ export class NodeWorld {
     const peer = peerIdOfKey(nodeSigner.publicKey);
     this.mesh.nodes.delete(peer);
     const network = this.mesh.join(peer);
-    const anchor = this.#anchors.get(store) ?? new MemoryAnchor();
-    this.#anchors.set(store, anchor);
+    const anchor = this.anchors.get(store) ?? new MemoryAnchor();
+    this.anchors.set(store, anchor);
     const node = await MeshNode.open(
       {
         network,

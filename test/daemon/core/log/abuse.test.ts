@@ -3,9 +3,11 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { Monitor } from '../../../../daemon/core/log/monitor.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import { MeshState } from '../../../../protocol/index.ts';
+import { formatAddCheckpoint, parseCheckpoint } from '../../../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
 import { VirtualClock } from '../virtual-clock.ts';
-import { quiet } from './log-world.ts';
+import { MemoryAnchor, quiet, type Rows, rowsOf, storeOf } from './log-world.ts';
+import { input, type Member, never, NodeWorld, operator } from '../node-world.ts';
 import { forkOf, History, LogKey, MonitorWorld } from './monitor-world.ts';
 
 describe('a monitor', () => {
@@ -65,4 +67,115 @@ test('a note of the log that was left does not halt the one that was begun while
   root.resolve(new Uint8Array(32));
   await monitor.settled();
   expect(halted).toEqual([]);
+});
+
+describe('a home that is an older copy, with its anchor', () => {
+  let world: NodeWorld;
+  afterEach(async () => {
+    await world.close();
+  });
+
+  async function copyOf({ store }: Member) {
+    const copy = await storeOf(await rowsOf(store));
+    world.anchors.set(copy, new MemoryAnchor(world.anchors.get(store)?.slots));
+    return copy;
+  }
+
+  async function stop({ node, network }: Member): Promise<void> {
+    await world.during(node.close(), 5_000);
+    await network.close();
+    await world.clock.advance(1_000);
+  }
+
+  const halt = ({ node }: Member): void => node.audit.auditLog.halt({ code: 'log_halted', message: 'a test says so' });
+  const begin = ({ node }: Member) => world.during(node.audit.beginGeneration('a test says so'), 15_000);
+
+  test('begins no generation a second time', async () => {
+    world = new NodeWorld();
+    const acme = await world.open('acme');
+    const beta = await world.open('beta');
+    world.mesh.connect(acme.network, beta.network);
+    await world.clock.advance(5_000);
+    const backup = await copyOf(acme);
+    halt(acme);
+    await begin(acme);
+    expect(acme.auditLog.generation).toBe(1);
+    await world.clock.advance(5_000);
+    await stop(acme);
+
+    const again = await world.open('acme', backup);
+    expect([again.auditLog.generation, again.auditLog.problem]).toEqual([0, undefined]);
+    halt(again);
+    world.mesh.connect(again.network, beta.network);
+    await world.clock.advance(100);
+    await begin(again);
+    expect(again.auditLog.generation).toBe(2);
+    await world.clock.advance(10_000);
+    expect(beta.node.convictions.list()).toEqual([]);
+  });
+
+  test('shows nothing of a generation that was begun a second time before a witness has told what it knows', async () => {
+    world = new NodeWorld();
+    const acme = await world.open('acme');
+    const beta = await world.open('beta');
+    world.mesh.connect(acme.network, beta.network);
+    await world.clock.advance(5_000);
+    const backup = await copyOf(acme);
+    halt(acme);
+    await begin(acme);
+    await world.clock.advance(5_000);
+    await stop(acme);
+
+    const again = await world.open('acme', backup);
+    halt(again);
+    await begin(again); // alone
+    expect(again.auditLog.generation).toBe(1);
+    world.mesh.connect(again.network, beta.network);
+    await world.clock.advance(10_000);
+    expect(again.auditLog.problem?.code).toBe('log_halted');
+    expect(beta.node.convictions.list()).toEqual([]);
+  });
+
+  test('signs nothing where the set still holds what the log has published', async () => {
+    world = new NodeWorld();
+    const acme = await world.open('acme');
+    const beta = await world.open('beta');
+    world.mesh.connect(acme.network, beta.network);
+    await world.clock.advance(5_000);
+    const older = await rowsOf(acme.store);
+    const anchor = new MemoryAnchor(world.anchors.get(acme.store)?.slots);
+    await world.during(acme.api.sponsorCreate(input({ contact: 'alice@example.com' }), operator, never));
+    await world.clock.advance(5_000);
+    await stop(acme);
+    const isOfLog = ([key]: Rows[number]): boolean => key[0] === 0x61 || key[0] === 0x41;
+    const newer = (await rowsOf(acme.store)).filter((row) => !isOfLog(row));
+    const store = await storeOf([...newer, ...older.filter(isOfLog)]);
+    world.anchors.set(store, anchor);
+    const again = await world.open('acme', store);
+    expect(again.auditLog.problem?.message).toContain('signed a tree of');
+    expect(again.auditLog.treeSize).toBe(parseCheckpoint(anchor.slots?.at(-1) as Uint8Array).checkpoint.treeSize);
+  });
+
+  test('cosigns nothing while it may be older than what it has cosigned', async () => {
+    world = new NodeWorld();
+    const acme = await world.open('acme');
+    const beta = await world.open('beta');
+    world.mesh.connect(acme.network, beta.network);
+    await world.clock.advance(5_000);
+    const signed = acme.auditLog.released();
+    if (signed === undefined) throw new Error('nothing was released');
+    const body = formatAddCheckpoint({ oldSize: 0, proof: [], signed });
+    const ask = async ({ node }: Member) => (await node.audit.witness.addCheckpoint(body, 'somebody')).status;
+    expect(await ask(beta)).toBe(409);
+    const backup = await copyOf(beta);
+    await stop(beta);
+
+    const again = await world.open('beta', backup);
+    expect(await ask(again)).toBe(429);
+    world.mesh.connect(again.network, acme.network);
+    await world.clock.advance(5_000);
+    expect(await ask(again)).toBe(409);
+    halt(again);
+    expect(await ask(again)).toBe(429);
+  });
 });

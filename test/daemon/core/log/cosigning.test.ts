@@ -589,6 +589,24 @@ describe('a database that is older than what was cosigned', () => {
     expect(sizes()).toEqual([4]);
   });
 
+  test('is not released before it was started, however long ago this program began', async () => {
+    const { witness } = await join('w1');
+    await clock.advance(2 * limits.COSIGNING_CONFIRM_MS);
+    log.treeSize = 4;
+    log.restore(cosignedBefore(log.at(3), witness));
+    cosigning = new Cosigning({
+      auditLog: log,
+      clock,
+      log: quiet,
+      isSignatureValid: isSignatureValidSodium,
+      operators: () => [...operators.values()].map(({ operator }) => operator),
+      endpointOf: () => undefined,
+    });
+    cosigning.changed();
+    await clock.advance(10_000);
+    expect(log.releases).toEqual([]);
+  });
+
   test('is not believed of a witness that shows nothing, nor what the log did not sign', async () => {
     await join('w1');
     const conflict: TlogAnswer = { status: 409, contentType: 'text/x.tlog.size', body: formatTreeSize(50) };
