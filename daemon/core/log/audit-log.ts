@@ -333,7 +333,7 @@ class OpenLog implements AuditLog {
       log.error({ place: problem.place }, problem.message);
     }
     for (const { reject } of this.#takeQueue()) reject(haltedError(problem));
-    const row: StoreWrite = { type: 'put', key: this.#keys.problem, value: formatProblem(problem) };
+    const row: StoreWrite = { type: 'put', key: this.#keys.problem, value: formatProblem(this.#problem) };
     const written = store.batch([row], { sync: true }).catch((cause: unknown) => {
       log.error({ cause }, 'the reason for which the audit log was halted is not on disk');
     });
