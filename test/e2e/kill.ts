@@ -11,7 +11,7 @@ import { LogRecord } from './log-record.ts';
 const LINK_WRITERS = 4;
 const ENTRY_WRITERS = 6;
 const HASTE = 0.25; // of the rounds: killed so soon that maybe nobody has cosigned since the start
-const ACKNOWLEDGED_MAX = 120; // of a round, before it is killed: by counting, busy machines are killed at work as well
+const ACKNOWLEDGED_MAX = 60; // of a round, before it is killed: by counting, busy machines are killed at work as well
 const MORE_MS_MAX = 20;
 const ROUND_MS_MAX = 2_000; // a daemon that acknowledges nothing is killed too
 

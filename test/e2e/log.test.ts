@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { AgentIdentity, createCommitment } from '../../sdk/index.ts';
+import { run } from '../cli/start.ts';
 import { agentmesh } from './cli-process.ts';
 import { startDaemonProcess, until } from './daemon-process.ts';
 
@@ -43,7 +44,7 @@ test('an agent acts, and whoever is shown the entry or the log checks it without
       witnessed: 1,
     });
     expect(outcome.cosigned).toMatchObject({ cosigners: 1 });
-    const tail = await agentmesh(home, 'log', 'tail', '--actor', 'clerk', '--type', 'agent.action');
+    const tail = await run(home, ['log', 'tail', '--actor', 'clerk', '--type', 'agent.action']);
     expect(tail.out.trimEnd().split('\n')).toEqual([
       expect.stringMatching(/agent\.action\?.* clerk .*tool=pay/),
       expect.stringMatching(/agent\.action .* clerk .*paid=7.*tool=pay/),
@@ -57,7 +58,7 @@ test('an agent acts, and whoever is shown the entry or the log checks it without
     await writeFile(policy, await mesh.log.policy());
     // The whole log, as files.
     const exported = join(stranger, 'exported');
-    expect((await agentmesh(home, 'log', 'export', exported)).exit).toBe(0);
+    expect((await run(home, ['log', 'export', exported])).exit).toBe(0);
     expect(await acme.end('SIGTERM')).toBe(0);
     expect(await beta.end('SIGTERM')).toBe(0);
 
@@ -65,14 +66,14 @@ test('an agent acts, and whoever is shown the entry or the log checks it without
     expect([entry.exit, entry.err]).toEqual([0, '']);
     expect(entry.out).toContain(`valid    entry ${outcome.index} is in the log, as it was signed`);
     expect(entry.out).toMatch(/\nQuorum +met, by the policy of /);
-    const log = await checked(exported, '--policy', policy, '--since', `${proof}.tlog-proof`);
+    const log = await run(stranger, ['log', 'verify', exported, '--policy', policy, '--since', `${proof}.tlog-proof`]);
     expect([log.exit, log.err]).toEqual([0, '']);
     expect(log.out).toMatch(/^valid {4}the log of \d+ entries is whole\n/);
 
     // A byte that was changed: of the entry, of a copy of the log.
     const bytes = await readFile(`${proof}.json`);
     await writeFile(`${proof}.json`, bytes.toString('utf8').replace('"paid":7', '"paid":8'));
-    const forged = await checked(`${proof}.tlog-proof`, '--policy', policy);
+    const forged = await run(stranger, ['log', 'verify', `${proof}.tlog-proof`, '--policy', policy]);
     expect([forged.exit, forged.out]).toEqual([3, expect.stringMatching(/^invalid {2}bad_proof/)]);
     const copy = join(stranger, 'copy');
     await cp(exported, copy, { recursive: true });
