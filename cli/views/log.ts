@@ -132,6 +132,8 @@ export function formatLogStatus(status: Immutable<LogStatus>, view: View, names:
     ['Cosigned by', cosignersCells(released?.cosignatures ?? [], watched, names)],
     ['Quorum', quorumCell(status)],
     ['Asked', status.witnesses.length === 0 ? '-' : status.witnesses.map((one) => witnessCell(one, names))],
+    ['Other logs', monitorCells(status, view, names)],
+    ['Copies kept', status.mirrors.length === 0 ? '-' : status.mirrors.map((copy) => mirrorCell(copy, names))],
     ['Key', status.vkey],
   ];
   const warning =
@@ -168,6 +170,35 @@ function witnessCell(witness: Immutable<LogStatus['witnesses'][number]>, names: 
   const state = reachable ? '' : '; not connected';
   const text = `${who}: ${how}${state}${error === null ? '' : `; ${error}`}`;
   return error === null && reachable ? text : { text, tone: 'warn' };
+}
+
+/** What is held against a log is shown for a while, and is no proof. */
+function monitorCells({ monitor }: Immutable<LogStatus>, view: View, names: Names): Cell[] {
+  const { logs, checkpoints, proven, withheld } = monitor;
+  const seen = `${plural(logs, 'log')} watched, ${plural(checkpoints, 'checkpoint')} compared`;
+  const forks: Cell[] =
+    proven === 0
+      ? []
+      : [{ text: `${plural(proven, 'fork')} proven since the start: see "conviction list"`, tone: 'bad' }];
+  return [seen, ...forks, ...withheld.map((held) => withheldCell(held, view, names))];
+}
+
+function withheldCell(
+  { organisations, origin, treeSizes, times, since }: Immutable<LogStatus['monitor']['withheld'][number]>,
+  view: View,
+  names: Names,
+): Cell {
+  const who = organisations.length === 0 ? origin : organisations.map((did) => formatDid(did, names)).join(', ');
+  const what = `has not shown that its trees of ${treeSizes.join(' and ')} entries agree`;
+  return {
+    text: `${who}: ${what}; asked ${plural(times, 'time')} since ${formatTimeFully(since, view.nowMs)}`,
+    tone: 'warn',
+  };
+}
+
+function mirrorCell({ did, treeSize, problem }: Immutable<LogStatus['mirrors'][number]>, names: Names): Cell {
+  const text = `${formatDid(did, names)}: ${plural(treeSize, 'entry', 'entries')}`;
+  return problem === null ? text : { text: `${text}; could not be extended (${problem})`, tone: 'warn' };
 }
 
 /** In the status of the daemon. */

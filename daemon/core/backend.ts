@@ -421,6 +421,8 @@ function logBackendOf(node: MeshNode, { witnessUrl }: Surroundings): LogBackend 
         return afterWritten(audit.decisions.lifting(who, reason), () => convictions.lift(did, reason));
       },
     },
+    monitor: audit.monitor,
+    mirrors: audit.mirrors,
     witness: { vkey: audit.witness.vkey, notes: () => audit.witness.notes(), listening: () => witnessUrl },
     actors: audit.actors,
     credential: (did) => agents.credential(did),

@@ -539,7 +539,8 @@ export const ROUTES = {
   logStatus: route({
     method: 'GET',
     path: '/v1/log',
-    summary: 'The audit log: size, root, age, what was released, who cosigned it and how long ago, and what is wrong',
+    summary:
+      'The audit log: size, root, age, what was released, who cosigned it and how long ago, and what is wrong; what is seen of other logs, and copies kept of them',
     response: S.LogStatus,
     errors: [...LOG_READING_ERRORS],
     who: 'agent',

@@ -797,6 +797,26 @@ export const OwnWitness = object(
   },
   'A witness that this log asks for cosignatures, and how it answered last',
 );
+export const WithheldView = object(
+  {
+    origin: KeyName,
+    organisations: Type.Array(Did, { description: 'who say that the log is theirs' }),
+    treeSizes: list(treeSize(), 2, 2),
+    since: Time,
+    last: Time,
+    times: count('refusals and silences'),
+  },
+  'A log that did not show that two of its checkpoints agree. Suspicion, no more: it convicts nobody',
+);
+export const MirrorView = object(
+  {
+    did: Did,
+    origin: KeyName,
+    treeSize: treeSize('entries that the copy has'),
+    problem: nullable(Type.String({ maxLength: 64, description: 'code of the last failure to extend it' })),
+  },
+  'A copy of the log of another organisation, kept for it',
+);
 export const LogStatus = object({
   origin: KeyName,
   generation: count(),
@@ -820,6 +840,16 @@ export const LogStatus = object({
   watched: Type.Boolean({ description: 'false: the policy names no witness, so nobody watches this log' }),
   witnesses: list(OwnWitness, POLICY_LINES_OF_A_KIND_MAX),
   problem: nullable(LogProblem),
+  monitor: object(
+    {
+      logs: count('of others'),
+      checkpoints: count('of those logs, remembered'),
+      proven: count('forks, since the start'),
+      withheld: Type.Array(WithheldView),
+    },
+    'What this daemon sees of the logs of others',
+  ),
+  mirrors: Type.Array(MirrorView),
 });
 const EntryObject = Type.Record(Type.String(), Type.Unknown(), {
   description: 'an entry: a CloudEvent whose RFC 8785 bytes are the leaf',

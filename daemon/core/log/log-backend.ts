@@ -50,6 +50,8 @@ import type { HeldCredential } from '../agents.ts';
 import type { AuditLog } from './audit-log.ts';
 import type { Conviction, Convictions } from './convictions.ts';
 import type { Cosigning } from './cosigning.ts';
+import type { Mirrors } from './mirrors.ts';
+import type { Monitor } from './monitor.ts';
 import type { EntryActors } from './recorder.ts';
 
 export interface LogBackendComponents {
@@ -60,6 +62,8 @@ export interface LogBackendComponents {
   /** Of that log. */
   readonly cosigning: () => Pick<Cosigning, 'policy' | 'status' | 'witnessed'>;
   readonly convictions: Pick<Convictions, 'list' | 'get' | 'lift'>;
+  readonly monitor: Pick<Monitor, 'status'>;
+  readonly mirrors: Pick<Mirrors, 'status'>;
   /** The own witness: its key, the notes that it cosigned last, where it listens for HTTP. */
   readonly witness: {
     readonly vkey: Vkey;
@@ -106,8 +110,8 @@ const PAGE = 256; // entries read at a time: a bundle
 const utf8 = new TextEncoder();
 
 export function createLogBackend(components: LogBackendComponents): LogBackend {
-  const { auditLog, cosigning, convictions, witness, actors, organisation, clock, random } = components;
-  const { isSignatureValid, state } = components;
+  const { auditLog, cosigning, convictions, monitor, mirrors, witness, actors, organisation } = components;
+  const { clock, random, isSignatureValid, state } = components;
   const ageOf = (atMs: number): number => Math.max(0, Math.round((clock.nowMs() - atMs) / 1000));
 
   /** Of the newest entry, by what it says itself; remembered, as it is asked for again and again. */
@@ -150,6 +154,15 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
   };
   const problemView = ({ problem }: AuditLog): LogStatus['problem'] =>
     problem === undefined ? null : { code: problem.code, message: problem.message, place: problem.place ?? null };
+  const monitorView = (): LogStatus['monitor'] => {
+    const { logs, checkpoints, proven, withheld } = monitor.status();
+    const views = withheld.map(({ sinceMs, lastMs, ...held }) => ({
+      ...held,
+      since: timeOfSeconds(sinceMs / 1000),
+      last: timeOfSeconds(lastMs / 1000),
+    }));
+    return { logs, checkpoints, proven, withheld: views };
+  };
 
   const status = async (): Promise<LogStatus> => {
     const log = auditLog();
@@ -180,6 +193,8 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
           }),
         ),
       problem: problemView(log),
+      monitor: monitorView(),
+      mirrors: mirrors.status().map(({ organisation: did, ...copy }) => ({ did, ...copy })),
     };
   };
 

@@ -350,6 +350,25 @@ describe('log status', () => {
     expect(json).toMatchObject({ watched: true, problem: null, released: { quorumMet: true } });
   });
 
+  test('says who does not show that his log agrees with itself, and what is copied for whom', async () => {
+    await using other = await createHomeWithDaemon();
+    const { fake } = other;
+    const [did, origin] = [createOrganisation('beta').did, fake.auditLog.origin];
+    const nowMs = Date.now();
+    const held = { origin, organisations: [did], treeSizes: [4, 7] as const, sinceMs: nowMs, lastMs: nowMs, times: 2 };
+    fake.watched = { ...fake.watched, logs: 1, checkpoints: 2, withheld: [held] };
+    fake.copies = [{ organisation: did, origin, treeSize: 7, problem: null }];
+    const { out, exit } = await other.run(['log', 'status']);
+    expect(exit, 'a suspicion is no failure of this log').toBe(0);
+    expect(out).toContain('has not shown that its trees of 4 and 7 entries agree; asked 2 times');
+    expect(out).toMatch(/\nCopies kept +did:mesh:\S+: 7 entries\n/);
+    const { json } = await other.run(['log', 'status', '--json']);
+    expect(json).toMatchObject({
+      monitor: { withheld: [{ organisations: [did], treeSizes: [4, 7], times: 2 }] },
+      mirrors: [{ did, origin, treeSize: 7, problem: null }],
+    });
+  });
+
   test('of one that is halted exits with 1 and says what to do', async () => {
     await using other = await createHomeWithDaemon();
     other.fake.auditLog.halt({ code: 'log_halted', message: 'the anchor is of another tree', place: 'log.anchor' });

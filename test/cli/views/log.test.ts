@@ -107,6 +107,8 @@ describe('the state of the log', () => {
       },
     ],
     problem: null,
+    monitor: { logs: 1, checkpoints: 4, proven: 0, withheld: [] },
+    mirrors: [],
   };
 
   test('says what is released, who cosigned and how long ago, and who did not answer', () => {
@@ -116,6 +118,34 @@ describe('the state of the log', () => {
     expect(shown).toContain('Quorum       met\n');
     expect(shown).toContain('             v: has cosigned nothing yet; not connected; no answer\n');
     expect(shown).not.toContain('warning');
+  });
+
+  test('says whose logs do not show that they agree, and which copies are kept', () => {
+    expect(formatLogStatus(status, view)).toMatch(
+      /\nOther logs +1 log watched, 4 checkpoints compared\nCopies kept +-\n/,
+    );
+    const held = { organisations: [beta.did], treeSizes: [41, 57] as const, since: at(-300), last: at(-5), times: 3 };
+    const withheld = [
+      { ...held, origin: 'agentmesh/v1/log/z6Mk/0' },
+      { ...held, origin: 'agentmesh/v1/log/z6Mj/0', organisations: [], times: 1 },
+    ];
+    const mirrors = [
+      { did: beta.did, origin: 'agentmesh/v1/log/z6Mk/0', treeSize: 57, problem: null },
+      { did: beta.did, origin: 'agentmesh/v1/log/z6Mk/1', treeSize: 0, problem: 'unreachable' },
+    ];
+    const monitor = { logs: 2, checkpoints: 9, proven: 1, withheld };
+    const shown = formatLogStatus({ ...status, monitor, mirrors }, view, new Map([[beta.did, 'Beta']]));
+    const lines = shown.split('\n').map((line) => line.trim());
+    const first = lines.indexOf('Other logs   2 logs watched, 9 checkpoints compared');
+    expect(lines.slice(first + 1, first + 6)).toEqual([
+      '1 fork proven since the start: see "conviction list"',
+      expect.stringMatching(
+        /^did:mesh:\w+ \(Beta\): has not shown that its trees of 41 and 57 entries agree; asked 3 times since 5 min ago/,
+      ),
+      expect.stringMatching(/^agentmesh\/v1\/log\/z6Mj\/0: has not shown .* asked 1 time since/),
+      `Copies kept  ${beta.did} (Beta): 57 entries`,
+      `${beta.did} (Beta): 0 entries; could not be extended (unreachable)`,
+    ]);
   });
 
   test('says that nobody watches, and that it is halted before anything else', () => {

@@ -52,6 +52,8 @@ import type { HeldCredential } from '../../../daemon/core/agents.ts';
 import { EventBus } from '../../../daemon/core/events.ts';
 import type { Conviction } from '../../../daemon/core/log/convictions.ts';
 import { createLogBackend, type LogBackend } from '../../../daemon/core/log/log-backend.ts';
+import type { MirrorStatus } from '../../../daemon/core/log/mirrors.ts';
+import type { MonitorStatus } from '../../../daemon/core/log/monitor.ts';
 import type { Clock } from '../../../daemon/ports.ts';
 import {
   createOrganisation,
@@ -72,6 +74,17 @@ type Link = Statement<'delegation/v1'>;
 const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url');
 const bytesOf = (base64url: string): Uint8Array => Uint8Array.from(Buffer.from(base64url, 'base64url'));
 const iso = (seconds: number): string => new Date(seconds * 1000).toISOString();
+
+const NOTHING_WATCHED: MonitorStatus = {
+  logs: 0,
+  checkpoints: 0,
+  asked: 0,
+  agreed: 0,
+  proven: 0,
+  garbage: 0,
+  spoiled: 0,
+  withheld: [],
+};
 
 interface HeldAgent {
   view: Agent;
@@ -113,6 +126,9 @@ export class FakeBackend implements ControlBackend {
   readonly #sessions = new Map<string, SessionView>();
   #revocations: Statement<'revocation/v1'>[] = [];
   #count = 0;
+  /** What `log status` says of others' logs, and of copies kept for them. */
+  watched: MonitorStatus = NOTHING_WATCHED;
+  copies: MirrorStatus[] = [];
   /** Called at the start of each call; may wait, or throw. */
   onCall: (operationId: string, signal: AbortSignal) => Promise<void> = async () => {};
 
@@ -137,6 +153,8 @@ export class FakeBackend implements ControlBackend {
         get: (did) => this.#convictions.get(did),
         lift: async (did, reason) => this.#lift(did, reason),
       },
+      monitor: { status: () => this.watched },
+      mirrors: { status: () => this.copies },
       witness: {
         vkey: ownWitness(name).vkey,
         listening: () => null,

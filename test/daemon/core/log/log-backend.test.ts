@@ -319,3 +319,26 @@ test('status says what is released, how long ago it was cosigned, and whether an
   const { log } = await call('status');
   expect(log).toMatchObject({ quorumMet: true, cosigners: 2, releasedSize: fake.auditLog.treeSize });
 });
+
+test('status says which logs withhold that they agree, since when, and which copies are kept', async () => {
+  expect(await call('logStatus')).toMatchObject({ monitor: { logs: 0, withheld: [] }, mirrors: [] });
+  const { origin } = fake.auditLog;
+  const [owner, sinceMs] = [createOrganisation('beta').did, Date.parse('2026-11-22T18:00:00Z')];
+  const held = { origin, organisations: [owner], treeSizes: [41, 57] as const, times: 3 };
+  fake.watched = {
+    ...fake.watched,
+    logs: 2,
+    checkpoints: 9,
+    proven: 1,
+    withheld: [{ ...held, sinceMs, lastMs: sinceMs + 61_000 }],
+  };
+  fake.copies = [{ organisation: owner, origin, treeSize: 57, problem: 'unreachable' }];
+  const { monitor, mirrors } = await call('logStatus');
+  expect(monitor).toEqual({
+    logs: 2,
+    checkpoints: 9,
+    proven: 1,
+    withheld: [{ ...held, since: '2026-11-22T18:00:00Z', last: '2026-11-22T18:01:01Z' }],
+  });
+  expect(mirrors).toEqual([{ did: owner, origin, treeSize: 57, problem: 'unreachable' }]);
+});
