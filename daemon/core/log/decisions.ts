@@ -19,7 +19,14 @@ import {
   toBase64url,
   toHex,
 } from '../../../protocol/index.ts';
-import { createUuid7, type EntryMembers, type EntryTypeName, parseUuid7 } from '../../../protocol/log/index.ts';
+import {
+  createUuid7,
+  type EntryMembers,
+  type EntryTypeName,
+  isOfType,
+  parseEntry,
+  parseUuid7,
+} from '../../../protocol/log/index.ts';
 import type { Logger } from '../../ports.ts';
 import type { PipelineListener, Source } from '../pipeline.ts';
 import type { AgentRow } from '../registry.ts';
@@ -36,7 +43,7 @@ type Operation = Statement<'didop/v1'>;
 export interface DecisionsComponents {
   readonly recorder: Recorder;
   readonly state: MeshState;
-  readonly files: Pick<AuditLog['files'], 'indexOf'>;
+  readonly files: Pick<AuditLog['files'], 'indexOf' | 'entry'>;
   /** An own agent. */
   readonly agent: (did: string) => AgentRow | undefined;
   /** In force, of own agents: their keys sign entries. */
@@ -294,8 +301,22 @@ export class Decisions implements WriteAhead {
     const { recorder, files, state } = this.#components;
     for (const operation of state.operationsOf(did)) {
       const { members, details } = operationEntry(operation);
-      if ((await files.indexOf(parseUuid7(details.id).bytes)) !== undefined) continue;
-      await recorder.record('did.operation', members, { ...details, isFirst: true });
+      const index = await files.indexOf(parseUuid7(details.id).bytes);
+      if (index !== undefined && (await this.#isWritten(members.statement, index))) continue;
+      const own = index === undefined ? details : { subject: details.subject };
+      await recorder.record('did.operation', members, { ...own, isFirst: true });
+    }
+  }
+
+  /** An agent may choose the ids of its entries: one that keeps an operation out would spoil the whole log for good. */
+  async #isWritten(statement: string, index: number): Promise<boolean> {
+    const bytes = await this.#components.files.entry(index);
+    try {
+      const entry = bytes === undefined ? undefined : parseEntry(bytes).entry;
+      return entry !== undefined && isOfType(entry, 'did.operation') && entry.data.statement === statement;
+    } catch (error) {
+      if (isMeshError(error) && error.code !== 'store_corrupt') return false; // of a build that had other types
+      throw error;
     }
   }
 

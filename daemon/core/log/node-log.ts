@@ -156,7 +156,10 @@ export class NodeLog {
     this.decisions = new Decisions({
       recorder: this.recorder,
       state,
-      files: { indexOf: (id16) => this.#auditLog.files.indexOf(id16) },
+      files: {
+        indexOf: (id16) => this.#auditLog.files.indexOf(id16),
+        entry: (index) => this.#auditLog.files.entry(index),
+      },
       agent: (did) => registry.agent(did),
       credentials: () => this.#surroundings?.agents.credentials() ?? [],
       version: options.version,

@@ -12,7 +12,7 @@ import {
 } from '../../../../protocol/index.ts';
 import type { StoreWrite } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
-import type { Entry } from '../../../../protocol/log/index.ts';
+import { createEntry, createUuid7, type Entry } from '../../../../protocol/log/index.ts';
 import { keyOf } from '../../../builders.ts';
 import { seededRandom } from '../../../random.ts';
 import { input, type Member, never, NodeWorld, operator } from '../node-world.ts';
@@ -394,6 +394,31 @@ test("an operation of the organisation that others bring is in the log too: it l
     operation: 'rotate',
     statement: Buffer.from(envelope).toString('base64url'),
   });
+});
+
+test('an operation is in the log even if somebody has used the id of its entry for something else', async () => {
+  const a = await alone();
+  const commitments = [Buffer.from(digestOf(keyOf('thief').publicKey)).toString('base64url')];
+  const wanted = { retire: [], rotationKeys: [keyOf('acme/rotation-1').text], next: { commitments, threshold: 1 } };
+  const { toSign } = await a.api.organisationRotate(input(wanted), operator, never);
+  const payload = Uint8Array.from(Buffer.from(toSign[0]?.payload as string, 'base64url'));
+  const signature = keyOf('acme/rotation-1').sign(signingInput('didop/v1', payload));
+  const operation = assembleStatement(payload, [signature]);
+  const { actors, recorder } = a.node.audit;
+  const squatter = createEntry<string>(
+    {
+      id: createUuid7((operation.payload.iat as number) * 1000, operation.digest.subarray(0, 16)),
+      source: a.did,
+      timeMs: world.clock.nowMs(),
+      type: 'org.example.squatted',
+      data: { actor: a.did, phase: 'outcome' },
+    },
+    actors.signer(a.did),
+  );
+  await world.during(recorder.append(squatter));
+  expect(a.node.pipeline.receive(operation.envelope, { via: 'put', peer: 'thief' }).verdict).toBe('accept');
+  await world.clock.advance(100);
+  expect((await written(a, 'did.operation')).map(({ operation: op }) => op)).toEqual(['genesis', 'rotate']);
 });
 
 test('a token for an agent that logs in is announced with its end', async () => {
