@@ -27,6 +27,7 @@ import {
   logOf,
   type LogName,
   type Note,
+  type NoteSignature,
   originOf,
   parseCheckpoint,
   parseLogOrigin,
@@ -177,7 +178,8 @@ export class Monitor {
   }
 
   /** A checkpoint with a line by its log that verifies; `sender` showed it, and may be asked about it. */
-  noticed(signed: SignedCheckpoint, sender?: string): void {
+  noticed(shown: SignedCheckpoint, sender?: string): void {
+    const signed = this.#cleaned(shown);
     const { checkpoint } = signed;
     // Of a log that nobody can be named for, or of nothing.
     if (parseLogOrigin(checkpoint.origin) === undefined || checkpoint.treeSize === 0) return;
@@ -289,6 +291,26 @@ export class Monitor {
       this.#counts.spoiled += 1;
       return false;
     }
+  }
+
+  /**
+   * The log's line, and those of witnesses that verify: what somebody added beneath takes no room, and hides nobody's
+   * cosignature behind one in its name that does not. Of those that somebody binds none is left out for others.
+   */
+  #cleaned(signed: SignedCheckpoint): SignedCheckpoint {
+    const { note, checkpoint } = signed;
+    const { text, signatures } = note;
+    if (signatures.length === 1) return signed;
+    const { state, isSignatureValid } = this.#components;
+    const own = signatures.filter(({ name }) => name === checkpoint.origin);
+    const cosigned = new Map<string, { readonly line: NoteSignature; readonly isBound: boolean }>();
+    for (const line of signatures) {
+      const vkey = parseWitnessName(line.name);
+      if (vkey === undefined || !isCosigned({ text, signatures: [line] }, vkey, isSignatureValid)) continue;
+      cosigned.set(line.name, { line, isBound: state.bindingsOfWitness(formatVkey(vkey)).length > 0 });
+    }
+    const lines = [...cosigned.values()].toSorted((a, b) => Number(b.isBound) - Number(a.isBound));
+    return { checkpoint, note: { text, signatures: [...own.slice(0, 1), ...lines.map(({ line }) => line)] } };
   }
 
   // The own log
@@ -585,7 +607,9 @@ export class Monitor {
           await this.#tried(peer, async () => readCosigned?.(peer, origin, signal)),
         ];
         return signed.flatMap((one) =>
-          one !== undefined && one.checkpoint.origin === origin && this.#isSigned(one) ? [{ peer, signed: one }] : [],
+          one !== undefined && one.checkpoint.origin === origin && this.#isSigned(one)
+            ? [{ peer, signed: this.#cleaned(one) }]
+            : [],
         );
       }),
     );

@@ -201,8 +201,9 @@ export class SeenCheckpoints {
   #merge(log: SeenLog, seen: Seen, lines: readonly NoteSignature[]): void {
     this.#change(log, seen, (bytes) => {
       const { note } = parseCheckpoint(bytes);
-      const known = new Set(note.signatures.map(({ encoded }) => encoded));
-      const fresh = lines.filter(({ encoded }) => !known.has(encoded));
+      // One of each witness: it may cosign the same again every few minutes.
+      const known = new Set(note.signatures.map(({ name }) => name));
+      const fresh = lines.filter(({ name }) => !known.has(name));
       return fresh.length === 0
         ? bytes
         : formatNote(cut(log.origin, { ...note, signatures: [...note.signatures, ...fresh] }));
