@@ -7,14 +7,18 @@ import {
   formatNote,
   isQuorumMet,
   type LogFiles,
+  parseCheckpoint,
   parseLogOrigin,
   parsePolicy,
   parseProofFile,
   type Policy,
   POLICY_PATH,
+  parseWitnessName,
   type VerifiedCheckpoint,
+  verifyNote,
 } from '../protocol/log/index.ts';
 import { filesIn, verifyLogFiles, verifyProof } from '../sdk/index.ts';
+import { isSignatureValidSodium } from '../protocol/sodium.ts';
 import { EXIT, exitOf } from './exit.ts';
 import { isErrno, isFile, readBounded } from './files.ts';
 import type { LogReportView, LogVerdict } from './views/log.ts';
@@ -59,6 +63,8 @@ interface LogAsked extends Asked {
   readonly since: readonly string[];
   /** Where a policy comes from that is not the reader's own. */
   readonly policyFrom: string;
+  /** Whatever was released of it, as its own daemon has kept it: the log has to contain all of that. */
+  readonly kept?: AsyncIterable<Uint8Array>;
   /** Why its own daemon halted it, which need not show in what it released; null or absent: it did not. */
   readonly problem?: LogStatus['problem'];
 }
@@ -66,7 +72,7 @@ interface LogAsked extends Asked {
 /** Errors: those of reading; what is wrong with the log is in the verdict. */
 export async function checkLog(
   files: LogFiles,
-  { policy: own, since, policyFrom, problem = null, nowMs, ageSecondsMax, signal }: LogAsked,
+  { policy: own, since, policyFrom, kept, problem = null, nowMs, ageSecondsMax, signal }: LogAsked,
 ): Promise<LogVerdict> {
   const known = await Promise.all(since.map(checkpointIn));
   const verdict = await verdictOf(async () => {
@@ -75,10 +81,11 @@ export async function checkLog(
     const policy = own?.policy ?? (theirs === undefined ? undefined : parsePolicy(theirs));
     // What comes with the log is its maker's word: it says which lines to look at, and decides nothing.
     const asked = own === undefined && policy !== undefined ? { ...policy, quorum: undefined } : policy;
+    const released = kept === undefined ? [] : await verifiedNotes(kept, policy);
     const found = await verifyLogFiles(files, {
       nowMs,
       signal,
-      since: known,
+      since: [...known, ...released],
       ...(asked !== undefined && { policy: asked }),
       ...(ageSecondsMax !== undefined && { ageSecondsMax }),
     });
@@ -94,6 +101,52 @@ export async function checkLog(
     };
   });
   return problem === null || !verdict.ok ? verdict : verdictOf(() => Promise.reject(haltedFor(problem)));
+}
+
+const KEPT_MAX = 1_000_000; // checkpoints compared: twelve days of a log that grows every second, in some 500 MB
+
+/** As a daemon gives them, page by page. */
+export async function* keptCheckpoints({ read }: LogFiles): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let [from, count] = [0, 0]; count < KEPT_MAX; ) {
+    const page = await read(`checkpoints/${from}`);
+    if (page === undefined) return;
+    // A note ends where a line that is no signature follows one that is.
+    const notes = Buffer.from(page)
+      .toString('utf8')
+      .split(/(?<=\n\u2014 [^\n]*\n)(?!\u2014 )/)
+      .filter(Boolean);
+    for (const note of notes) yield Buffer.from(note, 'utf8');
+    count += notes.length;
+    from = sizeIn(Buffer.from(notes.at(-1) ?? '', 'utf8')) + 1;
+  }
+}
+
+/** Those whose lines verify: the log's own, and those of witnesses, as far as they or the policy say by which key. */
+async function verifiedNotes(kept: AsyncIterable<Uint8Array>, policy: Policy | undefined): Promise<Uint8Array[]> {
+  const notes: Uint8Array[] = [];
+  for await (const bytes of kept) {
+    const place = `checkpoint ${sizeIn(bytes)}`;
+    try {
+      const { checkpoint, note } = parseCheckpoint(bytes);
+      const vkeys = [
+        parseLogOrigin(checkpoint.origin)?.vkey,
+        ...note.signatures.map(({ name }) => parseWitnessName(name)),
+      ];
+      const others = policy?.witnesses
+        .map(({ vkey }) => vkey)
+        .filter(({ name }) => parseWitnessName(name) === undefined);
+      verifyNote(
+        note,
+        [...vkeys, ...(others ?? [])].filter((vkey) => vkey !== undefined),
+        isSignatureValidSodium,
+      );
+    } catch (error) {
+      if (!isMeshError(error)) throw error;
+      throw new MeshError(error.code, `${error.message} ("${place}")`, { ...error.data, place }, { cause: error });
+    }
+    notes.push(bytes);
+  }
+  return notes;
 }
 
 const haltedFor = ({ message, place }: NonNullable<LogStatus['problem']>): MeshError =>

@@ -82,7 +82,6 @@ const NEXT: Partial<Record<ErrorCode, Next>> = {
   score_below: 'ask for a lower score with --min-score; without evidence everyone has 300',
   config_invalid: 'correct agentmesh.yaml or the flag that the message names',
   store_corrupt: 'restore the home from a backup; the daemon does not go on from a damaged store',
-  read_only: 'see whether its disk is full or cannot be written, then start the daemon again',
   log_halted: [['log', 'recover', '--help'], 'read what it contradicts, then choose the way out'],
   quorum: [['log', 'status'], 'see which witnesses are known and answer'],
   no_route: [['version'], 'compare the version of the daemon with this one'],

@@ -17,6 +17,7 @@ import {
   checkLog,
   checkProof,
   ENTRY_SUFFIX,
+  keptCheckpoints,
   openTarget,
   policyOfOrigin,
   PROOF_SUFFIX,
@@ -278,7 +279,12 @@ async function verify(invocation: Invocation, named: string | undefined, options
   }
   const mesh = await invocation.mesh();
   const [own, { problem }] = [mesh.client.log.files({ signal }), await mesh.call('logStatus')];
-  const verdict = await checkLog(own, { ...asked, policyFrom: 'the daemon', problem });
+  const verdict = await checkLog(own, {
+    ...asked,
+    policyFrom: 'the daemon',
+    problem,
+    kept: keptCheckpoints(own),
+  });
   return report(invocation, verdict, { daemon: true });
 }
 

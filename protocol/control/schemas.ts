@@ -942,7 +942,8 @@ export const LogFilePath = Type.String({
   pattern: '^[a-z0-9./]+$',
   minLength: 1,
   maxLength: 64,
-  description: 'a path of C2SP tlog-tiles, "policy" or "log.v0.vkey"',
+  description:
+    'a path of C2SP tlog-tiles, "policy", "log.v0.vkey", or "checkpoints/<size>": notes released from that size on, one after the other',
 });
 export const LogFileAnswer = object({
   path: LogFilePath,

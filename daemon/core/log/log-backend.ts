@@ -13,6 +13,7 @@ import type {
   OwnWitness,
 } from '../../../protocol/control/index.ts';
 import {
+  concatBytes,
   fromBase64url,
   isMeshError,
   type IsSignatureValid,
@@ -300,6 +301,11 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
     if (path === 'checkpoint') {
       const signed = log.released();
       return signed === undefined ? undefined : formatNote(signed.note);
+    }
+    const from = /^checkpoints\/(0|[1-9][0-9]{0,14})$/.exec(path)?.[1];
+    if (from !== undefined) {
+      const kept = await log.files.checkpoints(Number(from), PAGE);
+      return kept.length === 0 ? undefined : concatBytes(...kept.map(({ note }) => formatNote(note)));
     }
     if (path === 'log.v0.vkey') return utf8.encode(`${formatVkey(log.vkey)}\n`);
     if (path === 'policy') return formatPolicy(cosigning().policy());

@@ -37,6 +37,8 @@ export interface LogStore extends TileReader {
   rootAt(treeSize: number): Promise<Uint8Array>;
   /** As it was released at exactly this size, with the cosignatures known. */
   checkpointAt(treeSize: number): Promise<SignedCheckpoint | undefined>;
+  /** The first ones released from this size on, smallest first, at most `count`. */
+  checkpoints(from: number, count: number): Promise<SignedCheckpoint[]>;
 }
 
 export interface LogStoreComponents {
@@ -148,6 +150,15 @@ class StoredLog implements LogStore {
     if (!(Number.isSafeInteger(treeSize) && treeSize >= 0 && treeSize <= this.treeSize)) return undefined;
     const note = await this.#store.get(this.#keys.checkpoint(treeSize));
     return note === undefined ? undefined : parseRow(note, treeSize);
+  }
+
+  async checkpoints(from: number, count: number): Promise<SignedCheckpoint[]> {
+    const found: SignedCheckpoint[] = [];
+    for await (const [key, note] of this.#store.range(this.#keys.checkpoint(from), this.#keys.end('checkpoint'))) {
+      if (found.length === count) break;
+      found.push(parseRow(note, parseU64(this.#keys.rest(key), 'the size of a checkpoint')));
+    }
+    return found;
   }
 
   /** At least as many hashes as that; a tile that has grown since shows more. */

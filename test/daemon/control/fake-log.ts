@@ -154,6 +154,11 @@ export class FakeLog implements AuditLog, LogStore {
     return this.#released.get(treeSize);
   }
 
+  async checkpoints(from: number, count: number): Promise<SignedCheckpoint[]> {
+    const sizes = [...this.#released.keys()].filter((size) => size >= from).toSorted((a, b) => a - b);
+    return sizes.slice(0, count).flatMap((size) => this.#released.get(size) ?? []);
+  }
+
   #rootOf(treeSize: number): Uint8Array {
     return rootOfHashes(this.#entries.slice(0, treeSize).map(leafHash));
   }
