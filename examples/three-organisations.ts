@@ -2,15 +2,24 @@
  * The three-organisation story, with real processes on this machine: npm run demo.
  *
  * Three daemons (Acme, Beta, Gamma) in homes of their own trust each other, delegate, hand a chain to a fourth process
- * that has no network, shake hands, lose a daemon, and revoke. Each step says what it expects; the first that is
- * otherwise ends the story with exit code 1. Every process is ended, whatever happens.
+ * that has no network, shake hands, lose a daemon, and revoke. Then what happened is read from their audit logs, and
+ * checked by bytes alone once all daemons are gone. Each step says what it expects; the first that is otherwise ends the
+ * story with exit code 1. Every process is ended, whatever happens.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AgentMesh, isMeshError } from 'agentmesh/sdk';
+import {
+  AgentMesh,
+  filesIn,
+  isMeshError,
+  type LogEntryView,
+  type MeshError,
+  verifyLogFiles,
+  verifyProof,
+} from 'agentmesh/sdk';
 
 const DAEMON = fileURLToPath(new URL('../daemon/bin.js', import.meta.url));
 const CLI = fileURLToPath(new URL('../cli/bin.js', import.meta.url));
@@ -59,16 +68,56 @@ async function until(what: string, withinMs: number, isSo: () => Promise<boolean
 }
 
 /** The code with which a call is refused. */
-async function refusal(
-  call: Promise<unknown>,
-): Promise<{ code: string; dimension: string | undefined; message: string }> {
+async function refusal(call: Promise<unknown>): Promise<{ code: string; data: MeshError['data'] }> {
   try {
     await call;
   } catch (error) {
-    if (isMeshError(error)) return { code: error.code, dimension: error.data.dimension, message: error.message };
-    throw error;
+    if (!isMeshError(error)) throw error;
+    return { code: error.code, data: error.data };
   }
   throw new Error('not as it should be: nothing was refused');
+}
+
+/** What an entry says, beside who acted. */
+interface Said {
+  readonly index: number;
+  readonly id: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+const said = ({ index, id, entry }: LogEntryView): Said => ({ index, id, data: entry['data'] as Said['data'] });
+
+/** The one entry of this type that fits: observations come within moments. */
+async function logged(
+  { name, mesh }: Organisation,
+  type: string,
+  actor: string,
+  fits: (data: Said['data']) => boolean,
+): Promise<Said> {
+  let found: Said[] = [];
+  await until(`${name}'s log having "${type}" of ${short(actor)}`, SPREAD_MS, async () => {
+    const entries: Said[] = [];
+    for await (const entry of mesh.log.entries({ actor, types: [`agentmesh.${type}`], order: 'oldest' }))
+      entries.push(said(entry));
+    found = entries.filter(({ data }) => fits(data));
+    return found.length > 0;
+  });
+  const [entry, ...more] = found;
+  if (entry === undefined || more.length > 0)
+    throw new Error(`not as it should be: ${name}'s log has ${found.length} such entries of "${type}", want 1`);
+  return entry;
+}
+
+/** Announced before it was done, and what came of it is there too; the index of that. */
+async function settled({ name, mesh }: Organisation, { index, id, data }: Said): Promise<number> {
+  if (data['phase'] !== 'intent') throw new Error(`not as it should be: entry ${index} of ${name} announces nothing`);
+  for await (const entry of mesh.log.entries({ after: index, order: 'oldest' })) {
+    const { index: at, data: outcome } = said(entry);
+    if (outcome['intent'] !== id) continue;
+    if ((outcome['result'] as { code?: unknown } | undefined)?.code === 'ok') return at;
+    throw new Error(`not as it should be: entry ${at} of ${name} says that entry ${index} failed`);
+  }
+  throw new Error(`not as it should be: nothing in ${name}'s log says what came of entry ${index}`);
 }
 
 /** Starts a daemon process and waits for what it prints when it is ready. */
@@ -159,6 +208,121 @@ const holds = async (mesh: AgentMesh, leaf: string): Promise<boolean> => {
   }
 };
 
+interface Story {
+  readonly acme: Organisation;
+  readonly beta: Organisation;
+  readonly gamma: Organisation;
+  readonly agents: { readonly clerk: string; readonly analyst: string; readonly reader: string };
+  readonly links: { readonly root: string; readonly leaf: string };
+  /** That the revocation ended. */
+  readonly sid: string;
+}
+
+async function readLogs(story: Story): Promise<Said> {
+  const { acme, beta, gamma, agents, links, sid } = story;
+  heading('What happened, as the three audit logs have it');
+  const grants = [
+    { who: acme, actor: acme.did, link: links.root, what: 'the delegation of Acme, by Acme itself' },
+    { who: beta, actor: agents.analyst, link: links.leaf, what: 'its continuation, by the agent "analyst"' },
+  ];
+  for (const { who, actor, link, what } of grants) {
+    const grant = await logged(who, 'delegation.issued', actor, (data) => data['link'] === link);
+    const done = await settled(who, grant);
+    check(grant.index < done, `${who.name}: ${what}: announced as entry ${grant.index}, done by ${done}`);
+  }
+  const sides = [
+    { who: acme, actor: agents.clerk, type: 'handshake.accepted', peer: agents.reader },
+    { who: gamma, actor: agents.reader, type: 'session.opened', peer: agents.clerk },
+  ];
+  const opened: number[] = [];
+  for (const { who, actor, type, peer } of sides) {
+    const session = await logged(who, type, actor, (data) => data['session'] === sid && data['peer'] === peer);
+    const done = await settled(who, session);
+    check(session.index < done, `${who.name}: ${type} by its agent: announced as ${session.index}, done by ${done}`);
+    opened.push(done);
+  }
+  const isOfRoot = (data: Said['data']): boolean => (data['target'] as { link?: unknown }).link === links.root;
+  const revoked = await logged(acme, 'revocation.issued', acme.did, isOfRoot);
+  const revokedBy = await settled(acme, revoked);
+  check(revoked.index < revokedBy, `Acme: the revocation: announced as ${revoked.index}, done by ${revokedBy}`);
+  for (const [i, { who, actor }] of sides.entries()) {
+    const { index, data } = await logged(who, 'session.ended', actor, (each) => each['session'] === sid);
+    const after = who === acme ? revoked.index : opened[i];
+    check(
+      after !== undefined && after < index && data['code'] === 'revoked',
+      `${who.name}: entry ${index}: it ended: revoked`,
+    );
+  }
+  return revoked;
+}
+
+async function beWatched({ acme, beta, gamma }: Story): Promise<void> {
+  heading('Each log is cosigned by the two other organisations');
+  const all = [acme, beta, gamma];
+  for (const who of all) {
+    const { treeSize } = await who.mesh.log.status();
+    const { cosignatures, ...proof } = await who.mesh.log.prove(treeSize - 1, { witnessed: 2 });
+    const { released, problem } = await who.mesh.log.status();
+    const others = all.filter((other) => other !== who);
+    check(
+      problem === null &&
+        released?.quorumMet === true &&
+        others.every(({ did }) => cosignatures.some((cosignature) => cosignature.did === did)),
+      `${who.name}: ${proof.treeSize} entries, cosigned by ${others.map(({ name }) => name).join(' and ')}: the quorum`,
+    );
+  }
+}
+
+/** By a reader who believes none of the three: their keys, from the witnesses themselves, are his policy. */
+async function verifyAlone(folder: string, { acme, beta, gamma }: Story, revoked: Said): Promise<void> {
+  heading('One entry proven, the whole log copied, and every daemon ended');
+  const { bytes, proof, cosignatures } = await acme.mesh.log.prove(revoked.index, { witnessed: 2 });
+  check(cosignatures.length === 2, `a proof of entry ${revoked.index}, the revocation, in ${proof.length} bytes`);
+  const directory = join(folder, 'log-of-acme');
+  const exported = await acme.mesh.log.export(directory);
+  check(
+    exported.treeSize > revoked.index,
+    `a static log of ${exported.treeSize} entries, in ${exported.filesWritten} files`,
+  );
+  const policy = [
+    `log ${(await acme.mesh.log.status()).vkey}`,
+    `witness beta ${(await beta.mesh.witness.status()).vkey}`,
+    `witness gamma ${(await gamma.mesh.witness.status()).vkey}`,
+    'group both all beta gamma',
+    'quorum both\n',
+  ].join('\n');
+  const daemons = [acme, beta, gamma].map(({ process: child }) => child);
+  for (const child of daemons) await stop(child, 'SIGTERM');
+  check(running.size === 0 && daemons.every(({ exitCode }) => exitCode === 0), 'all three daemons ended in order');
+
+  heading('Verified here, from bytes alone');
+  const proven = verifyProof(proof, bytes, policy);
+  check(
+    proven.leafIndex === revoked.index && proven.cosignatures.length === 2,
+    `the proof: entry ${proven.leafIndex} is in the log of ${proven.checkpoint.treeSize}, which both others cosigned`,
+  );
+  const { entries, signatures, organisation } = await verifyLogFiles(filesIn(directory), { policy });
+  check(
+    entries === exported.treeSize && organisation === acme.did,
+    `the copy: ${entries} entries, ${signatures} signatures, every tile; leaf 0 says that it is Acme's`,
+  );
+
+  heading('A byte is changed');
+  const file = `tile/entries/000.p/${exported.treeSize}`;
+  const bundle = await readFile(join(directory, file));
+  const at = bundle.indexOf(bytes) + Buffer.from(bytes).indexOf('the quarter is over');
+  bundle[at] = (bundle[at] ?? 0) ^ 1;
+  await writeFile(join(directory, file), bundle);
+  const changed = await refusal(verifyLogFiles(filesIn(directory), { policy }));
+  check(
+    changed.code === 'bad_proof' && changed.data['index'] === revoked.index && changed.data['path'] === file,
+    `in "${file}", and found: ${changed.code} at entry ${revoked.index}`,
+  );
+  const forged = bytes.with(Buffer.from(bytes).indexOf('the quarter is over'), 'T'.charCodeAt(0));
+  const refused = await refusal((async () => verifyProof(proof, forged, policy))());
+  check(refused.code === 'bad_proof', `the proof is of no other entry either: ${refused.code}`);
+}
+
 async function tell(folder: string): Promise<void> {
   heading('Three organisations, three homes, three daemons');
   const acme = await found('Acme', folder, []);
@@ -207,8 +371,8 @@ async function tell(folder: string): Promise<void> {
     beta.mesh.delegations.create({ as: analyst, from: root, to: reader, capabilities: [{ can: 'write:reports/q3' }] }),
   );
   check(
-    widened.code === 'widened' && widened.dimension === 'capability',
-    `refused with ${widened.code}, naming the dimension "${widened.dimension}"`,
+    widened.code === 'widened' && widened.data.dimension === 'capability',
+    `refused with ${widened.code}, naming the dimension "${widened.data.dimension}"`,
   );
 
   heading('Gamma hands the chain to a fourth process, which is offline');
@@ -250,7 +414,7 @@ async function tell(folder: string): Promise<void> {
 
   heading('Acme revokes its link');
   await until('Acme and Gamma meeting again', SPREAD_MS, async () => (await gamma.mesh.status()).peers.bound === 2);
-  await gamma.mesh.handshake(request);
+  const { sid } = await gamma.mesh.handshake(request);
   check((await gamma.mesh.sessions.list()).length === 1, 'a session between Gamma and Acme is open');
   const { cascade } = await acme.mesh.revocations.create({ target: { link: root }, reason: 'the quarter is over' });
   check(
@@ -280,6 +444,11 @@ async function tell(folder: string): Promise<void> {
     stale.exit === 3 && stale.code === 'status_stale',
     'says status_stale, not valid: what it knows is too old to rely on',
   );
+
+  const story = { acme, beta, gamma, agents: { clerk, analyst, reader }, links: { root, leaf }, sid };
+  const revoked = await readLogs(story);
+  await beWatched(story);
+  await verifyAlone(folder, story, revoked);
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'agentmesh-demo-'));

@@ -38,7 +38,17 @@ test('the three-organisation story is as it should be, and leaves no process beh
   const { exit, out } = await run('three-organisations.ts');
   expect(out).toContain('As it should be');
   expect(exit).toBe(0);
-  expect(out.match(/✓/g)?.length).toBeGreaterThanOrEqual(16);
+  expect(out.match(/✓/g)?.length).toBeGreaterThanOrEqual(34);
+  for (const evidence of [
+    /✓ Acme: the delegation of Acme, by Acme itself: announced as entry \d+, done by \d+\n/,
+    /✓ Gamma: session\.opened by its agent: announced as \d+, done by \d+\n/,
+    /✓ Acme: entry \d+: it ended: revoked\n/,
+    /✓ Gamma: \d+ entries, cosigned by Acme and Beta: the quorum\n/,
+    /✓ all three daemons ended in order\n/,
+    /✓ the copy: \d+ entries, \d+ signatures, every tile; /,
+    /✓ in "tile\/entries\/000\.p\/\d+", and found: bad_proof at entry \d+\n/,
+  ])
+    expect(out).toMatch(evidence);
   expect(await processes()).not.toContain('agentmesh-demo-');
 });
 
