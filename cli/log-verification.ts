@@ -106,9 +106,9 @@ export async function checkLog(
 const KEPT_MAX = 1_000_000; // checkpoints compared: twelve days of a log that grows every second, in some 500 MB
 
 /** As a daemon gives them, page by page. */
-export async function* keptCheckpoints({ read }: LogFiles): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* keptCheckpoints(files: LogFiles): AsyncGenerator<Uint8Array, void, undefined> {
   for (let [from, count] = [0, 0]; count < KEPT_MAX; ) {
-    const page = await read(`checkpoints/${from}`);
+    const page = await files.read(`checkpoints/${from}`);
     if (page === undefined) return;
     // A note ends where a line that is no signature follows one that is.
     const notes = Buffer.from(page)
