@@ -40,6 +40,7 @@ import type { Clock, Logger, Store, Timer } from '../../ports.ts';
 import type { Pipeline, Source } from '../pipeline.ts';
 import type { AuditLog } from './audit-log.ts';
 import type { Convictions } from './convictions.ts';
+import { LeftBindings } from './left-bindings.ts';
 import type { LogReader } from './log-read.ts';
 import { type Seen, type SeenLog, SeenCheckpoints } from './seen-checkpoints.ts';
 
@@ -116,6 +117,7 @@ const WITNESSES_EXAMINED_MAX = 64; // keys with lines on one forked log: more th
 export class Monitor {
   readonly #components: MonitorComponents;
   readonly #seen: SeenCheckpoints;
+  readonly #left: LeftBindings;
   readonly #listeners: MonitorListener[] = [];
   readonly #busy = new Map<string, Promise<void>>();
   readonly #again = new Map<string, Timer>();
@@ -129,15 +131,26 @@ export class Monitor {
   readonly #stop = new AbortController();
   readonly #counts = { asked: 0, agreed: 0, proven: 0, garbage: 0, spoiled: 0 };
 
-  private constructor(components: MonitorComponents, seen: SeenCheckpoints) {
-    this.#components = components;
+  private constructor(components: MonitorComponents, seen: SeenCheckpoints, left: LeftBindings) {
+    const { state } = components;
+    this.#components = {
+      ...components,
+      state: {
+        bindingsOf: (did) => state.bindingsOf(did),
+        checkpointOf: (origin) => state.checkpointOf(origin),
+        convictionsOf: (did) => state.convictionsOf(did),
+        bindingsOfOrigin: (origin) => left.bindingsOfOrigin(state, origin),
+        bindingsOfWitness: (vkey) => left.bindingsOfWitness(state, vkey),
+      },
+    };
     this.#seen = seen;
+    this.#left = left;
   }
 
   /** Reads what was seen before. Errors: store_corrupt. */
   static async open(components: MonitorComponents, options: MonitorOptions = {}): Promise<Monitor> {
     const seen = await SeenCheckpoints.open(components, options.originsMax ?? limits.MONITOR_ORIGINS_MAX);
-    return new Monitor(components, seen);
+    return new Monitor(components, seen, await LeftBindings.open(components));
   }
 
   /** Looks at everything that passes the door from now on. */
@@ -149,6 +162,10 @@ export class Monitor {
         if (isOfKind(statement, 'checkpoint/v1')) this.#heard(statement, source, false);
         else if (isOfKind(statement, 'binding/v1')) this.#bound(statement);
         else if (isOfKind(statement, 'proof/v1')) this.#work(this.#examineWitnesses(statement));
+      },
+      removed: (statement) => {
+        if (isOfKind(statement, 'binding/v1') && this.#seen.byOrigin(originOf(statement.payload)) !== undefined)
+          this.#left.keep(statement);
       },
     });
     // Forgiven with what was proven: else the same notes would convict again by other pairs.
@@ -233,6 +250,7 @@ export class Monitor {
     this.#again.clear();
     await this.settled();
     await this.#seen.close();
+    await this.#left.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

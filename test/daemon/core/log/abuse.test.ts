@@ -2,13 +2,14 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { Monitor } from '../../../../daemon/core/log/monitor.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
-import { MeshState } from '../../../../protocol/index.ts';
-import { formatAddCheckpoint, parseCheckpoint } from '../../../../protocol/log/index.ts';
+import { limits, MeshState, rawKeyOf } from '../../../../protocol/index.ts';
+import { formatAddCheckpoint, signBinding, witnessVkey } from '../../../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
+import { keyOf, NOW_SECONDS } from '../../../builders.ts';
 import { VirtualClock } from '../virtual-clock.ts';
 import { MemoryAnchor, quiet, type Rows, rowsOf, storeOf } from './log-world.ts';
 import { input, type Member, never, NodeWorld, operator } from '../node-world.ts';
-import { cosign, forkOf, History, LogKey, MonitorWorld, withLines } from './monitor-world.ts';
+import { cosign, forkOf, History, LogKey, MonitorWorld, type Watcher, withLines } from './monitor-world.ts';
 
 describe('a monitor', () => {
   let world: MonitorWorld;
@@ -35,6 +36,36 @@ describe('a monitor', () => {
     await world.clock.advance(2_000);
     expect(world.convictedBy(forker)).toContain('acme');
   });
+
+  test.each([false, true])(
+    'convicts a log whose owner pushed its binding out of the set; restarted %s',
+    async (again) => {
+      world = new MonitorWorld();
+      let acme = await world.open('acme');
+      const forker = await world.open('forker', { shows: () => undefined, watches: false });
+      await world.connect([acme, forker]);
+      const { left, right } = forkOf([8, 8], 3);
+      world.tell(acme, forker, await forker.log.sign(left));
+      const { organisation, did, log, name } = forker;
+      const [witnessKey, nowSeconds] = [keyOf(`${name}/witness`), NOW_SECONDS - 86_400];
+      for (let generation = 1; generation <= limits.BINDINGS_PER_ORGANISATION_MAX; generation++) {
+        const other = new LogKey('forker', generation);
+        const terms = { iss: did, log: other.vkey, witness: witnessVkey(rawKeyOf(witnessKey.publicKey)), nowSeconds };
+        const signers = { organisation: organisation.keys.sign, log: other.key, witness: witnessKey };
+        await world.during(
+          forker.pipeline.submit([signBinding({ ...terms, peer: organisation.node.peerId }, signers)]),
+        );
+      }
+      expect(acme.state.bindingsOfOrigin(log.origin)).toEqual([]);
+      if (again) {
+        await world.restart(acme);
+        acme = world.watchers.get('acme') as Watcher;
+      }
+      world.tell(acme, forker, await log.sign(right));
+      await world.clock.advance(2_000);
+      expect(world.convictedBy(forker)).toContain('acme');
+    },
+  );
 
   test('convicts a log that doubles its line, so that no proof could hold the note', async () => {
     world = new MonitorWorld();
