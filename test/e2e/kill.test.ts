@@ -5,7 +5,7 @@ const ROUNDS = 20;
 const seed = Number(process.env['AGENTMESH_SEED'] ?? Date.now() % 1_000_000);
 
 test(`a daemon killed ${ROUNDS} times while writing loses nothing that it acknowledged or released (seed ${seed})`, {
-  timeout: 300_000, // a start takes six seconds where four others use the processor
+  timeout: 600_000, // a start takes twelve seconds where twenty other daemons run
 }, async () => {
   const report = await killRepeatedly(ROUNDS, seed);
   console.log(`kill, seed ${seed}: ${JSON.stringify(report)}`);

@@ -7,7 +7,7 @@ const seed = Number(process.env['AGENTMESH_SEED'] ?? Date.now() % 1_000_000);
 
 test.each(Array.from({ length: HOMES }, (_, i) => seed + i))(
   `a daemon killed ${KILLS} times while writing loses nothing that it acknowledged or released (seed %i)`,
-  { timeout: 600_000 },
+  { timeout: 1_200_000 },
   async (own) => {
     const report = await killRepeatedly(KILLS, own);
     console.log(`kill, seed ${own}: ${JSON.stringify(report)}`);
