@@ -30,8 +30,9 @@ export function createSystemRandom(): Random {
   };
 }
 
-/** By OpenSSL: two to four times as fast as the pure one, for where hashes are what takes the time. */
+/** By OpenSSL: several times as fast as the pure one, for where hashes are what takes the time. */
 export function sha256(bytes: Uint8Array): Uint8Array {
-  const { buffer, byteOffset, byteLength } = hash('sha256', bytes, 'buffer');
+  // A digest comes as text in half the time that it takes to come as an array of its own.
+  const { buffer, byteOffset, byteLength } = Buffer.from(hash('sha256', bytes, 'binary'), 'latin1');
   return new Uint8Array(buffer, byteOffset, byteLength); // a Buffer's `slice` shares memory where Uint8Array's copies
 }

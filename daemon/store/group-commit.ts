@@ -85,9 +85,8 @@ export class GroupCommit {
   }
 }
 
-/** A new array: whoever writes may change it. */
-const writesOf = (group: readonly Waiting[]): StoreWrite[] =>
-  group.length === 1 ? [...(group[0]?.writes ?? [])] : group.flatMap(({ writes }) => writes);
+const writesOf = (group: readonly Waiting[]): readonly StoreWrite[] =>
+  group.length === 1 ? (group[0]?.writes ?? []) : group.flatMap(({ writes }) => writes);
 
 function bytesOf(writes: readonly StoreWrite[]): number {
   let bytes = 0;

@@ -34,8 +34,7 @@ class OpenLevelStore implements LevelStore {
   constructor(directory: string, database: Database) {
     this.directory = directory;
     this.#database = database;
-    // LevelDB wants arrays that may be changed; ours is made for it by the group commit.
-    this.#commits = new GroupCommit((writes, options) => database.batch(writes as StoreWrite[], options));
+    this.#commits = new GroupCommit((writes, options) => writeChained(database, writes, options));
   }
 
   get isReadOnly(): boolean {
@@ -80,6 +79,20 @@ class OpenLevelStore implements LevelStore {
     }
     return code === 'LEVEL_CORRUPTION' ? corrupt(this.directory, cause) : cause;
   }
+}
+
+/** Row by row: of an array each row is cloned first, and read through Node-API, which takes a large batch twice as long. */
+function writeChained(
+  database: Database,
+  writes: readonly StoreWrite[],
+  options: { readonly sync: boolean },
+): Promise<void> {
+  const batch = database.batch();
+  for (const write of writes) {
+    if (write.type === 'put') batch.put(write.key, write.value);
+    else batch.del(write.key);
+  }
+  return batch.write(options);
 }
 
 function openError(directory: string, cause: unknown): unknown {
