@@ -31,8 +31,21 @@ export function generationOf(key: Uint8Array): number {
 
 const U32 = 2 ** 32;
 
+// Small arrays of their own are dear to make, and once more to hand to LevelDB: they are parts of larger ones.
+const SLAB_BYTES = 8_192;
+let slab = new Uint8Array(SLAB_BYTES);
+let slabUsed = 0;
+
+function smallBytes(length: number): Uint8Array {
+  if (slabUsed + length > SLAB_BYTES) {
+    slab = new Uint8Array(SLAB_BYTES);
+    slabUsed = 0;
+  }
+  return slab.subarray(slabUsed, (slabUsed += length));
+}
+
 export function u64be(value: number): Uint8Array {
-  const bytes = new Uint8Array(8);
+  const bytes = smallBytes(8);
   putU64(bytes, 0, value);
   return bytes;
 }
@@ -128,7 +141,7 @@ export class LogKeys {
 
   #key(kind: RowKind, more: number): Uint8Array {
     const length = this.#prefix.length;
-    const key = new Uint8Array(length + 1 + more);
+    const key = smallBytes(length + 1 + more);
     key.set(this.#prefix);
     key[length] = LETTERS[kind];
     return key;
