@@ -594,6 +594,7 @@ export class Monitor {
     const { origin } = signed.checkpoint;
     const others = this.#others.get(origin) ?? [];
     if (others.length < limits.MONITOR_UNPROVEN_MAX) this.#others.set(origin, [...others, signed]);
+    if (this.#others.size > limits.MONITOR_ORIGINS_MAX) this.#others.delete(this.#others.keys().next().value as string);
   }
 
   /** A log has signed two histories: whoever cosigned both is guilty of the same. */
