@@ -63,15 +63,22 @@ export interface Store {
   close(): Promise<void>;
 }
 
+export interface AnchorNote {
+  readonly note: Uint8Array;
+  /** Others may have seen it; else it is a head that nobody was shown. */
+  readonly isReleased: boolean;
+}
+
 /**
  * The newest checkpoints of the own log, kept outside the database: a database that was brought back from an older copy
- * contradicts them. Two are held, so that a write that a crash cuts short leaves the one before.
+ * contradicts them. Of heads and of released ones two each are held, so that a write that a crash cuts short leaves the
+ * one before.
  */
 export interface Anchor {
   /** The notes that are there, in no order; an empty list where none was written whole. Undefined: no file. */
-  read(): Promise<readonly Uint8Array[] | undefined>;
-  /** In place of the older one. With sync it is on disk when the promise resolves. Errors: too_large. */
-  write(note: Uint8Array, options: { readonly sync: boolean }): Promise<void>;
+  read(): Promise<readonly AnchorNote[] | undefined>;
+  /** In place of the older one of its kind. With sync it is on disk when the promise resolves. Errors: too_large. */
+  write(note: Uint8Array, options: { readonly sync: boolean; readonly isReleased: boolean }): Promise<void>;
 }
 
 /** One authenticated connection to a peer. A peer may have two (both sides dialled). */

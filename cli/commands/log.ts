@@ -1,5 +1,5 @@
 /** The audit log: what is in it, how it stands, proofs, copies, and checks that believe nobody. */
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { LogEntryView } from '../../protocol/control/index.ts';
@@ -9,7 +9,7 @@ import { isSignatureValidSodium } from '../../protocol/sodium.ts';
 import { type EntryQuery, verifyProof } from '../../sdk/index.ts';
 import { collect, integerBetween, parseReason, parseSeconds, parseTime } from '../arguments.ts';
 import { EXIT, type ExitCode } from '../exit.ts';
-import { isFile } from '../files.ts';
+import { isFile, removeDraft, writingProblem } from '../files.ts';
 import { withHelp } from '../help.ts';
 import type { Invocation } from '../invocation.ts';
 import { EXPORT_FORMATS, type ExportFormat, writeLines } from '../log-lines.ts';
@@ -32,6 +32,7 @@ import {
   formatEntry,
   formatEntryLine,
   formatExported,
+  formatLogRecovered,
   formatLogStatus,
   formatProved,
   formatVerdict,
@@ -186,6 +187,8 @@ async function prove(
   { out, witnessed }: { out: string; witnessed?: number },
 ): Promise<void> {
   const at = entryAt(text);
+  if (out === '')
+    throw new UsageError('Cannot write a proof to "": want the name of a file', 'name one with --out FILE');
   const mesh = await invocation.mesh();
   const { signal, world } = invocation;
   const found = await mesh.client.log.prove(at, { signal, ...(witnessed !== undefined && { witnessed }) });
@@ -208,8 +211,8 @@ async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
     await writeFile(draft, bytes);
     await rename(draft, path);
   } catch (error) {
-    await rm(draft, { force: true });
-    throw error;
+    await removeDraft(draft);
+    throw writingProblem(path, error);
   }
 }
 
@@ -330,6 +333,7 @@ async function exportLog(
   const { world, signal } = invocation;
   if (format === 'tiles' && named === '-')
     throw new UsageError('Cannot write tiles to standard output: they are many files', 'name a directory');
+  if (named === '') throw new UsageError('Cannot export to "": want a directory, or a file for the other formats');
   const target = resolve(world.cwd, named);
   if (format === 'tiles' && isFile(target))
     throw new UsageError(`Cannot write tiles to "${target}": it is a file`, 'name a directory, or another --format');
@@ -371,7 +375,8 @@ function addRecover(log: Command, act: Act): void {
     summary: 'The way out of a log that is halted',
     about:
       'A log halts where it contradicts what it has signed before: after a restored backup, an edited or damaged database. --from-mirrors fetches ' +
-      'what is missing from peers that keep a copy, and is the better way where there is one. --new-generation leaves the old log as it is and ' +
+      'what is missing from peers that keep a copy, says how many of the last entries no copy has, and is the better way ' +
+      'where there is one. --new-generation leaves the old log as it is and ' +
       'begins another, whose first entry names the last checkpoint of the old one and the reason. Both are logged, for ever.',
     examples: [
       ['log recover --from-mirrors --reason "disk replaced"', 'with a copy elsewhere'],
@@ -392,8 +397,8 @@ function addRecover(log: Command, act: Act): void {
           );
         const mesh = await invocation.mesh();
         const names = await localNames(mesh);
-        const status = await mesh.call('logRecover', { body: { how, reason: options.reason } });
-        invocation.answer(status, (view) => formatLogStatus(status, view, names));
+        const recovered = await mesh.call('logRecover', { body: { how, reason: options.reason } });
+        invocation.answer(recovered, (view) => formatLogRecovered(recovered, view, names));
       }),
     );
 }

@@ -4,6 +4,7 @@ import type {
   LogEntryAnswer,
   LogEntryView,
   LogProofAnswer,
+  LogRecovered,
   LogStatus,
   LogSummary,
   WitnessStatusView,
@@ -141,6 +142,16 @@ export function formatLogStatus(status: Immutable<LogStatus>, view: View, names:
       ? `\n${view.paint('warn', 'warning')} Nobody watches this log: no witness is known, so only its own anchor would show that it was cut or rewritten.\n`
       : '';
   return formatFields(fields, view) + warning;
+}
+
+/** What it cost to go on comes first: the rest is the status as ever. */
+export function formatLogRecovered(recovered: Immutable<LogRecovered>, view: View, names: Names = NO_NAMES): string {
+  const { lost } = recovered;
+  const warning =
+    lost === null || lost === 0
+      ? ''
+      : `${view.paint('warn', 'warning')} ${plural(lost, 'entry', 'entries')} at the end, written here and never released, ${lost === 1 ? 'is' : 'are'} lost: no copy has ${lost === 1 ? 'it' : 'them'}.\n\n`;
+  return warning + formatLogStatus(recovered, view, names);
 }
 
 const releasedCell = ({ released, treeSize }: Immutable<LogStatus>): Cell => {

@@ -433,8 +433,11 @@ function logBackendOf(node: MeshNode, { witnessUrl }: Surroundings): LogBackend 
       const isListed = keys.some(([listed, uses]) => uses.includes('sign') && equalBytes(listed, multikey));
       return isListed && !agents.isKeyRevoked(did, multikey);
     },
-    recover: async (how, reason, signal) =>
-      how === 'new_generation' ? audit.beginGeneration(reason) : audit.recoverFromMirrors(reason, signal),
+    recover: async (how, reason, signal) => {
+      if (how === 'mirrors') return (await audit.recoverFromMirrors(reason, signal)).lost;
+      await audit.beginGeneration(reason);
+      return undefined;
+    },
     state,
     organisation: organisation.did,
     clock,

@@ -372,6 +372,7 @@ export class MeshNode {
     this.#stop.abort();
     for (const timer of this.#timers) timer.cancel();
     this.freshness.close();
+    await this.audit.cosigning.close(); // what is released from now on would be seen by nobody, and be wanted back
     this.sync.close();
     await this.agents.close();
     await this.handshakes.close();

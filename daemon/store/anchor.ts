@@ -1,17 +1,19 @@
 /**
- * The anchor of the audit log: one file of two slots of LOG_ANCHOR_SLOT_BYTES, written in turn and in place, so that
- * whatever cuts a write short leaves the note before it. Which is the newer one its counter says:
+ * The anchor of the audit log: one file of two slots for heads and two for released checkpoints, of LOG_ANCHOR_SLOT_BYTES
+ * each. Those of a kind are written in turn and in place, so that whatever cuts a write short leaves the note before it.
+ * Which is the newer one its counter says:
  *
  *   u64be counter ‖ u16be length ‖ note ‖ zeros ‖ SHA-256 of all before (32 bytes)
  */
 import { hash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 import { limits, MeshError } from '../../protocol/index.ts';
-import type { Anchor } from '../ports.ts';
+import type { Anchor, AnchorNote } from '../ports.ts';
 import { openPrivateFile, writePrivateFile } from './private-file.ts';
 
 const SLOT_BYTES = limits.LOG_ANCHOR_SLOT_BYTES;
-const SLOTS = 2;
+const SLOTS_OF_A_KIND = 2;
+const FILE_BYTES = 2 * SLOTS_OF_A_KIND * SLOT_BYTES;
 const HEAD_BYTES = 10;
 const DIGEST_BYTES = 32;
 const NOTE_BYTES_MAX = SLOT_BYTES - HEAD_BYTES - DIGEST_BYTES;
@@ -28,11 +30,17 @@ interface Slot {
   readonly note: Uint8Array;
 }
 
+/** Of a write. */
+interface Place {
+  readonly slot: number;
+  readonly counter: bigint;
+}
+
 class SlotFile implements FileAnchor {
   readonly #path: string;
   #handle: FileHandle | undefined;
-  /** Of the write that is next; known once the file was read. */
-  #next: { readonly slot: number; readonly counter: bigint } | undefined;
+  /** Of the writes that are next, of a head and of a released one; known once the file was read. */
+  #next: [head: Place, released: Place] | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
@@ -40,11 +48,14 @@ class SlotFile implements FileAnchor {
     this.#path = path;
   }
 
-  read(): Promise<readonly Uint8Array[] | undefined> {
+  read(): Promise<readonly AnchorNote[] | undefined> {
     return this.#alone(() => this.#read());
   }
 
-  write(note: Uint8Array, { sync }: { readonly sync: boolean }): Promise<void> {
+  write(
+    note: Uint8Array,
+    { sync, isReleased }: { readonly sync: boolean; readonly isReleased: boolean },
+  ): Promise<void> {
     return this.#alone(async () => {
       if (note.length > NOTE_BYTES_MAX)
         throw new MeshError('too_large', `Cannot anchor a note of ${note.length} bytes: want <= ${NOTE_BYTES_MAX}`, {
@@ -52,12 +63,15 @@ class SlotFile implements FileAnchor {
           want: NOTE_BYTES_MAX,
         });
       if (this.#next === undefined && (await this.#read()) === undefined) await this.#create();
-      const { slot, counter } = this.#next ?? { slot: 0, counter: 1n };
+      this.#next ??= [nextOf([]), nextOf([])];
+      const kind = isReleased ? 1 : 0;
+      const { slot, counter } = this.#next[kind];
       const handle = await this.#open();
       if (handle === undefined) throw new MeshError('not_found', `Cannot anchor a note: "${this.#path}" is gone`);
-      await handle.write(formatSlot({ counter, note }), 0, SLOT_BYTES, slot * SLOT_BYTES);
+      const position = (kind * SLOTS_OF_A_KIND + slot) * SLOT_BYTES;
+      await handle.write(formatSlot({ counter, note }), 0, SLOT_BYTES, position);
       if (sync) await handle.datasync();
-      this.#next = { slot: (slot + 1) % SLOTS, counter: counter + 1n };
+      this.#next[kind] = { slot: (slot + 1) % SLOTS_OF_A_KIND, counter: counter + 1n };
     });
   }
 
@@ -74,16 +88,18 @@ class SlotFile implements FileAnchor {
     return this.close();
   }
 
-  async #read(): Promise<Uint8Array[] | undefined> {
+  async #read(): Promise<AnchorNote[] | undefined> {
     const handle = await this.#open();
     if (handle === undefined) return undefined;
-    const bytes = new Uint8Array(SLOTS * SLOT_BYTES);
+    const bytes = new Uint8Array(FILE_BYTES);
     await handle.read(bytes, 0, bytes.length, 0); // what is missing at the end stays zero, which is no slot
-    const slots = Array.from({ length: SLOTS }, (_, i) =>
+    const slots = Array.from({ length: 2 * SLOTS_OF_A_KIND }, (_, i) =>
       parseSlot(bytes.subarray(i * SLOT_BYTES, (i + 1) * SLOT_BYTES)),
     );
-    this.#next = nextOf(slots);
-    return slots.filter((slot) => slot !== undefined).map(({ note }) => note);
+    this.#next = [nextOf(slots.slice(0, SLOTS_OF_A_KIND)), nextOf(slots.slice(SLOTS_OF_A_KIND))];
+    return slots.flatMap((slot, i) =>
+      slot === undefined ? [] : [{ note: slot.note, isReleased: i >= SLOTS_OF_A_KIND }],
+    );
   }
 
   async #open(): Promise<FileHandle | undefined> {
@@ -92,7 +108,7 @@ class SlotFile implements FileAnchor {
   }
 
   async #create(): Promise<void> {
-    await writePrivateFile(this.#path, new Uint8Array(SLOTS * SLOT_BYTES), { replace: false });
+    await writePrivateFile(this.#path, new Uint8Array(FILE_BYTES), { replace: false });
   }
 
   /** One thing after the other. */
@@ -108,7 +124,7 @@ class SlotFile implements FileAnchor {
 }
 
 /** The slot that is not whole, or else the older one. */
-function nextOf(slots: readonly (Slot | undefined)[]): { readonly slot: number; readonly counter: bigint } {
+function nextOf(slots: readonly (Slot | undefined)[]): Place {
   const counters = slots.map((slot) => slot?.counter ?? 0n);
   const [first = 0n, second = 0n] = counters;
   return { slot: first <= second ? 0 : 1, counter: (first > second ? first : second) + 1n };

@@ -644,7 +644,7 @@ export const ROUTES = {
     summary:
       'The way out for a log that signs nothing any more: fetch what is missing from mirrors, or begin a new generation that names the old one',
     body: S.LogRecoverBody,
-    response: S.LogStatus,
+    response: S.LogRecovered,
     errors: ['conflict', 'not_found', 'unreachable', 'log_halted', 'bad_proof', 'bad_signature', ...LOG_READING_ERRORS],
     who: 'operator',
   }),

@@ -851,6 +851,12 @@ export const LogStatus = object({
   ),
   mirrors: Type.Array(MirrorView),
 });
+export const LogRecovered = object({
+  ...LogStatus.properties,
+  lost: nullable(
+    count('entries at the end that were on disk here and that no copy has, at least; null: a new generation was begun'),
+  ),
+});
 const EntryObject = Type.Record(Type.String(), Type.Unknown(), {
   description: 'an entry: a CloudEvent whose RFC 8785 bytes are the leaf',
 });
@@ -1059,6 +1065,7 @@ export type HandshakeBody = Json<typeof HandshakeBody>;
 export type SessionView = Json<typeof Session>;
 export type SessionClosed = Json<typeof SessionClosed>;
 export type LogStatus = Json<typeof LogStatus>;
+export type LogRecovered = Json<typeof LogRecovered>;
 export type LogSummary = Json<typeof LogSummary>;
 export type LogProblemView = Json<typeof LogProblem>;
 export type CosignatureView = Json<typeof Cosignature>;

@@ -97,10 +97,12 @@ export const ENTRY_TYPES = {
     { code: errorCode, message },
     { optional: { place: name } },
   ),
-  'log.recovered': row('log', 'a halted log goes on: completed from mirrors, or in this generation', {
-    how: oneOf('mirror', 'generation'),
-    reason: message,
-  }),
+  'log.recovered': row(
+    'log',
+    'a halted log goes on: completed from mirrors, without the `lost` last entries that were on disk and that nobody has, or in this generation',
+    { how: oneOf('mirror', 'generation'), reason: message },
+    { optional: { lost: count } },
+  ),
   'daemon.started': row('daemon', 'the daemon runs', { version: name }),
   'daemon.stopped': row(
     'daemon',

@@ -113,7 +113,7 @@ export class LogHome implements AsyncDisposable {
     if (!withAnchor) return;
     await rm(this.anchor);
     await using file = createFileAnchor(this.anchor);
-    for (const note of anchor.slots ?? []) await file.write(note, { sync: true });
+    for (const { note, isReleased } of anchor.slots ?? []) await file.write(note, { sync: true, isReleased });
   }
 
   [Symbol.asyncDispose](): Promise<void> {

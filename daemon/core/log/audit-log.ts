@@ -20,7 +20,15 @@ import {
 } from '../../../protocol/log/index.ts';
 import type { Anchor, Clock, Logger, Signer, Store, StoreWrite } from '../../ports.ts';
 import { Serial } from '../serial.ts';
-import { findGeneration, type Generation, generationRow, haltedError, nextGeneration } from './generation.ts';
+import {
+  anchoredNotes,
+  findGeneration,
+  type Generation,
+  generationRow,
+  haltedError,
+  nextGeneration,
+  ownNote,
+} from './generation.ts';
 import { LogKeys, ownPrefix, u64be } from './log-rows.ts';
 import { createLogStore, type LogStore } from './log-store.ts';
 import { type IdText, idText, RecentIds } from './recent-ids.ts';
@@ -67,6 +75,8 @@ export interface AuditLog extends AsyncDisposable {
   release(): Promise<SignedCheckpoint>;
   /** The newest released checkpoint, with the cosignatures known. */
   released(): SignedCheckpoint | undefined;
+  /** The newest of those released that is known to be cosigned. */
+  cosigned(): SignedCheckpoint | undefined;
   /**
    * Adds lines to the checkpoint released at this size, or puts them in place of earlier ones by the same keys; the
    * caller has verified them. Errors: not_found, too_large, log_halted, read_only.
@@ -121,6 +131,7 @@ export async function openAuditLog(
   const inspected = await inspectLog({ ...components, hasher, idOf }, found);
   const problem = found.problem ?? inspected.problem;
   if (problem !== undefined) components.log.error({ place: problem.place }, problem.message);
+  else if (inspected.released !== undefined) await anchorReleased(components, inspected.released);
   return new OpenLog(components, hasher, found, { ...inspected, problem });
 }
 
@@ -141,16 +152,24 @@ export async function createGeneration(
   const edge = new TreeEdge(hasher);
   // Of no leaves: from now on a database without this log is one that has lost it, once there is more in it.
   const nothing = signHead(generation.vkey, signer, 0, emptyRoot());
-  await anchor.write(formatNote(nothing.note), { sync: true });
+  await anchor.write(formatNote(nothing.note), { sync: true, isReleased: false });
   const keys = new LogKeys(ownPrefix(generation.generation));
   const writes = [...rowsOf(keys, [{ bytes, id16, leafHash: hasher.leafHash(bytes) }], edge)];
   const head = signHead(generation.vkey, signer, edge.treeSize, edge.root());
   writes.push({ type: 'put', key: keys.head, value: formatNote(head.note) }, generationRow(generation));
   await store.batch(writes, { sync: true });
-  await anchor.write(formatNote(head.note), { sync: true });
+  await anchor.write(formatNote(head.note), { sync: true, isReleased: false });
   const log = await openAuditLog(components, options);
   if (log === undefined) throw new MeshError('internal', 'Cannot open a log that was just written: it is not there');
   return log;
+}
+
+/** Where a crash came between the row and the anchor, or tore its slot: whoever reads the log is shown it from now on. */
+async function anchorReleased(components: AuditLogComponents, released: SignedCheckpoint): Promise<void> {
+  const { origin, treeSize } = released.checkpoint;
+  const anchored = (await anchoredNotes(components)) ?? [];
+  if (anchored.some((each) => each.isReleased && each.origin === origin && each.treeSize === treeSize)) return;
+  await components.anchor.write(ownNote(released), { sync: true, isReleased: true });
 }
 
 /** No more than the id: what is in the log was checked before, maybe by a build with other types. Errors: malformed. */
@@ -208,6 +227,7 @@ class OpenLog implements AuditLog {
   #treeSize: number;
   #head: SignedCheckpoint | undefined;
   #released: SignedCheckpoint | undefined;
+  #cosigned: SignedCheckpoint | undefined;
   #problem: LogProblem | undefined;
   /** After a failed write, and once closed. */
   #refusal: MeshError | undefined;
@@ -228,7 +248,7 @@ class OpenLog implements AuditLog {
     components: AuditLogComponents,
     hasher: TreeHasher,
     { vkey, generation }: Generation,
-    { treeSize, head, released, edge, idMax, problem }: Inspected,
+    { treeSize, head, released, cosigned, edge, idMax, problem }: Inspected,
   ) {
     this.vkey = vkey;
     this.generation = generation;
@@ -242,6 +262,7 @@ class OpenLog implements AuditLog {
     this.#treeSize = treeSize;
     this.#head = head;
     this.#released = released;
+    this.#cosigned = cosigned;
     this.#problem = problem;
   }
 
@@ -292,7 +313,7 @@ class OpenLog implements AuditLog {
         { type: 'put', key: this.#keys.checkpoint(treeSize), value: note },
         { type: 'put', key: this.#keys.released, value: u64be(treeSize) },
       ]);
-      await this.#anchor(note, { sync: true });
+      await this.#anchor(note, { sync: true, isReleased: true });
       this.#verifyGoing(); // what was found meanwhile is in time: nobody has seen the note
       this.#released = head;
       return head;
@@ -301,6 +322,10 @@ class OpenLog implements AuditLog {
 
   released(): SignedCheckpoint | undefined {
     return this.#released;
+  }
+
+  cosigned(): SignedCheckpoint | undefined {
+    return this.#cosigned;
   }
 
   addCosignatures(treeSize: number, lines: readonly NoteSignature[]): Promise<void> {
@@ -314,7 +339,12 @@ class OpenLog implements AuditLog {
       const { checkpoint, note } = held;
       const signatures = merged(note.signatures, lines, this.origin);
       const signed = { checkpoint, note: { text: note.text, signatures } };
-      await this.#write([{ type: 'put', key: this.#keys.checkpoint(treeSize), value: formatNote(signed.note) }]);
+      const isNewest = signatures.length > 1 && treeSize >= (this.#cosigned?.checkpoint.treeSize ?? 0);
+      await this.#write([
+        { type: 'put', key: this.#keys.checkpoint(treeSize), value: formatNote(signed.note) },
+        ...(isNewest ? [{ type: 'put', key: this.#keys.cosigned, value: u64be(treeSize) } as const] : []),
+      ]);
+      if (isNewest) this.#cosigned = signed;
       if (this.#released?.checkpoint.treeSize === treeSize) this.#released = signed;
     });
   }
@@ -361,7 +391,7 @@ class OpenLog implements AuditLog {
   async #close(): Promise<void> {
     await this.flush();
     if (this.#hasFailed || this.#problem !== undefined || this.#head === undefined) return;
-    await this.#anchor(formatNote(this.#head.note), { sync: true });
+    await this.#anchor(formatNote(this.#head.note), { sync: true, isReleased: false });
   }
 
   #stopped(): MeshError | undefined {
@@ -528,7 +558,7 @@ class OpenLog implements AuditLog {
     this.#isAnchoring = true;
     void this.#anchoring.run(async () => {
       try {
-        await anchor.write(note, { sync: false });
+        await anchor.write(note, { sync: false, isReleased: false });
       } catch (cause) {
         log.warn({ cause }, 'the anchor of the audit log is not up to date');
       }
@@ -538,7 +568,7 @@ class OpenLog implements AuditLog {
   }
 
   /** Errors: read_only. */
-  #anchor(note: Uint8Array, options: { readonly sync: boolean }): Promise<void> {
+  #anchor(note: Uint8Array, options: { readonly sync: boolean; readonly isReleased: boolean }): Promise<void> {
     return this.#anchoring.run(async () => {
       try {
         await this.#components.anchor.write(note, options);

@@ -152,9 +152,9 @@ export class Cosigning implements AsyncDisposable {
   start(): void {
     const { auditLog, clock } = this.#components;
     const before = auditLog.released();
-    this.#earlier = new Set(
-      before?.note.signatures.filter(({ name }) => name !== auditLog.vkey.name).map(({ name }) => name),
-    );
+    // What was released last may not have been cosigned any more, or have come back from a copy without these lines.
+    const lines = [before, auditLog.cosigned()].flatMap((signed) => signed?.note.signatures ?? []);
+    this.#earlier = new Set(lines.map(({ name }) => name).filter((name) => name !== auditLog.vkey.name));
     // A later log may have been begun before, in a copy of this home: then witnesses know that one.
     const isFirst = before === undefined && auditLog.generation === 0;
     this.#isConfirmed = isFirst || (this.#earlier.size === 0 && this.#known().length === 0);

@@ -6,14 +6,16 @@
 import { equalBytes, type IsSignatureValid, isMeshError, MeshError, rawKeyOf } from '../../../protocol/index.ts';
 import {
   type Checkpoint,
+  formatNote,
   formatVkey,
   logVkey,
   parseCheckpoint,
   parseLogOrigin,
+  type SignedCheckpoint,
   type Vkey,
   verifyNote,
 } from '../../../protocol/log/index.ts';
-import type { Anchor, Signer, Store, StoreWrite } from '../../ports.ts';
+import type { Anchor, AnchorNote, Signer, Store, StoreWrite } from '../../ports.ts';
 import type { LogProblem } from './audit-log.ts';
 import { generationOf, LogKeys, OWN_ROWS, ownPrefix } from './log-rows.ts';
 
@@ -84,7 +86,9 @@ export async function nextGeneration(components: Components, usedMax = -1): Prom
   return { generation, vkey: logVkey(rawKeyOf(components.signer.publicKey), generation) };
 }
 
-export interface AnchoredNote extends Checkpoint, Generation {}
+export interface AnchoredNote extends Checkpoint, Generation {
+  readonly isReleased: boolean;
+}
 
 /** Notes of logs of ours whose signature verifies; what was cut short is left out. Undefined: there is no anchor. */
 export async function anchoredNotes({
@@ -93,18 +97,23 @@ export async function anchoredNotes({
 }: Pick<Components, 'anchor' | 'isSignatureValid'>): Promise<AnchoredNote[] | undefined> {
   const notes = await anchor.read();
   return notes
-    ?.map((bytes) => verified(bytes, isSignatureValid))
+    ?.map((note) => verified(note, isSignatureValid))
     .filter((note) => note !== undefined)
     .sort((a, b) => a.generation - b.generation || a.treeSize - b.treeSize);
 }
 
-function verified(bytes: Uint8Array, isSignatureValid: IsSignatureValid): AnchoredNote | undefined {
+/** As it is anchored: with the log's line alone, so that it fits a slot. */
+export const ownNote = ({ checkpoint: { origin }, note }: SignedCheckpoint): Uint8Array =>
+  formatNote({ ...note, signatures: note.signatures.filter(({ name }) => name === origin) });
+
+function verified(anchored: AnchorNote, isSignatureValid: IsSignatureValid): AnchoredNote | undefined {
   try {
-    const { checkpoint, note } = parseCheckpoint(bytes);
+    const { checkpoint, note } = parseCheckpoint(anchored.note);
     const name = parseLogOrigin(checkpoint.origin);
     if (name === undefined) return undefined;
     verifyNote(note, [name.vkey], isSignatureValid);
-    return { ...checkpoint, generation: name.generation, vkey: name.vkey };
+    const { generation, vkey } = name;
+    return { ...checkpoint, generation, vkey, isReleased: anchored.isReleased };
   } catch (error) {
     if (isMeshError(error)) return undefined; // not what a log of ours signs: it says nothing about one
     throw error;

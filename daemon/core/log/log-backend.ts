@@ -79,7 +79,12 @@ export interface LogBackendComponents {
   /** The agent's own key, which is not revoked. */
   readonly isKeyOf: (did: string, publicKey: string) => boolean;
   /** Errors: conflict (nothing is wrong), unreachable, not_found, bad_proof. */
-  readonly recover: (how: 'new_generation' | 'mirrors', reason: string, signal: AbortSignal) => Promise<void>;
+  /** Resolves with how many entries are lost, where that is counted. */
+  readonly recover: (
+    how: 'new_generation' | 'mirrors',
+    reason: string,
+    signal: AbortSignal,
+  ) => Promise<number | undefined>;
   readonly state: Pick<MeshState, 'bindingOfOrigin'>;
   readonly organisation: string;
   readonly clock: Clock;
@@ -397,8 +402,8 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
     },
     logPolicy: async () => ({ policy: policyText(cosigning().policy()) }),
     logRecover: async ({ body: { how, reason } }, _caller, signal) => {
-      await components.recover(how, reason, signal);
-      return status();
+      const lost = (await components.recover(how, reason, signal)) ?? null;
+      return { ...(await status()), lost };
     },
 
     witnessStatus: async () => {

@@ -7,6 +7,7 @@
  *   h                          signed head, a note; the tree is what it says and no more
  *   c ‖ u64 tree size          checkpoint as it was released, with the cosignatures known
  *   r                          u64 tree size of the newest of these
+ *   w                          u64 tree size of the newest of these that a witness cosigned
  *   x                          why nothing is signed any more (JSON)
  */
 import { concatBytes, MeshError, u32be } from '../../../protocol/index.ts';
@@ -74,7 +75,7 @@ function putU64(bytes: Uint8Array, at: number, value: number): void {
   bytes[at + 7] = value;
 }
 
-export type RowKind = 'entry' | 'tile' | 'id' | 'head' | 'checkpoint' | 'released' | 'problem';
+export type RowKind = 'entry' | 'tile' | 'id' | 'head' | 'checkpoint' | 'released' | 'cosigned' | 'problem';
 const LETTERS: Record<RowKind, number> = {
   entry: 0x65,
   tile: 0x74,
@@ -82,6 +83,7 @@ const LETTERS: Record<RowKind, number> = {
   head: 0x68,
   checkpoint: 0x63,
   released: 0x72,
+  cosigned: 0x77,
   problem: 0x78,
 };
 
@@ -90,12 +92,14 @@ export class LogKeys {
   readonly #prefix: Uint8Array;
   readonly head: Uint8Array;
   readonly released: Uint8Array;
+  readonly cosigned: Uint8Array;
   readonly problem: Uint8Array;
 
   constructor(prefix: Uint8Array) {
     this.#prefix = prefix;
     this.head = this.#key('head', 0);
     this.released = this.#key('released', 0);
+    this.cosigned = this.#key('cosigned', 0);
     this.problem = this.#key('problem', 0);
   }
 

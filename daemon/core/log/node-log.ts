@@ -46,7 +46,7 @@ import { Mirrors } from './mirrors.ts';
 import { Monitor } from './monitor.ts';
 import { ensureBinding } from './own-binding.ts';
 import { type EntryActors, Recorder } from './recorder.ts';
-import { recoverFromMirrors } from './recover-log.ts';
+import { type Recovered, recoverFromMirrors } from './recover-log.ts';
 import { TlogAsker } from './tlog-stream.ts';
 import { createWitness, type Witness } from './witness.ts';
 import { boundWitnesses, type OperatedWitness, type WitnessOperator, witnessOperators } from './witness-policy.ts';
@@ -350,14 +350,22 @@ export class NodeLog {
    * Goes on after a halt, with what peers have kept of this log. Errors: conflict (nothing is wrong), unreachable,
    * not_found, bad_proof, those of reading, read_only; log_halted, if something is wrong even so.
    */
-  async recoverFromMirrors(reason: string, signal: AbortSignal): Promise<void> {
+  async recoverFromMirrors(reason: string, signal: AbortSignal): Promise<Recovered> {
     const components = this.#components;
     const left = this.#auditLog;
     const { problem } = left;
     const peers = this.#around.sync.boundPeers().slice(0, MIRRORS_ASKED_MAX);
     const { store, anchor, log, isSignatureValid } = components;
-    const parts = { store, anchor, log, isSignatureValid, reader: this.#reader, ...hasherOf(components) };
-    const { before, treeSize } = await recoverFromMirrors(parts, left, peers, signal);
+    const parts = {
+      store,
+      anchor,
+      log,
+      isSignatureValid,
+      reader: this.#reader,
+      published: this.#published(),
+      ...hasherOf(components),
+    };
+    const recovered = await recoverFromMirrors(parts, left, peers, signal);
     await this.#cosigning.close();
     await this.recorder.hold(async () => {
       await left.close();
@@ -371,12 +379,14 @@ export class NodeLog {
     this.#cosigning.start();
     const wrong = this.#auditLog.problem;
     if (wrong !== undefined) throw new MeshError(wrong.code, wrong.message);
-    log.warn({ before, treeSize, reason }, 'the audit log goes on with what was kept of it elsewhere');
+    const { lost } = recovered;
+    log.warn({ ...recovered, reason }, 'the audit log goes on with what was kept of it elsewhere');
     if (problem !== undefined) {
       const { code, message, place } = problem;
       await this.recorder.record('log.halted', { code, message, ...(place !== undefined && { place }) });
     }
-    await this.recorder.record('log.recovered', { how: 'mirror', reason });
+    await this.recorder.record('log.recovered', { how: 'mirror', reason, lost });
+    return recovered;
   }
 
   /** What is recorded goes to the disk; the last thing that the log says is that the daemon stopped. */
@@ -413,10 +423,15 @@ export class NodeLog {
 
   /** The set keeps what the own key has shown to everybody, also where rows and anchor have lost it. */
   async #verifyPublished(): Promise<void> {
-    const held = this.#components.pipeline.state.checkpointOf(this.#auditLog.origin);
-    if (held === undefined) return;
-    this.#monitor.noticed(parseCheckpoint(held.payload.note));
+    const published = this.#published();
+    if (published === undefined) return;
+    this.#monitor.noticed(published);
     await this.#monitor.settled();
+  }
+
+  #published(): SignedCheckpoint | undefined {
+    const held = this.#components.pipeline.state.checkpointOf(this.#auditLog.origin);
+    return held === undefined ? undefined : parseCheckpoint(held.payload.note);
   }
 
   async #begin(): Promise<void> {
@@ -575,6 +590,7 @@ function currentOf(log: () => AuditLog, { halted, cosigned }: CurrentHearer): Au
     head: () => log().head(),
     release: () => log().release(),
     released: () => log().released(),
+    cosigned: () => log().cosigned(),
     addCosignatures: async (treeSize, lines) => {
       await log().addCosignatures(treeSize, lines);
       cosigned(

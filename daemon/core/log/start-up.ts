@@ -43,6 +43,8 @@ export interface Inspected {
   /** Its signature verifies. */
   readonly head: SignedCheckpoint | undefined;
   readonly released: SignedCheckpoint | undefined;
+  /** The newest released one that a witness cosigned. */
+  readonly cosigned: SignedCheckpoint | undefined;
   /** Absent with a problem. */
   readonly edge: TreeEdge | undefined;
   /** Greater ids are unused; undefined: nothing is known. */
@@ -60,6 +62,7 @@ export async function inspectLog(components: StartUpComponents, generation: Gene
     treeSize: inspection.head?.checkpoint.treeSize ?? (await inspection.countEntries()),
     head: inspection.head,
     released: inspection.released ?? (problem === undefined ? undefined : await inspection.releasedThere()),
+    cosigned: inspection.cosigned,
     edge: problem === undefined ? inspection.edge : undefined,
     idMax: inspection.idMax,
     problem,
@@ -76,6 +79,7 @@ class Inspection {
   readonly #generation: Generation;
   head: SignedCheckpoint | undefined;
   released: SignedCheckpoint | undefined;
+  cosigned: SignedCheckpoint | undefined;
   edge: TreeEdge | undefined;
   idMax: Uint8Array | undefined;
 
@@ -113,6 +117,7 @@ class Inspection {
       treeSize: () => treeSize,
     });
     this.released = await this.#readReleased(files);
+    this.cosigned = await this.#checkpointNamedBy(this.#keys.cosigned); // only says whom to ask: nothing rests on it
     await this.#verifyAnchor(files);
     await this.#verifyUnhalted();
     this.edge = edge;
@@ -242,11 +247,16 @@ class Inspection {
   }
 
   /** With a problem: what was released stays so, whatever else is wrong. Undefined: it cannot be read either. */
-  async releasedThere(): Promise<SignedCheckpoint | undefined> {
+  releasedThere(): Promise<SignedCheckpoint | undefined> {
+    return this.#checkpointNamedBy(this.#keys.released);
+  }
+
+  /** Undefined also where either row cannot be read. */
+  async #checkpointNamedBy(key: Uint8Array): Promise<SignedCheckpoint | undefined> {
     try {
-      const row = await this.#store.get(this.#keys.released);
+      const row = await this.#store.get(key);
       if (row === undefined) return undefined;
-      const treeSize = parseU64(row, 'the size of the newest released checkpoint');
+      const treeSize = parseU64(row, 'the size of a checkpoint');
       const note = await this.#store.get(this.#keys.checkpoint(treeSize));
       return note === undefined ? undefined : this.#parse(note, `checkpoint ${treeSize}`);
     } catch (error) {
@@ -268,7 +278,7 @@ class Inspection {
       );
     const own = notes.filter((note) => note.generation === generation);
     if (own.length === 0) throw halted('anchor', 'it holds no checkpoint of this log', 'one');
-    for (const { treeSize, root, origin } of own) {
+    for (const { treeSize, root, origin } of own.toReversed()) {
       if (origin !== vkey.name) throw halted('anchor', `it holds a checkpoint of "${origin}"`, `"${vkey.name}"`);
       if (treeSize > files.treeSize)
         throw halted(

@@ -377,7 +377,13 @@ describe('log status', () => {
     expect(ran.out).toMatch(/\nState +HALTED: the anchor is of another tree\nSeen in +log\.anchor\n/);
     expect(ran.err).toContain('log recover');
     const refused = await other.run(['log', 'recover', '--new-generation', '--reason', 'restored', '--json']);
-    expect([refused.exit, refused.json]).toMatchObject([0, { problem: null }]);
+    expect([refused.exit, refused.json]).toMatchObject([0, { problem: null, lost: null }]);
+    other.fake.auditLog.halt({ code: 'log_halted', message: 'the anchor is of another tree', place: 'log.anchor' });
+    const recovered = await other.run(['log', 'recover', '--from-mirrors', '--reason', 'x']);
+    expect([recovered.exit, recovered.out]).toEqual([
+      0,
+      expect.stringMatching(/^warning 2 entries at the end, .* are lost: no copy has them\.\n\nLog /),
+    ]);
     expect(await other.run(['log', 'recover', '--from-mirrors', '--reason', 'x'])).toMatchObject({ exit: 3, out: '' });
   });
 });

@@ -171,9 +171,10 @@ export class FakeBackend implements ControlBackend {
           throw new MeshError(status, `Cannot act for "${did}": it is ${status}`, { did });
       },
       isKeyOf: (did, key) => multikeyText(this.#agent(did).publicKey) === key,
-      recover: async () => {
+      recover: async (how) => {
         if (this.auditLog.problem === undefined) throw new MeshError('conflict', 'Cannot recover: nothing is wrong');
         this.auditLog.problem = undefined;
+        return how === 'mirrors' ? 2 : undefined;
       },
       state: this.state,
       organisation: this.organisation.did,

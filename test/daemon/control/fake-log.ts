@@ -90,6 +90,10 @@ export class FakeLog implements AuditLog, LogStore {
     return [...this.#released.values()].at(-1);
   }
 
+  cosigned(): SignedCheckpoint | undefined {
+    return [...this.#released.values()].findLast(({ note }) => note.signatures.length > 1);
+  }
+
   async addCosignatures(treeSize: number, lines: readonly NoteSignature[]): Promise<void> {
     const signed = this.#released.get(treeSize);
     if (signed === undefined) throw new MeshError('not_found', 'Cannot add cosignatures: nothing is released');

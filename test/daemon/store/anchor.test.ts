@@ -2,14 +2,16 @@ import { chmod, mkdtemp, open, readFile, rm, stat, symlink, truncate, writeFile 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { AnchorNote } from '../../../daemon/ports.ts';
 import { createFileAnchor, type FileAnchor } from '../../../daemon/store/anchor.ts';
 import { limits } from '../../../protocol/index.ts';
 
 const SLOT = limits.LOG_ANCHOR_SLOT_BYTES;
-const SYNC = { sync: true } as const;
+const SYNC = { sync: true, isReleased: false } as const;
+const RELEASED = { sync: true, isReleased: true } as const;
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
-const texts = (notes: readonly Uint8Array[] | undefined): string[] | undefined =>
-  notes?.map((note) => new TextDecoder().decode(note)).toSorted();
+const texts = (notes: readonly AnchorNote[] | undefined): string[] | undefined =>
+  notes?.map(({ note, isReleased }) => `${isReleased ? 'released ' : ''}${new TextDecoder().decode(note)}`).toSorted();
 
 let directory: string;
 let path: string;
@@ -38,13 +40,13 @@ async function damage(position: number, ...values: number[]): Promise<void> {
 }
 
 describe('the anchor', () => {
-  test('is missing until something is written, then a private file of two slots', async () => {
+  test('is missing until something is written, then a private file of four slots', async () => {
     const anchor = await reopen();
     expect(await anchor.read()).toBeUndefined();
     await anchor.write(bytes('one'), SYNC);
     const { mode, size } = await stat(path);
     expect(mode & 0o777).toBe(0o600);
-    expect(size).toBe(2 * SLOT);
+    expect(size).toBe(4 * SLOT);
     expect(texts(await anchor.read())).toEqual(['one']);
     expect(texts(await (await reopen()).read())).toEqual(['one']);
   });
@@ -52,16 +54,49 @@ describe('the anchor', () => {
   test('holds the two notes that were written last, in this run or the one before', async () => {
     let anchor = await reopen();
     for (const [i, name] of ['a', 'b', 'c', 'd', 'e'].entries()) {
-      await anchor.write(bytes(name), { sync: i % 2 === 0 });
+      await anchor.write(bytes(name), { sync: i % 2 === 0, isReleased: false });
       if (i % 3 === 1) anchor = await reopen();
       if (i > 0) expect(texts(await anchor.read())).toEqual(['a', 'b', 'c', 'd', 'e'].slice(i - 1, i + 1));
     }
   });
 
+  test('keeps what was released apart from heads, however many of them follow', async () => {
+    let anchor = await reopen();
+    for (const [i, name] of ['a', 'b', 'c'].entries()) {
+      await anchor.write(bytes(name), RELEASED);
+      for (const head of ['1', '2', '3']) await anchor.write(bytes(`${name}${head}`), SYNC);
+      if (i === 1) anchor = await reopen();
+    }
+    const all = ['c2', 'c3', 'released b', 'released c'];
+    expect(texts(await anchor.read())).toEqual(all);
+    expect(texts(await (await reopen()).read())).toEqual(all);
+    for (const [position, left] of [
+      [3 * SLOT + 20, ['c2', 'c3', 'released c']],
+      [2 * SLOT + 20, ['c2', 'c3']],
+    ] as const) {
+      await damage(position, 0xee);
+      expect(texts(await (await reopen()).read())).toEqual(left);
+    }
+    const again = await reopen();
+    await again.write(bytes('d'), RELEASED);
+    expect(texts(await again.read())).toEqual(['c2', 'c3', 'released d']);
+  });
+
+  test('reads a file of two slots as heads, and adds the other two', async () => {
+    const anchor = await reopen();
+    await anchor.write(bytes('a'), SYNC);
+    await anchor.write(bytes('b'), SYNC);
+    await truncate(path, 2 * SLOT);
+    const again = await reopen();
+    expect(texts(await again.read())).toEqual(['a', 'b']);
+    await again.write(bytes('b'), RELEASED);
+    expect(texts(await (await reopen()).read())).toEqual(['a', 'b', 'released b']);
+  });
+
   test('writes before it was read, and keeps the order of its calls', async () => {
     await (await reopen()).write(bytes('before'), SYNC);
     const anchor = await reopen();
-    await Promise.all(['a', 'b', 'c'].map((name) => anchor.write(bytes(name), { sync: false })));
+    await Promise.all(['a', 'b', 'c'].map((name) => anchor.write(bytes(name), { sync: false, isReleased: false })));
     expect(texts(await anchor.read())).toEqual(['b', 'c']);
   });
 
@@ -121,7 +156,7 @@ describe('the anchor', () => {
     await expect(anchor.write(new Uint8Array(most + 1), SYNC)).rejects.toMatchObject({ code: 'too_large' });
     expect(await anchor.read()).toBeUndefined();
     await anchor.write(new Uint8Array(most).fill(7), SYNC);
-    expect(await anchor.read()).toEqual([new Uint8Array(most).fill(7)]);
+    expect(await anchor.read()).toEqual([{ note: new Uint8Array(most).fill(7), isReleased: false }]);
   });
 
   test('answers closed once it is', async () => {

@@ -126,7 +126,11 @@ export const SAMPLES: { readonly [N in EntryTypeName]: ParsedEntry } = {
     previous: { origin: 'agentmesh/v1/log/z6Mk…/0', checkpoint: null, reason: 'restored from a backup' },
   }),
   'log.halted': entryOf('log.halted', { code: 'internal', message: 'the anchor names a larger tree', place: 'anchor' }),
-  'log.recovered': entryOf('log.recovered', { how: 'mirror', reason: 'entries 120 to 140 came from a mirror' }),
+  'log.recovered': entryOf('log.recovered', {
+    how: 'mirror',
+    reason: 'entries 120 to 140 came from a mirror',
+    lost: 1,
+  }),
   'daemon.started': entryOf('daemon.started', { version: '0.1.0' }),
   'daemon.stopped': entryOf('daemon.stopped', { reason: 'SIGTERM', omitted: 0 }),
   'intent.settled': entryOf('intent.settled', {}, { intent: idOf(1), result: { code: 'ok' } }),

@@ -179,6 +179,7 @@ describe('parseEntry() refuses', () => {
       'peerId',
       'address',
       'purpose',
+      'lost',
     ]);
     const { data } = JSON.parse(textOf(made.bytes)) as { data: JsonObject };
     for (const member of Object.keys(data)) {

@@ -617,7 +617,7 @@ test('a note of a key of our kind but not ours in the anchor says nothing', asyn
   const foreign = createVkey('example.org/log', LOG_KEY_TYPE, rawKeyOf(keyOf('foreign').publicKey));
   const text = 'example.org/log\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n';
   const line = createSignatureLine(foreign, keyOf('foreign').sign(noteMessage(text)));
-  const note = formatNote({ text, signatures: [line] });
+  const note = { note: formatNote({ text, signatures: [line] }), isReleased: false };
   const again = await open({ ...world, anchor: new MemoryAnchor([note, ...(world.anchor.slots ?? []).slice(-1)]) });
   await expectWhole(again, 3);
   const alone = await open({ ...world, anchor: new MemoryAnchor([note]) });

@@ -549,6 +549,23 @@ describe('a database that is older than what was cosigned', () => {
     expect([cosigning.isConfirmed, sizes(), cosigners(log.released())]).toEqual([true, [4], ['w1', 'w2']]);
   });
 
+  test('keeps silent for whoever cosigned an earlier checkpoint, where the newest one has no cosignatures', async () => {
+    const { witness } = await join('w1');
+    await join('w2');
+    await witness.addCheckpoint(log.request(0, 3));
+    log.treeSize = 5;
+    log.restore(log.at(4), cosignedBefore(log.at(3), witness));
+    const real = operators.get('w1')?.endpoint;
+    put('w1', undefined);
+    begin();
+    await clock.advance(30_000);
+    expect([cosigning.isConfirmed, log.releases.length]).toEqual([false, 0]);
+    put('w1', real);
+    cosigning.changed();
+    await clock.advance(1_000);
+    expect([cosigning.isConfirmed, sizes()]).toEqual([true, [5]]);
+  });
+
   test('is not confirmed by a witness from before that knows nothing of it any more, until the minute is over', async () => {
     const { witness } = await join('w1');
     log.treeSize = 4;

@@ -7,7 +7,7 @@ import {
   type NewEntry,
   openAuditLog,
 } from '../../../../daemon/core/log/audit-log.ts';
-import type { Anchor, Logger, Store, StoreWrite } from '../../../../daemon/ports.ts';
+import type { Anchor, AnchorNote, Logger, Store, StoreWrite } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import { sha256 } from '../../../../daemon/system.ts';
 import { concatBytes, equalBytes, toHex, u32be } from '../../../../protocol/index.ts';
@@ -34,24 +34,31 @@ export function rootOf(treeSize: number): Uint8Array {
   return root;
 }
 
-/** Two slots in memory; what is not synced is lost with a crash, or not, as the test says. */
+/** Two slots of a kind in memory; what is not synced is lost with a crash, or not, as the test says. */
 export class MemoryAnchor implements Anchor {
-  slots: readonly Uint8Array[] | undefined;
-  #synced: readonly Uint8Array[] | undefined;
+  slots: readonly AnchorNote[] | undefined;
+  #synced: readonly AnchorNote[] | undefined;
   failure: Error | undefined;
 
-  constructor(slots?: readonly Uint8Array[]) {
+  constructor(slots?: readonly AnchorNote[]) {
     this.slots = slots;
     this.#synced = slots;
   }
 
-  read(): Promise<readonly Uint8Array[] | undefined> {
+  read(): Promise<readonly AnchorNote[] | undefined> {
     return Promise.resolve(this.slots);
   }
 
-  write(note: Uint8Array, { sync }: { readonly sync: boolean }): Promise<void> {
+  write(
+    note: Uint8Array,
+    { sync, isReleased }: { readonly sync: boolean; readonly isReleased: boolean },
+  ): Promise<void> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
-    this.slots = [...(this.slots ?? []).slice(-1), note];
+    if (note.length > 982) return Promise.reject(new Error('the note fits no slot'));
+    const held = this.slots ?? [];
+    const others = held.filter((slot) => slot.isReleased !== isReleased);
+    const [kept] = held.filter((slot) => slot.isReleased === isReleased).slice(-1);
+    this.slots = [...others, ...(kept === undefined ? [] : [kept]), { note, isReleased }];
     if (sync) this.#synced = this.slots;
     return Promise.resolve();
   }
@@ -60,9 +67,10 @@ export class MemoryAnchor implements Anchor {
     return new MemoryAnchor(keepsUnsynced ? this.slots : this.#synced);
   }
 
-  /** Tree sizes of its notes. */
-  sizes(): number[] {
-    return (this.slots ?? []).map((note) => parseCheckpoint(note).checkpoint.treeSize);
+  /** Tree sizes of its notes, or of those of one kind. */
+  sizes(kind?: { readonly isReleased: boolean }): number[] {
+    const slots = (this.slots ?? []).filter(({ isReleased }) => kind === undefined || isReleased === kind.isReleased);
+    return slots.map(({ note }) => parseCheckpoint(note).checkpoint.treeSize);
   }
 }
 

@@ -5,10 +5,18 @@ import { recoverFromMirrors } from '../../../../daemon/core/log/recover-log.ts';
 
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import { isMeshError, toHex } from '../../../../protocol/index.ts';
-import { createUuid7, formatNote, parseUuid7, rootFromTiles } from '../../../../protocol/log/index.ts';
+import {
+  createUuid7,
+  formatNote,
+  parseUuid7,
+  rootFromTiles,
+  type SignedCheckpoint,
+} from '../../../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
 import { NOW_MS } from '../../../builders.ts';
 import { seededRandom } from '../../../random.ts';
+import { ownWitness } from '../../../protocol/log/own-log.ts';
+import { cosignLine } from '../../../protocol/log/sample.ts';
 import { quiet } from '../handshake-world.ts';
 import { MemoryAnchor } from './log-world.ts';
 import { History, MonitorWorld, type Watcher } from './monitor-world.ts';
@@ -121,9 +129,12 @@ async function mirrorsAt(watcher: Watcher, ...organisations: readonly string[]):
   return mirrors;
 }
 
-const recover = ({ watcher, store, anchor, log }: Own, ...peers: readonly Watcher[]) =>
+const recover = (
+  { watcher, store, anchor, log, published }: Own & { readonly published?: SignedCheckpoint },
+  ...peers: readonly Watcher[]
+) =>
   recoverFromMirrors(
-    { store, anchor, log: quiet, isSignatureValid: isSignatureValidSodium, reader: watcher.reader },
+    { store, anchor, log: quiet, isSignatureValid: isSignatureValidSodium, reader: watcher.reader, published },
     log,
     peers.map(({ network }) => network.peer),
     new AbortController().signal,
@@ -188,7 +199,7 @@ test('a log whose database was rolled back gets back what it lost, and goes on',
   const lost = await openedWith(own, backup);
   expect([lost.treeSize, lost.problem?.code]).toEqual([300, 'log_halted']);
   expect(await codeOf(lost.append(entry('not now')))).toBe('log_halted');
-  expect(await world.during(recover(own, gamma, beta), 500)).toEqual({ before: 300, treeSize: 700 });
+  expect(await world.during(recover(own, gamma, beta), 500)).toEqual({ before: 300, treeSize: 700, lost: 0 });
   const again = await openedWith(own, own.store);
   expect([again.treeSize, again.problem]).toEqual([700, undefined]);
   expect(again.released()?.checkpoint.treeSize).toBe(700);
@@ -203,17 +214,18 @@ test('a log whose database is gone gets all of it back', async () => {
   const [own, beta] = await mirrored();
   const lost = await openedWith(own, new MemoryStore());
   expect(lost.problem?.code).toBe('log_halted');
-  expect(await world.during(recover(own, beta), 500)).toEqual({ before: 0, treeSize: 300 });
+  expect(await world.during(recover(own, beta), 500)).toEqual({ before: 0, treeSize: 300, lost: 0 });
   const again = await openedWith(own, own.store);
   expect([again.treeSize, again.problem]).toEqual([300, undefined]);
   await append(again, 1);
 });
 
-test('nothing is recovered to less than was signed, nor over another history, nor where nothing is wrong', async () => {
+test('nothing is recovered to less than was released, nor over another history, nor where nothing is wrong', async () => {
   const [own, beta, gamma] = await mirrored();
   expect(await codeOf(recover(own, beta))).toBe('conflict');
   const backup = await copyOf(own.store);
-  await append(own.log, 10); // signed, and nobody has seen it but the anchor
+  await append(own.log, 10);
+  await release(own.log); // others may have seen it, and none of these has
   await openedWith(own, backup);
   expect(await codeOf(recover(own))).toBe('unreachable');
   expect(await codeOf(recover(own, beta, gamma))).toBe('not_found');
@@ -235,6 +247,92 @@ test('nothing is recovered to less than was signed, nor over another history, no
   };
   expect(await rows(other.store)).toEqual(await rows(before));
   await world.during(other.log.close());
+});
+
+test('heads that were never released are lost without a trace for others, and the log goes on without them', async () => {
+  const [own, beta, gamma] = await mirrored();
+  const backup = await copyOf(own.store);
+  await append(own.log, 40);
+  world.tell(beta, gamma, await release(own.log));
+  await world.clock.advance(1_000);
+  await append(own.log, 1);
+  await append(own.log, 2); // what a daemon writes as it stops
+  const unreleased = own.log.head();
+  const lost = await openedWith(own, backup);
+  expect(lost.problem?.message).toContain('it holds a checkpoint of 343 leaves, the database has 300');
+  expect(own.anchor.sizes({ isReleased: true }).at(-1)).toBe(340);
+  expect(await world.during(recover(own, gamma, beta), 500)).toEqual({ before: 300, treeSize: 340, lost: 3 });
+  expect(own.anchor.sizes()).toEqual([300, 340, 340, 340]);
+
+  const again = await openedWith(own, own.store);
+  expect([again.treeSize, again.problem]).toEqual([340, undefined]);
+  await append(again, 3);
+  world.tell(beta, gamma, await release(again));
+  expect(again.head().checkpoint.treeSize).toBe(unreleased.checkpoint.treeSize);
+  expect(toHex(again.root)).not.toBe(toHex(unreleased.checkpoint.root));
+  await world.clock.advance(5_000);
+  expect(world.convicted()).toEqual([]);
+  expect((await openedWith(own, own.store)).problem).toBeUndefined();
+});
+
+test('where no slot of the anchor tells what was released, no head is given up', async () => {
+  const [own, beta] = await mirrored();
+  const backup = await copyOf(own.store);
+  await append(own.log, 10);
+  await openedWith(own, backup);
+  own.anchor.slots = (own.anchor.slots ?? []).filter(({ isReleased }) => !isReleased);
+  expect(await codeOf(recover(own, beta))).toBe('not_found');
+  expect(own.anchor.sizes().at(-1)).toBe(310);
+});
+
+test('nothing is recovered to less than the set of statements holds', async () => {
+  const [own, beta] = await mirrored();
+  const backup = await copyOf(own.store);
+  const slots = own.anchor.slots;
+  await append(own.log, 50);
+  const published = await release(own.log); // and beta has not fetched it
+  await world.during(own.log.close());
+  own.anchor.slots = slots; // the whole home is an older copy
+  const log = await openedWith(own, backup);
+  log.halt({ code: 'log_halted', message: 'for another reason' });
+  await world.during(log.flush());
+  const before = own.anchor.slots;
+  expect(await codeOf(recover({ ...own, published }, beta))).toBe('not_found');
+  expect(own.anchor.slots).toEqual(before);
+  expect(await codeOf(recover(own, beta))).toBe('ok');
+});
+
+test('an anchored head that contradicts the copy is not written over', async () => {
+  const [own, beta] = await mirrored();
+  const other: Own = { ...own, anchor: new MemoryAnchor(), store: new MemoryStore() };
+  other.log = await world.during(createGeneration(partsOf(other), () => entry('another first')));
+  await append(other.log, 99);
+  await world.during(other.log.close());
+  await world.during(own.log.close());
+  own.anchor.slots = [...(own.anchor.slots ?? []), ...(other.anchor.slots ?? []).slice(-1)];
+  const slots = own.anchor.slots;
+  await openedWith(own, new MemoryStore());
+  expect(await codeOf(recover(own, beta))).toBe('bad_proof');
+  expect(own.anchor.slots).toEqual(slots);
+});
+
+test('a copy with more cosignatures than fit the anchor is recovered like any other', async () => {
+  const [own, beta] = await mirrored();
+  const { checkpoint, note } = await release(own.log);
+  const lines = Array.from({ length: 7 }, (_, i) => cosignLine(ownWitness(`w${i}`), note.text, 1_700_000_000));
+  await world.during(own.log.addCosignatures(checkpoint.treeSize, lines));
+  const [copy] = beta.copies();
+  const held = copy?.released();
+  const cosigned = own.log.released();
+  if (copy === undefined || held === undefined || cosigned === undefined) throw new Error('there is a copy');
+  Object.assign(copy, { released: () => cosigned });
+  await openedWith(own, new MemoryStore());
+  expect(await world.during(recover(own, beta), 500)).toEqual({ before: 0, treeSize: 300, lost: 0 });
+  const again = await openedWith(own, own.store);
+  expect(again.problem).toBeUndefined();
+  expect(again.released()?.note.signatures).toHaveLength(8);
+  expect(again.head().note.signatures).toHaveLength(1);
+  await world.during(again.close());
 });
 
 test('a log that was halted by what the own key signed is not recovered to less than that, whoever has forgotten it', async () => {

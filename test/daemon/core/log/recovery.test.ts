@@ -66,3 +66,51 @@ test('agentmesh log recover --from-mirrors brings back what a restored database 
   expect(beta.node.audit.mirrors.status()).toMatchObject([{ problem: null }]);
   expect(beta.node.audit.mirrors.status()[0]?.treeSize).toBeGreaterThan(mirror?.treeSize ?? Number.POSITIVE_INFINITY);
 });
+
+test('entries that nobody was shown are lost and counted, and nothing is released before a witness has answered', async () => {
+  world = new NodeWorld();
+  const readers: string[] = [];
+  const audit = { version: '1', logReaders: readers };
+  const acme = await world.open('acme', new MemoryStore(), { audit });
+  const beta = await world.open('beta', new MemoryStore(), { audit: { version: '1', logMirrors: [acme.did] } });
+  readers.push(beta.did);
+  world.mesh.connect(acme.network, beta.network);
+  await world.during(acme.api.sponsorCreate(input({ contact: 'alice@example.com' }), operator, never));
+  await world.clock.advance(5_000);
+  const backup = await copyOf(acme.store);
+  for (const name of ['one', 'two']) await employ(acme, name);
+  await world.clock.advance(5_000);
+  await world.during(acme.node.close(), 5_000);
+  await acme.network.close();
+  await world.clock.advance(5_000);
+  const copied = beta.node.audit.mirrors.status()[0]?.treeSize ?? 0;
+  const stopped = acme.auditLog.treeSize;
+  expect(stopped).toBeGreaterThan(copied); // at least that the daemon stopped
+
+  const anchor = world.anchors.get(acme.store);
+  if (anchor === undefined) throw new Error('acme has an anchor');
+  expect([anchor.sizes({ isReleased: true }).at(-1), Math.max(...anchor.sizes())]).toEqual([copied, stopped]);
+  world.anchors.set(backup, anchor);
+  const again = await world.open('acme', backup, { audit });
+  expect(again.auditLog.problem?.message).toContain(`it holds a checkpoint of ${stopped} leaves`);
+  world.mesh.onFrame = (frame, { name }) => (name === 'tlog/witness' ? undefined : frame);
+  world.mesh.connect(again.network, beta.network);
+  await world.clock.advance(2_000);
+  const recovered = { how: 'mirrors', reason: 'the disk was replaced' } as const;
+  const answer = await world.during(again.api.logRecover(input(recovered), operator, never), 2_000);
+  expect(answer).toMatchObject({ problem: null, generation: 0, lost: stopped - copied });
+  await world.clock.advance(20_000);
+  expect([again.node.audit.cosigning.isConfirmed, again.auditLog.released()?.checkpoint.treeSize]).toEqual([
+    false,
+    copied,
+  ]);
+  world.mesh.onFrame = undefined;
+  await world.clock.advance(60_000);
+  expect(again.node.audit.cosigning.isConfirmed).toBe(true);
+  expect(again.auditLog.released()?.checkpoint.treeSize).toBeGreaterThan(copied);
+  expect(beta.node.audit.mirrors.status()).toMatchObject([{ problem: null, treeSize: again.auditLog.treeSize }]);
+  const entries = await entriesOf(again.auditLog);
+  const named = entries.filter(({ type }) => type === 'agentmesh.log.recovered.v1').map(({ data }) => data);
+  expect(named).toMatchObject([{ how: 'mirror', lost: stopped - copied }]);
+  expect(beta.node.convictions.list()).toEqual([]);
+});

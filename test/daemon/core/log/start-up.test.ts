@@ -1,6 +1,7 @@
 /** What start-up looks at, damaged in every way: nothing is signed then, and what is whole can still be read. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { AuditLog } from '../../../../daemon/core/log/audit-log.ts';
+import type { AnchorNote } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import { compareBytes, concatBytes, fromHex, rawKeyOf, toHex } from '../../../../protocol/index.ts';
 import {
@@ -10,6 +11,7 @@ import {
   leafHash,
   logVkey,
   noteMessage,
+  parseCheckpoint,
 } from '../../../../protocol/log/index.ts';
 import { keyOf } from '../../../builders.ts';
 import {
@@ -29,7 +31,7 @@ import {
 
 interface Saved {
   readonly rows: Rows;
-  readonly slots: readonly Uint8Array[];
+  readonly slots: readonly AnchorNote[];
 }
 
 const GENERATION = '41';
@@ -69,13 +71,13 @@ const without = (rows: Rows, isLost: (key: string) => boolean): Rows => rows.fil
 const flipped = (bytes: Uint8Array, position: number, bit = 0): Uint8Array =>
   bytes.map((byte, i) => (i === position ? byte ^ (1 << bit) : byte));
 
-const reopened = async (rows: Rows, slots: readonly Uint8Array[] | undefined): Promise<AuditLog> =>
+const reopened = async (rows: Rows, slots: readonly AnchorNote[] | undefined): Promise<AuditLog> =>
   open({ store: await storeOf(rows), anchor: new MemoryAnchor(slots) });
 
 /** Opens with a problem at this place, signs nothing, and changes no row. */
 async function expectHalted(
   rows: Rows,
-  slots: readonly Uint8Array[] | undefined,
+  slots: readonly AnchorNote[] | undefined,
   place: string | RegExp,
 ): Promise<AuditLog> {
   const store = await storeOf(rows);
@@ -98,6 +100,9 @@ const note = (origin: string, treeSize: number, root: Uint8Array, key = logKey):
   const line = createSignatureLine(logVkey(rawKeyOf(key.publicKey), 0), key.sign(noteMessage(text)));
   return formatNote({ text, signatures: [{ ...line, name: origin }] });
 };
+const head = (bytes: Uint8Array): AnchorNote => ({ note: bytes, isReleased: false });
+const released = (bytes: Uint8Array): AnchorNote => ({ note: bytes, isReleased: true });
+const treeSizeOf = (bytes: Uint8Array): number => parseCheckpoint(bytes).checkpoint.treeSize;
 const ORIGIN = logVkey(rawKeyOf(logKey.publicKey), 0).name;
 
 /** 300: the last tile of level 0 is partial. 512: it is full, and only that of level 1 is not. */
@@ -208,7 +213,7 @@ describe.each(SIZES)('a log of %d entries', (size) => {
     const ids = new Set(Array.from({ length: 20 }, (_, i) => idRow(280 + i)));
     const complete = without(having(cut, { ...tiles, ...oldHead }), (key) => ids.has(key));
     await expectHalted(complete, old.slots, /^anchor$/);
-    await expectWhole(await reopened(complete, [at(old.rows, checkpointRow(280))]), 280); // nothing else knows better
+    await expectWhole(await reopened(complete, [head(at(old.rows, checkpointRow(280)))]), 280); // nothing else knows better
   });
 
   test('does not go on with rows beyond its head', async () => {
@@ -244,21 +249,36 @@ describe.each(SIZES)('a log of %d entries', (size) => {
     const { rows, slots } = logOf(size);
     await expectHalted(rows, undefined, 'anchor');
     await expectHalted(rows, [], 'anchor');
-    const ahead = await expectHalted(rows, [note(ORIGIN, size + 1, rootOf(size + 1))], 'anchor');
-    expect(ahead.problem?.message).toContain(`${size + 1} leaves, the database has ${size}`);
-    await expectHalted(rows, [note(ORIGIN, size, rootOf(3))], 'anchor');
-    await expectHalted(rows, [note(ORIGIN, 40, rootOf(41)), ...slots.slice(-1)], 'anchor');
+    for (const slot of [head, released]) {
+      const ahead = await expectHalted(rows, [slot(note(ORIGIN, size + 1, rootOf(size + 1)))], 'anchor');
+      expect(ahead.problem?.message).toContain(`${size + 1} leaves, the database has ${size}`);
+      await expectHalted(rows, [slot(note(ORIGIN, size, rootOf(3)))], 'anchor');
+      await expectHalted(rows, [slot(note(ORIGIN, 40, rootOf(41))), ...slots], 'anchor');
+    }
   });
 
   test('goes on with one whole slot of its anchor, and with an old one', async () => {
     const { rows, slots } = logOf(size);
-    const [a, b] = slots;
-    if (a === undefined || b === undefined) throw new Error('want two slots');
-    await expectWhole(await reopened(rows, [a]), size);
-    await expectWhole(await reopened(rows, [flipped(a, 100), b]), size);
-    await expectWhole(await reopened(rows, [a, flipped(b, 200)]), size);
-    await expectHalted(rows, [flipped(a, 100), flipped(b, 200)], 'anchor');
-    await expectWhole(await reopened(rows, [note(ORIGIN, 1, rootOf(1))]), size);
+    expect(slots).toHaveLength(4);
+    const torn = slots.map((slot) => ({ ...slot, note: flipped(slot.note, 100) }));
+    for (const [i, slot] of slots.entries()) {
+      await expectWhole(await reopened(rows, [slot]), size);
+      await expectWhole(await reopened(rows, torn.with(i, slot)), size);
+    }
+    await expectHalted(rows, torn, 'anchor');
+    await expectWhole(await reopened(rows, [head(note(ORIGIN, 1, rootOf(1)))]), size);
+  });
+
+  test('anchors what was released before it goes on, where the anchor has missed it', async () => {
+    const { rows, slots } = logOf(size);
+    const heads = slots.filter(({ isReleased }) => !isReleased);
+    const older = slots.find(({ note: bytes, isReleased }) => isReleased && treeSizeOf(bytes) === 100);
+    if (older === undefined) throw new Error('100 was released');
+    for (const missing of [heads, [...heads, older]]) {
+      const anchor = new MemoryAnchor(missing);
+      await expectWhole(await open({ store: await storeOf(rows), anchor }), size);
+      expect(anchor.sizes({ isReleased: true }).at(-1)).toBe(size - 20);
+    }
   });
 
   test('does not go on when its generation is in doubt', async () => {

@@ -44,6 +44,7 @@ export class SampleLog implements AuditLog {
   releasing = 0;
   #underWay = 0;
   #released: SignedCheckpoint | undefined;
+  #cosigned: SignedCheckpoint | undefined;
   readonly #grown: ((treeSize: number) => void)[] = [];
 
   /** `salt` makes another history from `from` on. */
@@ -128,8 +129,13 @@ export class SampleLog implements AuditLog {
   }
 
   /** As it comes from a database. */
-  restore(released: SignedCheckpoint): void {
+  restore(released: SignedCheckpoint, cosigned = released): void {
     this.#released = released;
+    this.#cosigned = cosigned;
+  }
+
+  cosigned(): SignedCheckpoint | undefined {
+    return this.#cosigned;
   }
 
   async addCosignatures(treeSize: number, lines: readonly NoteSignature[]): Promise<void> {
@@ -138,6 +144,7 @@ export class SampleLog implements AuditLog {
     const names = new Set(lines.map(({ name }) => name));
     const kept = held.note.signatures.filter(({ name }) => !names.has(name));
     this.#released = { ...held, note: { ...held.note, signatures: [...kept, ...lines] } };
+    this.#cosigned = this.#released;
   }
 
   onGrown(call: (treeSize: number) => void): void {
