@@ -26,11 +26,21 @@ export interface DaemonProcessOptions {
   readonly bootstrap?: readonly string[];
   readonly args?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** To be ready; default 30,000. */
+  readonly readyMs?: number;
 }
 
 /** Resolves when it has said that it is ready. */
 export async function startDaemonProcess(options: DaemonProcessOptions): Promise<DaemonProcess> {
-  const { home, name, listen = '/ip4/127.0.0.1/tcp/0', bootstrap = [], args = [], env = {} } = options;
+  const {
+    home,
+    name,
+    listen = '/ip4/127.0.0.1/tcp/0',
+    bootstrap = [],
+    args = [],
+    env = {},
+    readyMs = READY_MS,
+  } = options;
   const child = spawn(
     process.execPath,
     [
@@ -53,7 +63,7 @@ export async function startDaemonProcess(options: DaemonProcessOptions): Promise
     child.once('exit', (code, signal) => resolve(code ?? signal ?? -1)),
   );
   await new Promise<void>((resolve, reject) => {
-    const late = setTimeout(() => child.kill('SIGKILL'), READY_MS);
+    const late = setTimeout(() => child.kill('SIGKILL'), readyMs);
     child.stdout.on('data', (bytes: Buffer) => {
       printed += bytes.toString();
       if (!printed.includes('\nNext:')) return;

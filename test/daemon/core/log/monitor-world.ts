@@ -22,6 +22,7 @@ import type { Clock, Network, PeerConnection, Signer } from '../../../../daemon/
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import {
   equalBytes,
+  isMeshError,
   kindRow,
   limits,
   MeshState,
@@ -434,7 +435,9 @@ function gossip({ network, pipeline }: Pick<Watcher<Network>, 'network' | 'pipel
       const { topic } = kindRow(statement.t);
       const isForwarded = validating !== undefined && equalBytes(validating, statement.envelope);
       if (topic !== undefined && !isForwarded && (via === 'local' || via === 'gossip'))
-        void network.publish(topic, statement.envelope);
+        network.publish(topic, statement.envelope).catch((error: unknown) => {
+          if (!isMeshError(error)) throw error; // before it starts and while it closes: reconciliation brings it
+        });
     },
   });
   for (const topic of TOPICS) {
