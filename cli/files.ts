@@ -1,6 +1,6 @@
 /** Files of the home, trusted only where nobody else can have written them. */
 import { type Stats, statSync } from 'node:fs';
-import { lstat, readFile, stat } from 'node:fs/promises';
+import { lstat, readFile, rm, stat } from 'node:fs/promises';
 import { type FileFacts, MeshError, verifyUnwritable } from '../protocol/index.ts';
 
 export const isErrno = (error: unknown, ...codes: readonly string[]): boolean =>
@@ -50,6 +50,25 @@ export async function readBounded(path: string, bytesMax: number): Promise<Buffe
     if (isErrno(error, 'EACCES')) throw new MeshError('permissions', `Cannot read "${path}": you may not`, { path });
     throw error;
   }
+}
+
+/** What is left of a file that did not become whole; where there is no such directory, nothing is. */
+export async function removeDraft(path: string): Promise<void> {
+  try {
+    await rm(path, { force: true });
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
+  }
+}
+
+/** Of a file that a person named: why it cannot be written; what is no fault of the name stays as it is. */
+export function writingProblem(path: string, error: unknown): unknown {
+  const refuse = (code: 'not_found' | 'conflict' | 'permissions', why: string): MeshError =>
+    new MeshError(code, `Cannot write "${path}": ${why}`, { path }, { cause: error });
+  if (isErrno(error, 'ENOENT', 'ENOTDIR')) return refuse('not_found', 'its directory is not there');
+  if (isErrno(error, 'EISDIR', 'ENOTEMPTY')) return refuse('conflict', 'it is a directory');
+  if (isErrno(error, 'EACCES', 'EPERM', 'EROFS')) return refuse('permissions', 'you may not');
+  return error;
 }
 
 export const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;

@@ -1,5 +1,5 @@
 /** The log as a file of lines, for tools that read those. */
-import { open, rename, rm } from 'node:fs/promises';
+import { open, rename } from 'node:fs/promises';
 import { encodeJcs } from '../protocol/index.ts';
 import {
   type Leaf,
@@ -10,6 +10,7 @@ import {
   toJsonLine,
   toOcsfLine,
 } from '../protocol/log/index.ts';
+import { removeDraft, writingProblem } from './files.ts';
 import type { Mesh } from './mesh.ts';
 import type { Output } from './world.ts';
 
@@ -66,7 +67,7 @@ async function writeFile(path: string, lines: AsyncIterable<string>): Promise<nu
     await rename(draft, path);
     return count;
   } catch (error) {
-    await rm(draft, { force: true });
-    throw error;
+    await removeDraft(draft);
+    throw writingProblem(path, error);
   }
 }

@@ -1,5 +1,6 @@
 /** A log or a proof checked in this very process, from bytes: nothing is believed because a daemon says so. */
 import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { LogStatus } from '../protocol/control/index.ts';
 import { isMeshError, limits, MeshError } from '../protocol/index.ts';
 import {
@@ -39,13 +40,27 @@ interface Asked {
 /** Errors: not_found, malformed, key_type, too_large. */
 export const readPolicy = async (file: string): Promise<PolicySource> => ({
   file,
-  policy: parsePolicy(await readBounded(file, limits.POLICY_BYTES_MAX)),
+  policy: inFile(file, 'a policy', parsePolicy, await readBounded(file, limits.POLICY_BYTES_MAX)),
 });
+
+/** What a person named for another purpose than to be checked. Errors: those of the work, naming the file. */
+function inFile<T>(file: string, what: string, parse: (bytes: Uint8Array) => T, bytes: Uint8Array): T {
+  try {
+    return parse(bytes);
+  } catch (error) {
+    if (!isMeshError(error)) throw error;
+    const data = { ...error.data, path: file, next: `name a file that holds ${what}` };
+    throw new MeshError(error.code, `Cannot use "${file}" as ${what}: ${error.message}`, data, { cause: error });
+  }
+}
 
 /** What a path leads to: the files of a log, or undefined for one file. Errors: not_found. */
 export async function openTarget(path: string): Promise<LogFiles | undefined> {
   try {
-    return (await stat(path)).isDirectory() ? filesIn(path) : undefined;
+    if (!(await stat(path)).isDirectory()) return undefined;
+    if (isFile(join(path, CHECKPOINT_PATH))) return filesIn(path);
+    const message = `Cannot verify "${path}": it holds no exported log, as it has no file "${CHECKPOINT_PATH}"`;
+    throw new MeshError('not_found', message, { path });
   } catch (error) {
     if (!isErrno(error, 'ENOENT', 'ENOTDIR')) throw error;
     if (isFile(`${path}${PROOF_SUFFIX}`)) return undefined;
@@ -152,16 +167,29 @@ async function verifiedNotes(kept: AsyncIterable<Uint8Array>, policy: Policy | u
 const haltedFor = ({ message, place }: NonNullable<LogStatus['problem']>): MeshError =>
   new MeshError('log_halted', message, place === null ? {} : { place });
 
+/** A proof may be named by its entry too. */
+function placeOf(named: string): { readonly stem: string; readonly proofFile: string } {
+  const ofEntry = named.endsWith(ENTRY_SUFFIX) ? named.slice(0, -ENTRY_SUFFIX.length) : undefined;
+  const isEntry = ofEntry !== undefined && isFile(`${ofEntry}${PROOF_SUFFIX}`);
+  const stem = isEntry ? ofEntry : withoutProofSuffix(named);
+  return { stem, proofFile: isFile(named) && !isEntry ? named : `${stem}${PROOF_SUFFIX}` };
+}
+
 /** The entry is beside the proof unless it is named. Errors: those of reading; what is wrong is in the verdict. */
 export async function checkProof(
   named: string,
   entryFile: string | undefined,
   { policy: own, nowMs, ageSecondsMax }: Asked,
 ): Promise<LogVerdict> {
-  const stem = withoutProofSuffix(named);
-  const proofFile = isFile(named) ? named : `${stem}${PROOF_SUFFIX}`;
+  const { stem, proofFile } = placeOf(named);
   const proof = await readBounded(proofFile, limits.PROOF_FILE_BYTES_MAX);
-  const entry = await readBounded(entryFile ?? `${stem}${ENTRY_SUFFIX}`, limits.LOG_ENTRY_BYTES_MAX);
+  const beside = `${stem}${ENTRY_SUFFIX}`;
+  if (entryFile === undefined && !isFile(beside))
+    throw new MeshError('not_found', `Cannot verify "${named}": its entry is not beside it, in "${beside}"`, {
+      path: beside,
+      next: 'name the file of the entry with --entry',
+    });
+  const entry = await readBounded(entryFile ?? beside, limits.LOG_ENTRY_BYTES_MAX);
   return verdictOf(async () => {
     const found = verifyProof(proof, entry, own?.policy ?? policyOfOrigin(proof), {
       nowMs,
@@ -235,7 +263,16 @@ const isVerdict = ({ code, data }: MeshError): boolean =>
 async function checkpointIn(file: string): Promise<Uint8Array> {
   const bytes = await readBounded(file, limits.PROOF_FILE_BYTES_MAX);
   const isProof = bytes.subarray(0, 12).toString('latin1') === 'c2sp.org/tlo';
-  return isProof ? formatNote(parseProofFile(bytes).signed.note) : bytes;
+  return inFile(
+    file,
+    'a checkpoint',
+    (held) => {
+      if (isProof) return formatNote(parseProofFile(held).signed.note);
+      parseCheckpoint(held);
+      return held;
+    },
+    bytes,
+  );
 }
 
 const sizeIn = (note: Uint8Array): number => Number(Buffer.from(note).toString('utf8').split('\n')[1] ?? 0);

@@ -50,6 +50,8 @@ async function audit(invocation: Invocation, { agent, limit, format }: AuditOpti
     return;
   }
   const names = await localNames(mesh);
+  if (rows.length === 0 && agent !== undefined)
+    invocation.note(`"${agent}" has logged nothing itself; what was decided about it is there without --agent.`);
   invocation.answer(json, (view) => formatAudit(rows, view, names));
 }
 

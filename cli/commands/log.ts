@@ -425,6 +425,12 @@ function parseSince(text: string): Since {
     const seconds = parseSeconds(text);
     return (nowMs) => new Date(nowMs - seconds * 1000);
   }
-  const atMs = parseTime(text);
+  let atMs: number;
+  try {
+    atMs = parseTime(text);
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    throw new InvalidArgumentError(`${error.message}, or an age like "10m"`);
+  }
   return () => new Date(atMs);
 }
