@@ -31,7 +31,7 @@ const CASES: readonly ForkCase[] = [
 test.each(CASES)(
   `two histories are everybody's conviction within ${WITHIN_MS} ms: $name (seed ${seed})`,
   async (given) => {
-  if (mesh === undefined) throw new Error('there is no mesh');
+    if (mesh === undefined) throw new Error('there is no mesh');
     const report = await showTwoHistories(mesh, given);
     const { forker, statuses, convictedMs, sentMs } = report;
     forkers.push(forker.did);
