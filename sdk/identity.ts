@@ -195,8 +195,8 @@ export class AgentIdentity {
 
   /**
    * Logs what this agent does: on disk when it resolves, with `witnessed` cosigned by so many witnesses. An intent is
-   * logged before the deed, and its outcome names it. An agent that keeps its own key signs the entry here, so not even
-   * its daemon can say in its name what it did not do.
+   * logged before the deed, and its outcome names it. An agent that keeps its own key signs the entry with it, here;
+   * its daemon could log for it with the key of its credential alone, which the entry would name.
    * Errors: log_halted, busy, quorum, timeout; suspended, revoked.
    */
   async append({ signal, ...action }: Action): Promise<LogAppended> {
