@@ -88,6 +88,24 @@ test('a log that is opened again goes on with its witnesses', async () => {
   expect(cosigning.isConfirmed).toBe(true);
 });
 
+test('who cosigned is remembered over what was released since without them, and over a restart', async () => {
+  const world = { store: new MemoryStore(), anchor: new MemoryAnchor() };
+  const { witness } = witnessFor('w1', { clock });
+  const first = await create(world);
+  const before = watch(first, [witness]);
+  await growTo(first, 5);
+  await before.witnessed(5, 1);
+  await before.close();
+  await growTo(first, 7);
+  await first.release();
+  expect([first.released()?.checkpoint.treeSize, first.cosigned()?.checkpoint.treeSize]).toEqual([7, 5]);
+  for (const each of closing.splice(0).toReversed()) await each.close();
+  const again = await open(world);
+  closing.push(again);
+  expect(again.released()?.note.signatures).toHaveLength(1);
+  expect(again.cosigned()?.note.signatures.map(({ name }) => name)).toEqual([again.origin, witness.vkey.name]);
+});
+
 test('a database and anchor restored from an older copy release nothing: the witness shows what they forgot', async () => {
   const world = { store: new MemoryStore(), anchor: new MemoryAnchor() };
   const { witness } = witnessFor('w1', { clock });
