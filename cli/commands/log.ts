@@ -339,7 +339,9 @@ async function exportLog(
     throw new UsageError(`Cannot write tiles to "${target}": it is a file`, 'name a directory, or another --format');
   const mesh = await invocation.mesh();
   if (format === 'tiles') {
-    const exported = await mesh.client.log.export(target, { signal });
+    const exported = await mesh.client.log.export(target, { signal }).catch((error: unknown) => {
+      throw writingProblem(target, error);
+    });
     invocation.answer({ format, ...exported }, (view) => formatExported(exported, view));
     invocation.suggest('check it', 'log', 'verify', target);
     return;

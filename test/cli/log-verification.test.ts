@@ -53,6 +53,7 @@ describe('what is written', () => {
     ['a proof where there is no directory', ['log', 'prove', '1', '-o', 'missing/one'], 4, 'not_found'],
     ['lines where there is no directory', ['log', 'export', 'missing/log', '--format', 'jsonl'], 4, 'not_found'],
     ['lines in the place of a directory', ['log', 'export', 'empty', '--format', 'jsonl'], 3, 'conflict'],
+    ['a log below a file', ['log', 'export', 'garbage/log'], 4, 'not_found'],
     ['a proof without a name', ['log', 'prove', '1', '-o', ''], 2, 'usage'],
     ['a log without a name', ['log', 'export', ''], 2, 'usage'],
     ['a proof of an entry beyond the log', ['log', 'prove', '9999', '-o', 'two'], 4, 'not_found'],
