@@ -407,7 +407,7 @@ test('an operation is in the log even if somebody has used the id of its entry f
   const { actors, recorder } = a.node.audit;
   const squatter = createEntry<string>(
     {
-      id: createUuid7((operation.payload.iat as number) * 1000, operation.digest.subarray(0, 16)),
+      id: createUuid7(operation.payload.iat * 1000, operation.digest.subarray(0, 16)),
       source: a.did,
       timeMs: world.clock.nowMs(),
       type: 'org.example.squatted',
