@@ -289,7 +289,7 @@ export class Cosigning implements AsyncDisposable {
     if (count > known)
       throw new MeshError(
         'quorum',
-        `Cannot have a checkpoint witnessed by ${count}: ${known} operators of witnesses are known`,
+        `Cannot have a checkpoint witnessed by ${count}: operators of witnesses known are ${known}`,
         { is: known, want: count },
       );
     if (treeSize > auditLog.treeSize)

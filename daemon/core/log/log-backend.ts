@@ -296,7 +296,7 @@ export function createLogBackend(components: LogBackendComponents): LogBackend {
     if (witnessed <= operators) return;
     throw new MeshError(
       'quorum',
-      `Cannot have an entry witnessed by ${witnessed}: ${operators} operators of witnesses are known`,
+      `Cannot have an entry witnessed by ${witnessed}: operators of witnesses known are ${operators}`,
       { is: operators, want: witnessed },
     );
   };
