@@ -28,7 +28,8 @@ const employ = ({ api }: Member, name: string): Promise<unknown> =>
     ),
   );
 
-test('agentmesh log recover --from-mirrors brings back what a restored database had lost', async () => {
+/** Acme, and Beta who keeps a copy of its log. */
+async function mirrored() {
   world = new NodeWorld();
   const readers: string[] = [];
   const audit = { version: '1', logReaders: readers };
@@ -38,6 +39,11 @@ test('agentmesh log recover --from-mirrors brings back what a restored database 
   world.mesh.connect(acme.network, beta.network);
   await world.during(acme.api.sponsorCreate(input({ contact: 'alice@example.com' }), operator, never));
   await world.clock.advance(5_000);
+  return { acme, beta, audit };
+}
+
+test('agentmesh log recover --from-mirrors brings back what a restored database had lost', async () => {
+  const { acme, beta, audit } = await mirrored();
   const backup = await copyOf(acme.store);
   for (const name of ['one', 'two', 'three']) await employ(acme, name);
   await world.clock.advance(5_000);
@@ -68,15 +74,7 @@ test('agentmesh log recover --from-mirrors brings back what a restored database 
 });
 
 test('entries that nobody was shown are lost and counted, and nothing is released before a witness has answered', async () => {
-  world = new NodeWorld();
-  const readers: string[] = [];
-  const audit = { version: '1', logReaders: readers };
-  const acme = await world.open('acme', new MemoryStore(), { audit });
-  const beta = await world.open('beta', new MemoryStore(), { audit: { version: '1', logMirrors: [acme.did] } });
-  readers.push(beta.did);
-  world.mesh.connect(acme.network, beta.network);
-  await world.during(acme.api.sponsorCreate(input({ contact: 'alice@example.com' }), operator, never));
-  await world.clock.advance(5_000);
+  const { acme, beta, audit } = await mirrored();
   const backup = await copyOf(acme.store);
   for (const name of ['one', 'two']) await employ(acme, name);
   await world.clock.advance(5_000);
