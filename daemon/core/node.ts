@@ -502,7 +502,9 @@ export class MeshNode {
     const isOld = source.via !== 'local' && source.via !== 'gossip' && (topic !== 'rev' || !this.#forward.take('rev'));
     if (isForwarded || isOld) return;
     this.components.network.publish(topic, statement.envelope).catch((error: unknown) => {
-      this.components.log.warn({ error, id: statement.id, topic }, 'not published by gossip; sync will carry it');
+      // Before the network starts and once it stops there is nobody to tell.
+      const level = isMeshError(error) && error.code === 'closed' ? 'debug' : 'warn';
+      this.components.log[level]({ error, id: statement.id, topic }, 'not published by gossip; sync will carry it');
     });
   }
 
