@@ -345,7 +345,7 @@ const PROTOCOL_PARSERS: readonly FuzzedParser[] = [
     name: 'DID log',
     start: startLog,
     corpus: logs,
-    codes: [...PARSING, 'bad_signature'],
+    codes: [...PARSING, 'bad_signature', 'bad_proof'],
     format: CBOR,
     bytesMax: limits.SYNC_FRAME_BYTES_MAX,
     make: (random) => signedInside(random.pick(logs), random, (value) => value as unknown as Uint8Array[]),
