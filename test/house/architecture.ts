@@ -20,7 +20,7 @@ interface Layer {
   readonly globals?: readonly string[];
 }
 
-const PROTOCOL_DOORS = 'protocol/(?:index|sodium|(?:control|log)/index)\\.ts$';
+const PROTOCOL_DOORS = 'protocol/(?:index|sodium|(?:control|log|policy|detect|mcp)/index)\\.ts$';
 const inside = (...paths: string[]): RegExp => new RegExp(`^(?:${paths.join('|')})`);
 const anyBut = (...packages: string[]): RegExp => new RegExp(`^(?!(?:${packages.join('|')})(?:/|$))`);
 
@@ -39,6 +39,11 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   'protocol/control/': {
     paths: /^protocol\/(?!sodium\.ts$)/,
     packages: /^(?:multiformats|@noble\/(?:ed25519|hashes)|typebox)(?:\/|$)/,
+    pure: true,
+  },
+  'protocol/policy/': {
+    paths: /^protocol\/(?!sodium\.ts$)/,
+    packages: /^(?:multiformats|@noble\/(?:ed25519|hashes)|yaml|re2js)(?:\/|$)/,
     pure: true,
   },
   'protocol/sodium.ts': { paths: inside('protocol/'), packages: /^sodium-native$/, pure: true, globals: ['Buffer'] },
