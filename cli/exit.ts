@@ -9,6 +9,8 @@ export const EXIT = {
   refused: 3,
   /** The daemon is not running, or what was named is not there. */
   absent: 4,
+  /** Something waits for somebody's approval. */
+  waiting: 5,
   interrupted: 130,
 } as const;
 export type ExitCode = number;
@@ -16,6 +18,7 @@ export type ExitCode = number;
 /** Every other code is a rule's verdict: refused. */
 const OTHERS: Partial<Record<ErrorCode, keyof typeof EXIT>> = {
   bad_request: 'usage',
+  approval_pending: 'waiting',
   not_running: 'absent',
   not_found: 'absent',
   did_unknown: 'absent',

@@ -34,6 +34,7 @@ Exit codes:
   2    usage
   3    refused by the rules, or invalid
   4    the daemon is not running, or what was named is not there
+  5    it waits for an approval
   130  interrupted
 
 The answer goes to stdout, everything else to stderr. --json gives one JSON value

@@ -61,6 +61,12 @@ export const ERRORS = {
   log_halted:
     'the audit log contradicts what was released, anchored or cosigned, or is damaged: nothing is signed until it is recovered',
   quorum: 'fewer witnesses cosigned the checkpoint, or longer ago, than the policy asks for',
+  // Policies and approvals (SPEC "Policies")
+  policy_invalid: 'a policy has an unknown key, a wrong value or a condition that cannot be read',
+  limit_exceeded: 'a rule allows so many in a time, and they are used up',
+  approval_pending: 'it waits for the approval of somebody else',
+  approval_denied: 'who was asked for approval refused it, or nobody answered in time',
+  tool_changed: 'the definition of a tool is not the one that was seen first, and waits for approval',
   // The network and the daemon
   unreachable: 'no connection to a peer that could answer',
   no_channel_binding: "the connection's Noise frames were not recorded, so nothing can be bound to it",
