@@ -125,12 +125,16 @@ function sortStatements(envelopes: readonly Uint8Array[]): { links: Map<string, 
   const others: Statement[] = [];
   for (const envelope of envelopes) {
     const statement = parseBundled(envelope);
-    if (statement === undefined) continue;
+    if (statement === undefined || !saysSomethingOfChains(statement)) continue;
     if (!isOfKind(statement, 'delegation/v1')) others.push(statement);
     else if (!links.has(statement.id)) links.set(statement.id, statement);
   }
   return { links, others };
 }
+
+/** What else is bundled would only cost work, and could fail by codes that are none of a chain's. */
+const saysSomethingOfChains = (statement: Statement): boolean =>
+  (['delegation/v1', 'didop/v1', 'revocation/v1', 'heartbeat/v1'] as const).some((kind) => isOfKind(statement, kind));
 
 /** Undefined for a kind of statement that is not known here, which says nothing about chains. */
 function parseBundled(envelope: Uint8Array): Statement | undefined {

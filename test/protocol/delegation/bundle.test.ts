@@ -1,6 +1,9 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { collectBundle, encodeBundle, parseBundle, verifyBundle } from '../../../protocol/delegation/bundle.ts';
 import { CHAIN_CODES, type ChainCheck, verifyChain } from '../../../protocol/delegation/verify.ts';
+import { fromHex } from '../../../protocol/encoding/bytes.ts';
 import { decodeCbor, encodeCbor } from '../../../protocol/encoding/cbor.ts';
 import { Link as LinkValue } from '../../../protocol/encoding/cid.ts';
 import { BUNDLE_BYTES_MAX } from '../../../protocol/limits.ts';
@@ -226,6 +229,16 @@ describe('bytes that are no good bundle', () => {
   test('a statement of a kind that is not known here says nothing, and spoils nothing', () => {
     const unknown = encodeCbor([encodeCbor({ t: 'vouch/v1' }), []]);
     expect(verdict(encodeBundle({ leaf: leaf.id, envelopes: [unknown, ...bundle.envelopes] }))).toBe('valid');
+  });
+
+  test('a statement that is no part of a chain says nothing either, whatever is wrong with it', () => {
+    const path = join(
+      import.meta.dirname,
+      '../../vectors/statement/invalid/proof-of-one-history-with-another-root.json',
+    );
+    const { envelopeBytes } = JSON.parse(readFileSync(path, 'utf8')) as { envelopeBytes: string };
+    const spoilt = fromHex(envelopeBytes) as Uint8Array;
+    expect(verdict(encodeBundle({ ...bundle, envelopes: [...bundle.envelopes, spoilt] }))).toBe('valid');
   });
 
   test('with one bit flipped do not verify', () => {
