@@ -214,6 +214,31 @@ export const DHT_VISIT_IDLE_MS = 5_000; // a look-up's next question comes withi
 export const DHT_PROVIDERS_A_PEER_MAX = 1024; // one record for each DID of an organisation
 export const DHT_PROVIDERS_MAX = 65_536; // rows of about 100 bytes kept for others
 
+// Policies
+export const APPROVERS_MAX = 16; // that one rule names; groups stand for more
+export const APPROVAL_QUORUM_MAX = 8; // people who must agree on one call; two is usual
+export const POLICY_NAME_TEXT_MAX = 128; // a file name, as people read it in a list
+export const POLICY_RULE_NAME_TEXT_MAX = 128; // it is in every entry of the log that it decides
+export const POLICY_RULES_MAX = 4_096; // of a policy with all that it extends; a thousand is a large one
+
+// Decisions (control API)
+export const DECISION_BODY_BYTES_MAX = 4 * 1024 * 1024; // a file that an agent writes; larger calls are refused, not passed unchecked
+export const DECISION_JSON_DEPTH_MAX = 64; // arguments of tools: schemas and syntax trees nest deeper than requests of ours
+export const DECISIONS_OPEN_MAX = 4_096; // allowed, and not yet told how they ended; older ones stay without an end
+export const ACTION_TEXT_MAX = 64; // a word or two, joined
+export const MCP_NAME_TEXT_MAX = 256; // clients show tools in lists; MCP advises 128
+export const MCP_TOOLS_MAX = 1_024; // of one server; the largest known have about 200
+export const URI_TEXT_MAX = 8_192; // what web servers take
+export const PATHS_MAX = 1_024; // forms of paths in one request; more are refused, not left out
+export const PATH_TEXT_MAX = 4_096; // Linux PATH_MAX
+export const LABEL_TEXT_MAX = 64; // as "secret.github_token"
+export const LABELS_MAX = 64; // there are fewer
+export const POLICY_BROUGHT_MAX = 4; // policies that one request may bring besides the configured ones
+export const POLICY_FILES_MAX = 16; // a policy and what it extends
+export const POLICY_TEXT_BYTES_MAX = 256 * 1024; // a thousand rules take 200 KB
+export const REPLAY_SECONDS_MAX = 90 * 86_400; // beyond what requests are kept for
+export const REPLAY_DIVERGENCES_MAX = 256; // shown of one comparison; all are counted
+
 // Control API
 export const API_BODY_BYTES_MAX = 96 * 1024; // the largest entry of a log in base64url takes 80 KiB
 export const API_ANSWER_BYTES_MAX = 64 * 1024 * 1024; // a client's bound: ten times a bundle in base64url

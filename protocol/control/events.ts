@@ -5,6 +5,7 @@
 import Type, { type TProperties } from 'typebox';
 import { EVENT_LINKS_MAX } from '../limits.ts';
 import { KINDS, type KindName } from '../statement/kinds.ts';
+import { ActionText, ApprovalId, ApprovalKind, ApprovalState } from './policy-schemas.ts';
 import {
   AgentStatusText,
   Did,
@@ -144,6 +145,37 @@ export const EVENTS = {
     summary: 'A human lifted a conviction on this daemon',
     seenBy: 'agents',
     data: data({ did: Did, reason: Reason }),
+  },
+  'action.refused': {
+    summary: 'A policy refused something that an agent wanted to do',
+    seenBy: 'as',
+    data: data({
+      as: Did,
+      action: ActionText,
+      tool: nullable(Type.String({ maxLength: 256 })),
+      code: ErrorCodeText,
+      rule: nullable(Type.String({ maxLength: 256 })),
+    }),
+  },
+  'approval.requested': {
+    summary: 'Something waits for the approval of a person',
+    seenBy: 'as',
+    data: data({ id: ApprovalId, as: Did, kind: ApprovalKind, expiresAt: Time }),
+  },
+  'approval.decided': {
+    summary: 'What waited for an approval waits no longer',
+    seenBy: 'as',
+    data: data({ id: ApprovalId, as: Did, state: ApprovalState }),
+  },
+  'policy.changed': {
+    summary: 'Other policies are in force than before, or newer files could not be read',
+    seenBy: 'agents',
+    data: data({ policies: Type.Integer({ minimum: 0 }), problem: nullable(ErrorCodeText) }),
+  },
+  'tool.changed': {
+    summary: 'A server defines its tools otherwise than when they were seen first',
+    seenBy: 'as',
+    data: data({ as: Did, server: Type.String({ maxLength: 256 }), tool: Type.String({ maxLength: 256 }) }),
   },
   gap: {
     summary: 'Events were lost between the last one that the client names and the next: read the state anew',

@@ -1,6 +1,7 @@
 /** The control API as data; its schemas are in `schemas`. */
 export * as schemas from './schemas.ts';
 export type * from './schemas.ts';
+export type * from './policy-schemas.ts';
 export * from './backend.ts';
 export { checkJson } from './check.ts';
 export { nearest } from './nearest.ts';

@@ -3,6 +3,7 @@ import type { ErrorCode } from '../errors.ts';
 import { EventSchema } from './events.ts';
 import { HTTP_STATUS, PROBLEM_MEDIA_TYPE } from './http-status.ts';
 import { API_VERSION, COMMON_ERRORS, OPERATION_IDS, type OperationId, type Route, routeOf } from './routes.ts';
+import * as policySchemas from './policy-schemas.ts';
 import * as schemas from './schemas.ts';
 
 type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json };
@@ -11,7 +12,7 @@ type JsonObject = { readonly [name: string]: Json };
 /** Schemas in their plain JSON form; what the components name is replaced by a reference to it. */
 const plain = (schema: unknown): Json => JSON.parse(JSON.stringify(schema)) as Json;
 const components: ReadonlyMap<string, Json> = new Map(
-  [...Object.entries(schemas), ['Event', EventSchema] as const]
+  [...Object.entries(schemas), ...Object.entries(policySchemas), ['Event', EventSchema] as const]
     .filter(([, schema]) => typeof schema === 'object')
     .map(([name, schema]) => [name, plain(schema)]),
 );

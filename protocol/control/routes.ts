@@ -5,6 +5,8 @@
 import Type, { type TSchema } from 'typebox';
 import type { ErrorCode } from '../errors.ts';
 import { CHAIN_CODES } from '../delegation/verify.ts';
+import { DECISION_BODY_BYTES_MAX, DECISION_JSON_DEPTH_MAX } from '../limits.ts';
+import * as P from './policy-schemas.ts';
 import * as S from './schemas.ts';
 
 /** Raised when a route changes so that older clients would misread it; clients refuse another number. */
@@ -39,6 +41,8 @@ export interface Route {
    * body or query is left out, the server fills in the caller.
    */
   readonly own: 'params.did' | 'body.as' | 'query.to' | 'query.actor' | undefined;
+  /** Where bodies are larger or deeper than API_BODY_BYTES_MAX and API_JSON_DEPTH_MAX. */
+  readonly bodyMax: { readonly bytes: number; readonly depth: number } | undefined;
 }
 
 /** What any route may answer with. */
@@ -92,6 +96,17 @@ const SIGNING_ERRORS = [
   'conflict',
 ] as const satisfies readonly ErrorCode[];
 
+/** What decides something of an agent: it may act, its policies are held, and the log can hold what is decided. */
+const DECISION_ERRORS = [
+  'not_found',
+  'suspended',
+  'revoked',
+  'policy_invalid',
+  'log_halted',
+  'key_missing',
+] as const satisfies readonly ErrorCode[];
+const DECISION_BODY = { bytes: DECISION_BODY_BYTES_MAX, depth: DECISION_JSON_DEPTH_MAX };
+
 /** A row that is not what was written; the daemon that stops. */
 const LOG_READING_ERRORS = ['store_corrupt', 'closed'] as const satisfies readonly ErrorCode[];
 
@@ -103,6 +118,8 @@ const leaf = params({ leaf: S.Id });
 const id = params({ id: S.Id });
 const sid = params({ sid: S.SessionId });
 const at = params({ at: S.EntryAt });
+const entry = params({ id: S.EntryId });
+const approval = params({ id: P.ApprovalId });
 
 type Given = Pick<Route, 'method' | 'path' | 'summary' | 'response' | 'who'> & Partial<Route>;
 type Filled<R extends Given> = R & Omit<typeof defaults, keyof R>;
@@ -113,6 +130,7 @@ const defaults = {
   errors: [] as readonly ErrorCode[],
   answeredBy: 'backend',
   own: undefined,
+  bodyMax: undefined,
 } as const;
 const route = <const R extends Given>(row: R): Filled<R> => ({ ...defaults, ...row });
 
@@ -681,6 +699,157 @@ export const ROUTES = {
     response: S.ConvictionAnswer,
     errors: ['not_found', 'conflict', 'log_halted'],
     who: 'operator',
+  }),
+
+  decide: route({
+    method: 'POST',
+    path: '/v1/decisions',
+    summary:
+      'What the policies say of one thing that an agent wants to do, logged before it is answered. The configured policies apply, and those that ' +
+      'the request names by digest: the strictest wins. An approval is asked for where one is needed, and used up where it was given',
+    body: P.DecideBody,
+    response: P.VerdictView,
+    errors: DECISION_ERRORS,
+    who: 'agent',
+    own: 'body.as',
+    bodyMax: DECISION_BODY,
+  }),
+  decisionFilter: route({
+    method: 'POST',
+    path: '/v1/decisions/filter',
+    summary: 'Of several things, which may be done with some arguments or other; for lists, so it uses nothing up',
+    body: P.FilterBody,
+    response: P.FilterAnswer,
+    errors: DECISION_ERRORS,
+    who: 'agent',
+    own: 'body.as',
+    bodyMax: DECISION_BODY,
+  }),
+  decisionExplain: route({
+    method: 'POST',
+    path: '/v1/decisions/explain',
+    summary: 'What the policies would say, why, and what would change it; nothing is logged or used up',
+    body: P.ExplainBody,
+    response: P.ExplainAnswer,
+    errors: DECISION_ERRORS,
+    who: 'agent',
+    own: 'body.as',
+    bodyMax: DECISION_BODY,
+  }),
+  decisionSettle: route({
+    method: 'POST',
+    path: '/v1/decisions/{id}/outcome',
+    summary: 'How something that was allowed ended',
+    params: entry,
+    body: P.OutcomeBody,
+    response: P.OutcomeAnswer,
+    errors: ['not_found'],
+    who: 'agent',
+    own: 'body.as',
+  }),
+  approvalList: route({
+    method: 'GET',
+    path: '/v1/approvals',
+    summary: 'What waits for an approval, newest first; an agent sees its own. With `all` also what waited',
+    query: params({ all: Type.Optional(Type.Enum(['true', 'false'])) }),
+    response: P.Approvals,
+    who: 'agent',
+  }),
+  approvalShow: route({
+    method: 'GET',
+    path: '/v1/approvals/{id}',
+    summary: 'One approval; with `wait` once it is decided or expired, or after so many seconds (60 at most)',
+    params: approval,
+    query: params({ wait: Type.Optional(S.DecimalText) }),
+    response: P.ApprovalAnswer,
+    errors: ['not_found'],
+    who: 'agent',
+  }),
+  approvalDecide: route({
+    method: 'POST',
+    path: '/v1/approvals/{id}/decision',
+    summary:
+      'Approve or deny, as one of those who may: by their signature, or by the key that the daemon holds for them',
+    params: approval,
+    body: P.ApprovalDecisionBody,
+    response: P.ApprovalAnswer,
+    errors: [
+      'not_found',
+      'conflict',
+      'forbidden',
+      'bad_signature',
+      'expired',
+      'did_unknown',
+      'revoked',
+      'key_missing',
+      'key_locked',
+      'log_halted',
+      'too_early',
+    ],
+    who: 'agent',
+  }),
+  policyList: route({
+    method: 'GET',
+    path: '/v1/policies',
+    summary: 'The policies in force, those that callers brought, and what is wrong with newer files',
+    response: P.Policies,
+    who: 'agent',
+  }),
+  policyShow: route({
+    method: 'GET',
+    path: '/v1/policies/{digest}',
+    summary: 'A policy as it was read, with all that it extends',
+    params: params({ digest: S.hexDigest }),
+    response: P.PolicyAnswer,
+    errors: ['not_found'],
+    who: 'agent',
+  }),
+  policyLoad: route({
+    method: 'POST',
+    path: '/v1/policies',
+    summary: 'Bring a policy, to be named by its digest in requests. It can only narrow what the configured ones allow',
+    body: P.PolicyLoadBody,
+    response: P.PolicyLoaded,
+    errors: DECISION_ERRORS,
+    who: 'agent',
+    own: 'body.as',
+    bodyMax: DECISION_BODY,
+  }),
+  policyReload: route({
+    method: 'POST',
+    path: '/v1/policies/reload',
+    summary: 'Read the configured files again: all of them, or none',
+    response: P.Policies,
+    errors: ['policy_invalid', 'log_halted', 'key_missing'],
+    who: 'operator',
+  }),
+  policyReplay: route({
+    method: 'POST',
+    path: '/v1/policies/replay',
+    summary: 'What a policy would have said of the requests that are kept, beside what was decided',
+    body: P.ReplayBody,
+    response: P.Comparison,
+    errors: ['policy_invalid', 'store_corrupt'],
+    who: 'operator',
+    bodyMax: DECISION_BODY,
+  }),
+  policyShadow: route({
+    method: 'GET',
+    path: '/v1/policies/shadow',
+    summary: 'The candidates that run beside the live policies, and where they would have decided otherwise',
+    response: P.ShadowAnswer,
+    who: 'operator',
+  }),
+  toolCheck: route({
+    method: 'POST',
+    path: '/v1/tools/check',
+    summary: "A server's tool definitions, beside those that were seen first",
+    body: P.ToolCheckBody,
+    response: P.ToolCheckAnswer,
+    errors: DECISION_ERRORS,
+    who: 'agent',
+    own: 'body.as',
+    bodyMax: DECISION_BODY,
   }),
 
   loginChallenge: route({

@@ -56,13 +56,14 @@ import {
   STATEMENT_BYTES_MAX,
 } from '../limits.ts';
 
-const object = <P extends TProperties>(properties: P, description?: string): Type.TObject<P> =>
+export const object = <P extends TProperties>(properties: P, description?: string): Type.TObject<P> =>
   Type.Object(properties, { additionalProperties: false, ...(description === undefined ? {} : { description }) });
 const optional = Type.Optional;
-const nullable = <S extends TSchema>(schema: S): Type.TUnion<[S, Type.TNull]> => Type.Union([schema, Type.Null()]);
-const list = <S extends TSchema>(schema: S, max: number, min = 0): Type.TArray<S> =>
+export const nullable = <S extends TSchema>(schema: S): Type.TUnion<[S, Type.TNull]> =>
+  Type.Union([schema, Type.Null()]);
+export const list = <S extends TSchema>(schema: S, max: number, min = 0): Type.TArray<S> =>
   Type.Array(schema, { minItems: min, maxItems: max });
-const count = (description?: string): Type.TInteger =>
+export const count = (description?: string): Type.TInteger =>
   Type.Integer({ minimum: 0, ...(description === undefined ? {} : { description }) });
 /** A pattern for readers of the document, and the protocol's own rule, which is the stricter of the two. */
 const text = (pattern: string, isValid: (value: string) => boolean, want: string, maxLength: number): Type.TString =>
@@ -205,7 +206,7 @@ export const SignaturesBody = object(
 );
 
 // The audit log, as others refer to it
-const treeSize = (description?: string): Type.TInteger =>
+export const treeSize = (description?: string): Type.TInteger =>
   Type.Integer({
     minimum: 0,
     maximum: Number.MAX_SAFE_INTEGER,
@@ -877,8 +878,13 @@ export const LogEntryAnswer = object({
   bytes: entryBytes,
 });
 const digest = base64urlText(32, 32);
-const hexDigest = Type.String({ pattern: '^[0-9a-f]{64}$', maxLength: 64, description: 'SHA-256 as lower-case hex' });
-const word = (description: string): Type.TString => Type.String({ minLength: 1, maxLength: LOG_TEXT_MAX, description });
+export const hexDigest = Type.String({
+  pattern: '^[0-9a-f]{64}$',
+  maxLength: 64,
+  description: 'SHA-256 as lower-case hex',
+});
+export const word = (description: string): Type.TString =>
+  Type.String({ minLength: 1, maxLength: LOG_TEXT_MAX, description });
 /** As an entry has it: a type of AgentMesh, or a reverse domain name and a word. */
 const entryType = '[a-z][a-z0-9-]*(\\.[A-Za-z0-9_-]+)+';
 export const EntryPhase = Type.Enum(['intent', 'outcome']);
