@@ -220,11 +220,32 @@ export const APPROVAL_QUORUM_MAX = 8; // people who must agree on one call; two 
 export const POLICY_NAME_TEXT_MAX = 128; // a file name, as people read it in a list
 export const POLICY_RULE_NAME_TEXT_MAX = 128; // it is in every entry of the log that it decides
 export const POLICY_RULES_MAX = 4_096; // of a policy with all that it extends; a thousand is a large one
+export const POLICY_EXTENDS_DEPTH_MAX = 8; // one above the other
+export const POLICY_LAYERS_MAX = 16; // policies that are asked for one request: the daemon's and its caller's
+export const POLICY_DESCRIPTION_TEXT_MAX = 2_048; // a paragraph
+export const POLICY_AGENTS_MAX = 256; // named in one document
+export const POLICY_PRIORITY_MAX = 1_000_000; // either side of 0: room between any two
+export const POLICY_ALIASES_MAX = 256; // uses of YAML anchors: lists of approvers that rules share
+export const POLICY_REFERENCE_TEXT_MAX = 512; // a path in `extends` or of an external point's file
+export const POLICY_EXTERNAL_MAX = 4; // decision points that one document asks; each is waited for
+export const POLICY_EXTERNAL_FILE_BYTES_MAX = 1024 * 1024; // policies or entities for one of them
+export const POLICY_EXTERNAL_MS_DEFAULT = 1_000; // what OPA wants to stay under on a busy host, a hundred times over
+export const POLICY_EXTERNAL_MS_MAX = 10_000; // beyond it a person believes that the tool hangs
+export const LIMIT_COUNT_MAX = 1_000_000_000; // as RATE_N_MAX
+export const LIMIT_SLICES = 64; // of a window: uses free with a delay of at most a sixty-fourth of it
+export const APPROVAL_MS_DEFAULT = 900_000; // somebody at work sees it; a request that waits longer is stale
+export const APPROVAL_MS_MIN = 1_000; // shorter, nobody can have read it
+export const APPROVAL_MS_MAX = 7 * 86_400_000; // over a weekend and a holiday
+export const APPROVAL_REASON_TEXT_MAX = 1_024; // as LOG_MESSAGE_TEXT_MAX
+export const OUTPUT_BYTES_DEFAULT = 10 * 1024 * 1024; // of one result as JSON: a photo in base64
+export const OUTPUT_BYTES_MAX = 64 * 1024 * 1024; // held in memory while detectors look at it
+export const POLICY_CASES_MAX = 1_024; // in one file of policy tests
 
 // Decisions (control API)
 export const DECISION_BODY_BYTES_MAX = 4 * 1024 * 1024; // a file that an agent writes; larger calls are refused, not passed unchecked
 export const DECISION_JSON_DEPTH_MAX = 64; // arguments of tools: schemas and syntax trees nest deeper than requests of ours
 export const DECISIONS_OPEN_MAX = 4_096; // allowed, and not yet told how they ended; older ones stay without an end
+export const APPROVAL_ID_BYTES = 8; // people type them; a daemon keeps thousands
 export const ACTION_TEXT_MAX = 64; // a word or two, joined
 export const MCP_NAME_TEXT_MAX = 256; // clients show tools in lists; MCP advises 128
 export const MCP_TOOLS_MAX = 1_024; // of one server; the largest known have about 200
@@ -271,3 +292,23 @@ export const EVENTS_RING_MAX = 4_096; // minutes of a busy daemon, for clients t
 export const EVENT_BACKLOG_BYTES_MAX = 1024 * 1024; // unread by a client: then its stream is cut, and it resumes from the ring
 export const EVENT_STREAMS_MAX = 64; // open event streams of one daemon
 export const EVENT_HEARTBEAT_MS = 15_000; // below the usual 30 s and 60 s idle limits of proxies
+
+// Policy conditions
+export const CONDITION_TEXT_MAX = 16 * 1024; // a list of 500 names; what people can still review is far shorter
+export const CONDITION_DEPTH_MAX = 32; // levels of parentheses, lists and "not"; generated conditions nest fewer than ten
+export const CONDITION_NODES_MAX = 1_024; // fields, values and operators: that list of names, and as much again
+export const CONDITION_STEPS_MAX = 100_000; // elements and letters (16 a step) looked at in one evaluation: a few ms, as measured
+export const CONDITION_PROOF_STEPS_MAX = 10_000; // of comparing two conditions with each other: under a millisecond
+export const CONDITION_PATTERN_TEXT_MAX = 512; // letters of a regular expression; a longer one is a list in disguise
+export const CONDITION_PATTERN_PROGRAM_MAX = 2_048; // instructions of its program, by which its time a letter is bounded
+
+// MCP
+export const MCP_MESSAGE_BYTES_MAX = 32 * 1024 * 1024; // a file of 20 MiB in base64; servers end on more anyway
+export const MCP_DEPTH_MAX = 128; // JSON Schema nests two levels for one of the data, and data nests 32 at most in practice
+export const MCP_ID_TEXT_MAX = 512; // an id is a number or a UUID; it is kept while a request is in flight
+export const MCP_METHOD_TEXT_MAX = 256; // the longest that MCP names takes 36 letters
+export const MCP_PATH_TEXT_MAX = 4_096; // PATH_MAX of Linux; no system call takes a longer one
+export const MCP_PATHS_MAX = 1_024; // texts of one request that may name paths; each costs some system calls to resolve
+export const MCP_DECODINGS_MAX = 4; // of percent-encoding within percent-encoding: a URL in a URL in a URL
+export const MCP_DIFF_BYTES_MAX = 16 * 1024; // of a tool's changes, as a person reads them: two hundred lines
+export const MCP_DIFF_WORDS_MAX = 2_000; // of one text compared word by word; above, old and new are shown whole

@@ -158,10 +158,8 @@ class HttpControlServer implements ControlServer {
       },
     });
     app.removeAllContentTypeParsers();
-    app.addContentTypeParser(
-      'application/json',
-      { parseAs: 'buffer' },
-      async (_request: FastifyRequest, body: Buffer) => parseBody(body),
+    app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) =>
+      parseBody(body, routeOfRequest(request)?.bodyMax?.depth ?? limits.API_JSON_DEPTH_MAX),
     );
     app.addHook('onRequest', async (request) => this.#admit(request));
     app.addHook('onResponse', async (request, reply) => this.#logAnswer(request, reply));
@@ -171,7 +169,7 @@ class HttpControlServer implements ControlServer {
     );
     const handlers = this.#serverHandlers();
     for (const operationId of OPERATION_IDS) {
-      const { method, path } = routeOf(operationId);
+      const { method, path, bodyMax } = routeOf(operationId);
       const handler =
         handlers[operationId] ??
         ((request: FastifyRequest, reply: FastifyReply) => this.#askBackend(operationId, request, reply));
@@ -179,6 +177,7 @@ class HttpControlServer implements ControlServer {
         method,
         url: path.replaceAll(/\{(\w+)\}/g, ':$1'),
         config: { operationId } satisfies RouteConfig,
+        ...(bodyMax !== undefined && { bodyLimit: bodyMax.bytes }),
         handler,
       });
     }
@@ -344,14 +343,14 @@ function readInput(route: Route, request: FastifyRequest): Input {
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Errors: bad_request. */
-function parseBody(body: Buffer): unknown {
+function parseBody(body: Buffer, depthMax: number): unknown {
   let text: string;
   try {
     text = utf8.decode(body);
   } catch (cause) {
     throw new MeshError('bad_request', 'Cannot read the body: it is not UTF-8', { field: '' }, { cause });
   }
-  return parseJsonStrict(text, limits.API_JSON_DEPTH_MAX);
+  return parseJsonStrict(text, depthMax);
 }
 
 function textOf(problem: Problem): string {

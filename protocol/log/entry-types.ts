@@ -5,11 +5,15 @@
  */
 import { boolean, type Checked, integer, list, map, nullable, oneOf, refine, type Schema } from '../encoding/schema.ts';
 import {
+  APPROVAL_ID_BYTES,
+  APPROVAL_QUORUM_MAX,
+  APPROVERS_MAX,
   BINDING_BYTES_MAX,
   CHAIN_LINKS_MAX,
   DELEGATION_BYTES_MAX,
   DID_SEQ_MAX,
   DIDOP_BYTES_MAX,
+  LABELS_MAX,
   LOG_NOTE_TEXT_MAX,
   LOG_TYPE_TEXT_MAX,
   MULTIADDR_TEXT_MAX,
@@ -25,6 +29,7 @@ import {
   direction,
   errorCode,
   facts,
+  hex,
   message,
   multikeyInText,
   name,
@@ -80,6 +85,9 @@ function row<const R extends Fields, const O extends Fields = None>(
   return { area, summary, data, members, signedBy };
 }
 
+const approvalId = hex(APPROVAL_ID_BYTES);
+const labels = list(name, 0, LABELS_MAX);
+const effect = oneOf('allow', 'deny', 'require_approval');
 /** Of observations that are limited in rate: how many were left out since the entry of this type before. */
 const omitted = { omitted: count };
 
@@ -215,6 +223,68 @@ export const ENTRY_TYPES = {
     'a session is over; the code says why',
     { as: did, direction, code: errorCode },
     { optional: omitted },
+  ),
+
+  // Policies (common members say which policy and rule decided, and commit to the request)
+  'action.allowed': row(
+    'action',
+    'an agent is about to do something that the policies allow',
+    { action: name },
+    { optional: { server: name, labels, approval: approvalId } },
+  ),
+  'action.refused': row(
+    'action',
+    'the policies refused something that an agent wanted to do, or it waits for an approval',
+    { action: name, code: errorCode },
+    { optional: { server: name, labels, approval: approvalId } },
+  ),
+  'approval.requested': row(
+    'approval',
+    'something waits for persons to approve exactly that: `digest` commits to it',
+    {
+      id: approvalId,
+      kind: oneOf('action', 'tool'),
+      digest: hex(32),
+      approvers: list(name, 0, APPROVERS_MAX),
+      quorum: integer(1, APPROVAL_QUORUM_MAX),
+      until: time,
+    },
+    { optional: { action: name, server: name } },
+  ),
+  'approval.decided': row(
+    'approval',
+    'a person approved or denied, by a signature over id, digest, decision, reason and time',
+    {
+      id: approvalId,
+      digest: hex(32),
+      decision: oneOf('approve', 'deny'),
+      approver: audience,
+      reason,
+      at: time,
+      signature: base64url(64),
+    },
+  ),
+  'policy.loaded': row(
+    'policy',
+    'a policy is in force from now on, runs beside those in force, or was brought by a caller',
+    { name, digest: hex(32), source: oneOf('configuration', 'shadow', 'caller') },
+  ),
+  'policy.diverged': row(
+    'policy',
+    'a candidate beside the live policies would have decided otherwise',
+    { candidate: hex(32), action: name, live: effect, other: effect },
+    { optional: omitted },
+  ),
+  'tool.pinned': row(
+    'tool',
+    "a server's tools were seen for the first time, or a change was approved: `digest` is over their names and hashes",
+    { server: name, count, digest: hex(32) },
+  ),
+  'tool.changed': row(
+    'tool',
+    'a server defines a tool otherwise than before, or a further one',
+    { server: name, state: oneOf('changed', 'new'), digest: hex(32) },
+    { optional: { approval: approvalId } },
   ),
 
   // What was seen

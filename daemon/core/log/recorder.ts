@@ -56,7 +56,14 @@ export interface Recorded {
 }
 
 /** Observations that others cause as often as they like: limited in rate, and what is left out is counted. */
-const LIMITED = ['handshake.refused', 'session.ended', 'statement.rejected', 'peer.bound', 'peer.lost'] as const;
+const LIMITED = [
+  'handshake.refused',
+  'session.ended',
+  'statement.rejected',
+  'peer.bound',
+  'peer.lost',
+  'policy.diverged',
+] as const;
 type LimitedName = (typeof LIMITED)[number];
 const isLimited = (type: EntryTypeName): type is LimitedName => LIMITED.some((name) => name === type);
 
@@ -108,7 +115,16 @@ export class Recorder {
 
   /** Writes that something is about to be done; whoever does it then says how it ended. Errors: as record. */
   async announce<N extends EntryTypeName>(type: N, members: EntryMembers<N>, details: Details = {}): Promise<Settle> {
-    const { id } = await this.record(type, members, { ...details, phase: 'intent' });
+    return (await this.announceAs(type, members, details)).settle;
+  }
+
+  /** As announce, and says which entry it is. */
+  async announceAs<N extends EntryTypeName>(
+    type: N,
+    members: EntryMembers<N>,
+    details: Details = {},
+  ): Promise<Recorded & { readonly settle: Settle }> {
+    const { id, index } = await this.record(type, members, { ...details, phase: 'intent' });
     const { actor, peer, session, subject } = details;
     const about = {
       ...(actor !== undefined && { actor }),
@@ -116,7 +132,7 @@ export class Recorder {
       ...(session !== undefined && { session }),
       ...(subject !== undefined && { subject }),
     };
-    return (problem) => this.#settle(id, about, problem);
+    return { id, index, settle: (problem) => this.#settle(id, about, problem) };
   }
 
   /** Writes what was seen, sometime soon, or counts it. Never throws. */

@@ -23,8 +23,33 @@ const signatures = [base64url(64, 1)];
 const commitments = { commitments: [base64url(32, 2)], threshold: 1 };
 const key = keyOf('sample').text;
 
+const request = {
+  action: 'tool_call',
+  tool: { name: 'write_file', server: 'filesystem', arguments: { path: '/tmp/a', ratio: 0.5 }, paths: ['/tmp/a'] },
+  labels: ['pii.email'],
+};
+const digest = '5a'.repeat(32);
+const files = [{ path: 'acme.yaml', text: 'version: "1.0"\n' }];
+const approval = { id: '0123456789abcdef' };
+
 type Given = { readonly [K in OperationId]?: Partial<InputOf<K>> };
 const given: Given = {
+  decide: { body: { policies: [digest], request } },
+  decisionFilter: { body: { requests: [request] } },
+  decisionExplain: { body: { request } },
+  decisionSettle: {
+    params: { id: '01980000-0000-7000-8000-000000000001' },
+    body: { code: 'ok', labels: ['card'] },
+  },
+  approvalShow: { params: approval, query: { wait: '20' } },
+  approvalDecide: {
+    params: approval,
+    body: { decision: 'approve', approver: sponsor.did, reason: 'as agreed', at: '2026-11-22T18:00:00.000Z' },
+  },
+  policyShow: { params: { digest } },
+  policyLoad: { body: { name: 'acme', files } },
+  policyReplay: { body: { name: 'acme', files, sinceSeconds: 604_800 } },
+  toolCheck: { body: { server: 'filesystem', complete: true, tools: [{ name: 'read_file' }] } },
   peerDial: { body: { address: '/ip4/127.0.0.1/tcp/4001' } },
   agentCreate: {
     body: { name: 'data-analyst-agent', sponsor: 'alice@company.com', capabilities: [{ can: 'read:data' }] },

@@ -117,6 +117,8 @@ export const actionEntry = (options: EntryOptions = {}): ParsedEntry =>
 const capabilities = ['read:reports/*'];
 const until = time(NOW_SECONDS + 900);
 const { peerId } = beta.node;
+const APPROVAL = '0123456789abcdef';
+const DIGEST = '5a'.repeat(32);
 const inSession = { session: SESSION, peer: beta.did };
 
 /** Each type of ours once, with everything that its row names. */
@@ -178,7 +180,7 @@ export const SAMPLES: { readonly [N in EntryTypeName]: ParsedEntry } = {
       until,
       purpose: 'quarterly figures',
     },
-    { ...inSession, phase: 'intent', delegation: { chain: HASH, leaf: credential.id }, trace: TRACE },
+    { ...inSession, phase: 'intent', delegation: { chain: DIGEST, leaf: credential.id }, trace: TRACE },
   ),
   'handshake.refused': entryOf(
     'handshake.refused',
@@ -195,6 +197,52 @@ export const SAMPLES: { readonly [N in EntryTypeName]: ParsedEntry } = {
     { as: acme.did, direction: 'outbound', code: 'expired', omitted: 1 },
     inSession,
   ),
+  'action.allowed': entryOf(
+    'action.allowed',
+    { action: 'tool_call', server: 'filesystem', labels: ['pii.email'], approval: APPROVAL },
+    { actor: agent.did, principal: alice.did, op: 'execute_tool', tool: 'delete_file' },
+    { key: agent.keys.sign },
+  ),
+  'action.refused': entryOf(
+    'action.refused',
+    { action: 'tool_call', code: 'policy_denied', server: 'filesystem', labels: [], approval: APPROVAL },
+    { actor: agent.did, tool: 'write_file' },
+    { key: agent.keys.sign },
+  ),
+  'approval.requested': entryOf('approval.requested', {
+    id: APPROVAL,
+    kind: 'action',
+    digest: DIGEST,
+    approvers: ['security-team'],
+    quorum: 1,
+    until,
+    action: 'tool_call',
+    server: 'filesystem',
+  }),
+  'approval.decided': entryOf('approval.decided', {
+    id: APPROVAL,
+    digest: DIGEST,
+    decision: 'approve',
+    approver: alice.did,
+    reason: 'agreed with the owner of the data',
+    at: until,
+    signature: toBase64url(new Uint8Array(64).fill(7)),
+  }),
+  'policy.loaded': entryOf('policy.loaded', { name: 'acme-baseline', digest: DIGEST, source: 'configuration' }),
+  'policy.diverged': entryOf('policy.diverged', {
+    candidate: DIGEST,
+    action: 'tool_call',
+    live: 'allow',
+    other: 'deny',
+    omitted: 3,
+  }),
+  'tool.pinned': entryOf('tool.pinned', { server: 'filesystem', count: 14, digest: DIGEST }),
+  'tool.changed': entryOf('tool.changed', {
+    server: 'filesystem',
+    state: 'changed',
+    digest: DIGEST,
+    approval: APPROVAL,
+  }),
   'statement.rejected': entryOf('statement.rejected', {
     code: 'bad_signature',
     source: 'gossip',

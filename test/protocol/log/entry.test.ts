@@ -180,6 +180,10 @@ describe('parseEntry() refuses', () => {
       'address',
       'purpose',
       'lost',
+      'action',
+      'server',
+      'labels',
+      'approval',
     ]);
     const { data } = JSON.parse(textOf(made.bytes)) as { data: JsonObject };
     for (const member of Object.keys(data)) {
@@ -228,10 +232,10 @@ describe('parseEntry() refuses', () => {
 });
 
 /** Whether a value stands where others like it may stand as well. */
+const FREE_TEXTS = new Set('op tool version reason message place basis address purpose action server name'.split(' '));
 function isSameKind(wrong: Json, right: Json, member: string): boolean {
   if (member === 'facts') return typeof wrong === 'object';
-  if (typeof wrong === 'string' && typeof right === 'string')
-    return ['op', 'tool', 'version', 'reason', 'message', 'place', 'basis', 'address', 'purpose'].includes(member);
+  if (typeof wrong === 'string' && typeof right === 'string') return FREE_TEXTS.has(member);
   return typeof wrong === 'boolean' && typeof right === 'boolean';
 }
 
