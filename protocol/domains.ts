@@ -13,6 +13,7 @@ export const SIGNING_CONTEXTS = {
   iatp: 'AgentMesh/iatp/v1',
   login: 'AgentMesh/login/v1',
   entry: 'AgentMesh/entry/v1',
+  approval: 'AgentMesh/approval/v1',
 } as const;
 export type SigningContext = keyof typeof SIGNING_CONTEXTS;
 
@@ -35,6 +36,9 @@ export const CHANNEL_BINDING_PREFIX: Uint8Array = ascii.encode('AgentMesh/cb/v1\
 /** What AES-256-GCM authenticates beside a sealed private key, and for the check of a key ring's passphrase. */
 export const SEALED_KEY_PREFIX: Uint8Array = ascii.encode('AgentMesh/sealed-key/v1\0');
 export const KEY_RING_PREFIX: Uint8Array = ascii.encode('AgentMesh/key-ring/v1\0');
+
+/** Of the hash over a policy with all that it extends (SPEC "Policies"). */
+export const POLICY_DIGEST_PREFIX: Uint8Array = ascii.encode('AgentMesh/policy-digest/v1\0');
 
 export const DEFAULT_NETWORK = 'agentmesh';
 

@@ -260,6 +260,19 @@ export const POLICY_TEXT_BYTES_MAX = 256 * 1024; // a thousand rules take 200 KB
 export const REPLAY_SECONDS_MAX = 90 * 86_400; // beyond what requests are kept for
 export const REPLAY_DIVERGENCES_MAX = 256; // shown of one comparison; all are counted
 
+// Approvals, limits, requests and tools (daemon)
+export const APPROVALS_PENDING_MAX = 256; // more than any number of people would read
+export const APPROVALS_PENDING_AN_AGENT_MAX = 16; // an agent that waits for more has not been told to wait
+export const APPROVALS_KEPT_MAX = 1_024; // that ended; 20 KiB each at most
+export const APPROVALS_KEPT_MS = 7 * 86_400_000; // after their time, to be looked up; the log keeps what was decided
+export const APPROVAL_REQUEST_BYTES_MAX = 16 * 1024; // of what an approver is shown: several screens
+export const LIMIT_COUNTERS_CACHED_MAX = 16_384; // about 2 KiB each with all slices in use: 32 MB
+export const REQUEST_KEPT_BYTES_MAX = 1024 * 1024; // of one request: a long file; of larger ones only the salt is kept
+export const REQUESTS_KEPT_BYTES_MAX = 512 * 1024 * 1024; // half a million requests of 1 KiB; the oldest go
+export const REQUESTS_KEPT_MS = 30 * 86_400_000; // for replay and to show what was committed to; a month is looked back
+export const TOOL_DEFINITION_BYTES_MAX = 64 * 1024; // kept to show what changed; of larger ones the hash alone
+export const TOOL_SERVERS_MAX = 256; // by name; forgetting one to make room would let it change unseen
+
 // Control API
 export const API_BODY_BYTES_MAX = 96 * 1024; // the largest entry of a log in base64url takes 80 KiB
 export const API_ANSWER_BYTES_MAX = 64 * 1024 * 1024; // a client's bound: ten times a bundle in base64url

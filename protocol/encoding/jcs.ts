@@ -1,11 +1,12 @@
 /**
- * Canonical JSON (RFC 8785, JCS), narrowed: numbers are integers within ±(2^53 - 1), so that no reader rounds one, and
+ * Canonical JSON (RFC 8785, JCS), narrowed: numbers are integers within ±(2^53 - 1), so that no reader rounds one (unless
+ * a caller hashes what others wrote and asks for `numbers: 'any'`), and
  * texts are Unicode (no half of a surrogate pair), so that every value has UTF-8. Of such values the encoding is what
  * RFC 8785 says: members in the order of their names' UTF-16 code units, no white space, strings as ECMAScript's
  * JSON.stringify writes them.
  *
  * The decoder re-encodes what it read and compares. That refuses whatever could be spelt otherwise: white space, escapes,
- * order, `1.0`, `-0`, and a member that is named twice, so it needs no second look at the tokens (protocol/control/json.ts
+ * order, `1.0`, `-0`, and a member that is named twice, so it needs no second look at the tokens (protocol/encoding/json.ts
  * takes JSON as people's programs write it and needs one).
  */
 import { MeshError } from '../errors.ts';
@@ -19,8 +20,23 @@ export interface JsonObject {
 const utf8Encoder = new TextEncoder();
 const utf8Decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Errors: malformed (what canonical JSON cannot hold), too_large (nested deeper than JCS_DEPTH_MAX). */
-export const encodeJcs = (value: unknown): Uint8Array => utf8Encoder.encode(textOf(value, 0));
+export interface JcsOptions {
+  /** `any`: every finite number, as RFC 8785 writes it. Default `integers`: others are refused. */
+  readonly numbers?: 'integers' | 'any';
+  /** Levels of nesting; default JCS_DEPTH_MAX. */
+  readonly depthMax?: number;
+}
+
+/** Errors: malformed (what canonical JSON cannot hold), too_large (nested too deep). */
+export const encodeJcs = (
+  value: unknown,
+  { numbers = 'integers', depthMax = JCS_DEPTH_MAX }: JcsOptions = {},
+): Uint8Array =>
+  utf8Encoder.encode(
+    textOf(value, 0, numbers === 'integers' && depthMax === JCS_DEPTH_MAX ? NARROW : { numbers, depthMax }),
+  );
+
+const NARROW: Required<JcsOptions> = { numbers: 'integers', depthMax: JCS_DEPTH_MAX };
 
 /** Errors: too_large (bytes or levels), malformed, noncanonical. */
 export function decodeJcs(bytes: Uint8Array, bytesMax: number): Json {
@@ -36,7 +52,7 @@ export function decodeJcs(bytes: Uint8Array, bytesMax: number): Json {
   } catch {
     throw malformed('read', 'it is not JSON'); // the engine's message quotes the text
   }
-  if (textOf(value, 0) !== text)
+  if (textOf(value, 0, NARROW) !== text)
     throw new MeshError('noncanonical', 'Cannot accept JSON: it is not in the canonical form of RFC 8785');
   return value;
 }
@@ -49,42 +65,44 @@ function decodeUtf8(bytes: Uint8Array): string {
   }
 }
 
-function textOf(value: unknown, depth: number): string {
+function textOf(value: unknown, depth: number, options: Required<JcsOptions>): string {
   if (typeof value === 'string') return quoted(value);
-  if (typeof value === 'object') return value === null ? 'null' : nestedText(value, depth + 1);
+  if (typeof value === 'object') return value === null ? 'null' : nestedText(value, depth + 1, options);
   if (typeof value === 'number') {
-    if (!Number.isSafeInteger(value)) throw malformed('write', `${value} is not an integer within ±(2^53 - 1)`);
-    return String(value); // of -0: "0"
+    if (!(options.numbers === 'any' ? Number.isFinite(value) : Number.isSafeInteger(value)))
+      throw malformed('write', `${value} is not ${options.numbers === 'any' ? 'finite' : 'an integer within ±(2^53 - 1)'}`);
+    return String(value); // as RFC 8785 wants it; of -0: "0"
   }
   if (typeof value === 'boolean') return value ? 'true' : 'false';
   throw malformed('write', `it holds a value of type "${typeof value}"`);
 }
 
-function nestedText(value: object, depth: number): string {
-  if (depth > JCS_DEPTH_MAX)
-    throw new MeshError('too_large', `Cannot accept JSON: it is nested deeper than ${JCS_DEPTH_MAX} levels`, {
-      want: JCS_DEPTH_MAX,
+function nestedText(value: object, depth: number, options: Required<JcsOptions>): string {
+  const { depthMax } = options;
+  if (depth > depthMax)
+    throw new MeshError('too_large', `Cannot accept JSON: it is nested deeper than ${depthMax} levels`, {
+      want: depthMax,
     });
-  if (Array.isArray(value)) return listText(value as readonly unknown[], depth);
+  if (Array.isArray(value)) return listText(value as readonly unknown[], depth, options);
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null)
     throw malformed('write', 'it holds an object that is no plain record');
-  return recordText(value as Readonly<Record<string, unknown>>, depth);
+  return recordText(value as Readonly<Record<string, unknown>>, depth, options);
 }
 
-function listText(list: readonly unknown[], depth: number): string {
+function listText(list: readonly unknown[], depth: number, options: Required<JcsOptions>): string {
   let out = '[';
-  for (let i = 0; i < list.length; i++) out += (i === 0 ? '' : ',') + textOf(list[i], depth); // a hole is undefined
+  for (let i = 0; i < list.length; i++) out += (i === 0 ? '' : ',') + textOf(list[i], depth, options); // a hole is undefined
   return `${out}]`;
 }
 
-function recordText(record: Readonly<Record<string, unknown>>, depth: number): string {
+function recordText(record: Readonly<Record<string, unknown>>, depth: number, options: Required<JcsOptions>): string {
   const names = Object.keys(record);
   if (!isSorted(names)) names.sort(); // without a comparator: by UTF-16 code units
   let out = '{';
   for (let i = 0; i < names.length; i++) {
     const name = names[i] as string;
-    out += `${(i === 0 ? '' : ',') + quoted(name)}:${textOf(record[name], depth)}`;
+    out += `${(i === 0 ? '' : ',') + quoted(name)}:${textOf(record[name], depth, options)}`;
   }
   return `${out}}`;
 }
