@@ -155,10 +155,7 @@ function checked(
   lineOfItem: (index: number) => number = () => 0,
 ): unknown {
   const { kind: wanted } = SETTINGS[name];
-  if (wanted.isValid(value))
-    return wanted.isPath === true && typeof value === 'string'
-      ? resolve(origin.from === 'file' ? dirname(origin.file) : '.', value)
-      : value;
+  if (wanted.isValid(value)) return wanted.isPath === true ? resolved(value, origin) : value;
   const wrong =
     wanted.item !== undefined && Array.isArray(value)
       ? value.findIndex((each: unknown, index) => !wanted.item?.isValid(each) || value.indexOf(each) !== index)
@@ -171,6 +168,13 @@ function checked(
   if (origin.from === 'file') throw invalid(origin.file, line === 0 ? origin.line : line, what, field);
   const where = origin.from === 'flag' ? origin.flag : origin.from === 'environment' ? origin.variable : 'the defaults';
   throw new MeshError('config_invalid', `Cannot use ${where}: ${what}`, { field, want });
+}
+
+/** Relative paths belong to the folder of their file. */
+function resolved(value: unknown, origin: Origin): unknown {
+  if (Array.isArray(value)) return value.map((each: unknown) => resolved(each, origin));
+  if (typeof value !== 'string') return value;
+  return resolve(origin.from === 'file' ? dirname(origin.file) : '.', value);
 }
 
 const describe = (value: unknown): string => {

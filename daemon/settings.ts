@@ -2,6 +2,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import {
   DEFAULT_NETWORK,
+  isAudienceDid,
   isCapability,
   isMeshDid,
   isMeshError,
@@ -57,6 +58,15 @@ export interface Config {
   readonly logReaders: readonly string[];
   /** DIDs of whose logs copies are kept. */
   readonly logMirrors: readonly string[];
+  /** Absolute paths. */
+  readonly policies: readonly string[];
+  /** Absolute paths of candidates that run beside them. */
+  readonly shadowPolicies: readonly string[];
+  /** "<group> <DID or contact of a sponsor>" each. */
+  readonly approvers: readonly string[];
+  /** What policies know as environment.name; null: it is missing to them. */
+  readonly environment: string | null;
+  readonly requestDays: number;
 }
 export type SettingName = keyof Config;
 
@@ -128,6 +138,7 @@ const list = (item: Kind<string>, itemsMax: number = limits.CONFIG_LIST_MAX): Ki
   item,
 });
 const path: Kind<string> = { ...text('a path', (value) => value !== '' && !value.includes('\0')), isPath: true };
+const paths = (itemsMax: number): Kind<readonly string[]> => ({ ...list(path, itemsMax), isPath: true });
 
 const listenAddress = text(
   'a multiaddr like "/ip4/0.0.0.0/tcp/4801" or "/ip6/::/tcp/4801"',
@@ -175,6 +186,13 @@ export function hostPortOf(value: string): { readonly host: string; readonly por
   const [, v6, v4, port = ''] = /^(?:\[([^\]]+)\]|([^:[\]]+)):(0|[1-9]\d{0,4})$/.exec(value) ?? [];
   const isHost = v6 === undefined ? isIPv4(v4 ?? '') : isIPv6(v6) && !v6.includes('%');
   return isHost && Number(port) <= 65_535 ? { host: v6 ?? v4 ?? '', port: Number(port) } : undefined;
+}
+
+/** Undefined: not of this form. */
+export function approverOf(value: string): { readonly group: string; readonly who: string } | undefined {
+  const [, group, who = ''] = /^([A-Za-z0-9][A-Za-z0-9._-]{0,63}) (\S+)$/.exec(value) ?? [];
+  const isWho = isAudienceDid(who) || (who.length <= limits.CONTACT_TEXT_MAX && /^[^\s@]+@[^\s@]+$/.test(who));
+  return group !== undefined && isWho ? { group, who } : undefined;
 }
 
 /** Undefined: not of this form. */
@@ -367,6 +385,48 @@ export const SETTINGS: { readonly [Name in SettingName]: Setting<Config[Name]> }
     about: [
       'Organisations of whose audit logs this daemon keeps copies, each of which must name this one in its log_readers.',
       'An organisation gets its own log back from such a copy with: agentmesh log recover --from-mirrors',
+    ],
+  },
+  policies: {
+    kind: paths(limits.POLICY_LAYERS_MAX / 2),
+    preset: [],
+    about: [
+      'Policy files that hold for all agents of this daemon, or for those that they name; the strictest wins. Whoever',
+      'brings a policy of its own (agentmesh proxy --policy) can only narrow them. Without any nothing is allowed that',
+      'brings none. Read again when they change; files with a mistake are not taken, the last good ones stay in force.',
+    ],
+  },
+  shadowPolicies: {
+    kind: paths(limits.POLICY_LAYERS_MAX / 2),
+    preset: [],
+    about: [
+      'Candidates: what they would have decided otherwise is counted (agentmesh policy shadow), and has no effect.',
+    ],
+  },
+  approvers: {
+    kind: list(
+      text(
+        'a group, a space and a DID or the contact of a sponsor, like "security-team alice@company.com"',
+        (value) => approverOf(value) !== undefined,
+      ),
+    ),
+    preset: [],
+    about: [
+      'Whom the names of groups in policies stand for, one member each. A did:key approves with a key of its own',
+      '(agentmesh approvals approve --key FILE); for sponsors registered here the daemon holds the key.',
+    ],
+  },
+  environment: {
+    kind: optional(text('a word like "production"', (value) => /^[a-z][a-z0-9._-]{0,63}$/.test(value))),
+    preset: null,
+    about: ['What policies know as environment.name.'],
+  },
+  requestDays: {
+    kind: integer(0, limits.REQUEST_DAYS_MAX),
+    preset: limits.REQUEST_DAYS_DEFAULT,
+    about: [
+      'For how many days the arguments behind decisions are kept beside the log, which holds commitments alone: for',
+      'people who look a decision up, and for trying a policy on what happened (agentmesh policy shadow --since).',
     ],
   },
 };

@@ -257,7 +257,9 @@ export const LABELS_MAX = 64; // there are fewer
 export const POLICY_BROUGHT_MAX = 4; // policies that one request may bring besides the configured ones
 export const POLICY_FILES_MAX = 16; // a policy and what it extends
 export const POLICY_TEXT_BYTES_MAX = 256 * 1024; // a thousand rules take 200 KB
-export const REPLAY_SECONDS_MAX = 90 * 86_400; // beyond what requests are kept for
+export const REQUEST_DAYS_DEFAULT = 7; // a week's traffic shows what a new policy would do
+export const REQUEST_DAYS_MAX = 90; // arguments may hold personal data: no longer than an audit's quarter
+export const REPLAY_SECONDS_MAX = 90 * 86_400; // as long as requests are kept at most
 export const REPLAY_DIVERGENCES_MAX = 256; // shown of one comparison; all are counted
 
 // Approvals, limits, requests and tools (daemon)

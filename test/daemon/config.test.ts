@@ -79,6 +79,11 @@ describe('loadConfig()', () => {
       witnessQuorum: null,
       logReaders: [],
       logMirrors: [],
+      policies: [],
+      shadowPolicies: [],
+      approvers: [],
+      environment: null,
+      requestDays: 7,
     });
     for (const name of SETTING_NAMES) expect(SETTINGS[name].kind.isValid(DEFAULT_CONFIG[name]), name).toBe(true);
   });
@@ -142,6 +147,11 @@ describe('loadConfig()', () => {
       witnessQuorum: ['3', '3', 3],
       logReaders: [`["${DID}"]`, DID, [DID]],
       logMirrors: [`["${DID}"]`, DID, [DID]],
+      policies: ['[/etc/a.yaml, /etc/b.yaml]', '/etc/a.yaml,/etc/b.yaml', ['/etc/a.yaml', '/etc/b.yaml']],
+      shadowPolicies: ['[/etc/c.yaml]', '/etc/c.yaml', ['/etc/c.yaml']],
+      approvers: ['["security alice@company.com"]', 'security alice@company.com', ['security alice@company.com']],
+      environment: ['production', 'production', 'production'],
+      requestDays: ['0', '0', 0],
     };
     for (const name of SETTING_NAMES) {
       const [yaml, text, value] = values[name];
@@ -292,6 +302,14 @@ describe('loadConfig()', () => {
     ['witnesses', ['did:web:example.org']],
     ['log_readers', ['*']],
     ['log_mirrors', ['*']],
+    ['policies', ['']],
+    ['policies', 'acme.yaml'],
+    ['approvers', ['security-team']],
+    ['approvers', ['security-team alice']],
+    ['approvers', ['security team alice@company.com']],
+    ['approvers', ['security did:web:example.org']],
+    ['environment', 'Production'],
+    ['request_days', 91],
   ])('refuses %s: %j', async (name, value) => {
     const { field } = (await errorOf(`${name}: ${JSON.stringify(value)}\n`)).data;
     expect(field).toBe(Array.isArray(value) ? `${name}[0]` : name);
@@ -414,6 +432,11 @@ describe('formatConfig()', () => {
     witnessQuorum: fc.option(fc.integer({ min: 0, max: 128 })),
     logReaders: list(fc.uint8Array({ minLength: 32, maxLength: 32 }).map(didOfDigest)),
     logMirrors: list(fc.uint8Array({ minLength: 32, maxLength: 32 }).map(didOfDigest)),
+    policies: list(fc.constantFrom('/etc/a.yaml', '/etc/b c.yaml', '/#')),
+    shadowPolicies: list(fc.constantFrom('/etc/a.yaml', '/etc/b.yaml')),
+    approvers: list(fc.constantFrom('a alice@company.com', 'a bob@company.com', 'b alice@company.com')),
+    environment: fc.option(fc.constantFrom('test', 'production')),
+    requestDays: fc.integer({ min: 0, max: 90 }),
   };
 
   it('writes what reads as the same settings', () => {
