@@ -26,3 +26,22 @@ export type {
   ToolState,
   Verdict,
 } from './gate.ts';
+export {
+  type ApprovalDecision,
+  approvalDigest,
+  approvalMessage,
+  approvedFacts,
+  type SignedApproval,
+  verifyApproval,
+} from './approval.ts';
+export {
+  decodeLimitState,
+  encodeLimitState,
+  freeAtMs,
+  giveBack,
+  isFree,
+  type LimitSlice,
+  type LimitState,
+  take,
+} from './limit.ts';
+export { contextOf, type Detected, type RequestFacts, timeOf } from './request.ts';
