@@ -1,7 +1,8 @@
 /** HTTP over the unix socket or a loopback port, with the protocol's errors. */
-import { type IncomingMessage, request } from 'node:http';
-import { checkJson, PROBLEM_MEDIA_TYPE, schemas } from '../protocol/control/index.ts';
-import { type ErrorCode, isMeshError, limits, MeshError } from '../protocol/index.ts';
+import { type Agent, type IncomingMessage, request } from 'node:http';
+import { PROBLEM_MEDIA_TYPE } from '../protocol/control/http-status.ts';
+import { type ErrorCode, type ErrorData, isErrorCode, isMeshError, MeshError } from '../protocol/errors.ts';
+import * as limits from '../protocol/limits.ts';
 import type { Place } from './place.ts';
 
 export interface HttpRequest {
@@ -12,12 +13,14 @@ export interface HttpRequest {
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal: AbortSignal | undefined;
+  /** Keeps connections open from one request to the next; default: each request has one of its own. */
+  readonly agent?: Agent;
   /** Without a byte for so long: timeout. */
   readonly idleMs: number;
 }
 
 /**
- * The answer, once its head is there. Each request has a connection of its own: on this machine that costs
+ * The answer, once its head is there. By default each request has a connection of its own: on this machine that costs
  * microseconds, and none is ever reused just as the daemon closes it.
  * Errors: not_running, permissions, cancelled, timeout, closed; what the daemon answers as a problem.
  */
@@ -31,7 +34,7 @@ export async function send(place: Place, asked: HttpRequest): Promise<IncomingMe
 
 function open(
   place: Place,
-  { method, path, token, body, headers = {}, signal, idleMs }: HttpRequest,
+  { method, path, token, body, headers = {}, signal, idleMs, agent }: HttpRequest,
 ): Promise<IncomingMessage> {
   const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
   return new Promise((settle, fail) => {
@@ -39,7 +42,7 @@ function open(
       ...place,
       method,
       path,
-      agent: false,
+      agent: agent ?? false,
       headers: {
         accept: 'application/json',
         ...(bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': bytes.length }),
@@ -95,17 +98,19 @@ function problemError(text: string, response: IncomingMessage, status: number): 
     });
   }
   try {
-    const { code, detail, data } = checkJson(
-      schemas.Problem,
-      parseAnswer(text),
-      'the problem that the daemon answered',
-      'internal',
-    );
-    return new MeshError(code, detail, data);
+    return problemIn(parseAnswer(text));
   } catch (error) {
     if (isMeshError(error)) return error;
     throw error;
   }
+}
+
+/** Without the schemas' compiler, which is larger than the proxies that this has to serve. Errors: internal. */
+function problemIn(value: unknown): MeshError {
+  const { code, detail, data } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
+  if (!isErrorCode(code) || typeof detail !== 'string' || typeof data !== 'object' || data === null)
+    throw new MeshError('internal', "Cannot read the daemon's answer: its problem has not the form of one");
+  return new MeshError(code, detail, data as ErrorData);
 }
 
 export function verifyNotAborted(signal: AbortSignal | undefined): void {

@@ -5,14 +5,13 @@ import { dirname, resolve } from 'node:path';
 import {
   type Environment,
   homeOf,
-  isMeshError,
-  limits,
-  MeshError,
   parseDaemonInfo,
   pathsOf,
   runtimeDirOf,
   verifyPrivate,
-} from '../protocol/index.ts';
+} from '../protocol/control/paths.ts';
+import { isMeshError, MeshError } from '../protocol/errors.ts';
+import * as limits from '../protocol/limits.ts';
 
 /** A unix socket, or a loopback port. */
 export type Place = { readonly socketPath: string } | { readonly host: string; readonly port: number };

@@ -25,7 +25,7 @@ export const WRONG_SOURCES: readonly (readonly [path: string, source: string])[]
   // daemon: one folder for each part of the world, protocol through its doors
   ['daemon/a.ts', `import { createLibp2p } from 'libp2p';\nexport const a = createLibp2p;\n`],
   ['daemon/a.ts', `import sodium from 'sodium-native';\nexport const a = sodium;\n`],
-  ['daemon/a.ts', `import { MeshError } from '../protocol/errors.ts';\nexport const a = MeshError;\n`],
+  ['daemon/a.ts', `import { isMeshDid } from '../protocol/identity/did.ts';\nexport const a = isMeshDid;\n`],
   ['daemon/a.ts', `import { sync } from '../protocol/sync/index.ts';\nexport const a = sync;\n`],
   ['daemon/a.ts', `import { AgentMesh } from '../sdk/index.ts';\nexport const a = AgentMesh;\n`],
   ['daemon/keys/a.ts', `import type { PeerId } from '@libp2p/interface';\nexport type A = PeerId;\n`],
@@ -41,7 +41,7 @@ export const WRONG_SOURCES: readonly (readonly [path: string, source: string])[]
   // sdk and cli never import the daemon
   ['sdk/a.ts', `import type { Store } from '../daemon/ports.ts';\nexport type A = Store;\n`],
   ['sdk/a.ts', `import { main } from '../cli/main.ts';\nexport const a = main;\n`],
-  ['sdk/a.ts', `import { MeshError } from '../protocol/errors.ts';\nexport const a = MeshError;\n`],
+  ['sdk/a.ts', `import { isMeshDid } from '../protocol/identity/did.ts';\nexport const a = isMeshDid;\n`],
   ['cli/a.ts', `import { createDaemon } from '../daemon/daemon.ts';\nexport const a = createDaemon;\n`],
   ['cli/a.ts', `import { Client } from '../sdk/client.ts';\nexport const a = Client;\n`],
   ['cli/a.ts', `export const a = await import('../daemon/daemon.ts');\n`],
