@@ -32,10 +32,9 @@ export async function send(place: Place, asked: HttpRequest): Promise<IncomingMe
   throw problemError(await readText(response, asked.signal), response, status);
 }
 
-function open(
-  place: Place,
-  { method, path, token, body, headers = {}, signal, idleMs, agent }: HttpRequest,
-): Promise<IncomingMessage> {
+function open(place: Place, asking: HttpRequest): Promise<IncomingMessage> {
+  const { method, path, token, body, headers = {}, signal, idleMs, agent } = asking;
+  const { agent: _, ...again } = asking;
   const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
   return new Promise((settle, fail) => {
     const asked = request({
@@ -55,7 +54,11 @@ function open(
       asked.destroy(new MeshError('timeout', `Cannot wait longer for the daemon: no answer in ${idleMs} ms`)),
     );
     asked.once('response', settle);
-    asked.once('error', (cause) => fail(transportError(cause, place, signal)));
+    asked.once('error', (cause: NodeJS.ErrnoException) => {
+      // A connection that was kept, and that the daemon closed just now: it has not read the request.
+      if (asked.reusedSocket && cause.code === 'ECONNRESET') open(place, again).then(settle, fail);
+      else fail(transportError(cause, place, signal));
+    });
     asked.end(bytes);
   });
 }

@@ -2,7 +2,8 @@ import type { TObject, TSchema } from 'typebox';
 import type { ErrorCode } from '../errors.ts';
 import { EventSchema } from './events.ts';
 import { HTTP_STATUS, PROBLEM_MEDIA_TYPE } from './http-status.ts';
-import { API_VERSION, COMMON_ERRORS, OPERATION_IDS, type OperationId, type Route, routeOf } from './routes.ts';
+import { API_VERSION } from './api-version.ts';
+import { COMMON_ERRORS, OPERATION_IDS, type OperationId, type Route, routeOf } from './routes.ts';
 import * as policySchemas from './policy-schemas.ts';
 import * as schemas from './schemas.ts';
 

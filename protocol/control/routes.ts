@@ -9,9 +9,6 @@ import { DECISION_BODY_BYTES_MAX, DECISION_JSON_DEPTH_MAX } from '../limits.ts';
 import * as P from './policy-schemas.ts';
 import * as S from './schemas.ts';
 
-/** Raised when a route changes so that older clients would misread it; clients refuse another number. */
-export const API_VERSION = 1;
-
 /**
  * operator: only the operator (a request without a token on the unix socket).
  * agent: the operator, or an agent about its own business; `own` names the DID that must then be its own.

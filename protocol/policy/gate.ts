@@ -104,11 +104,12 @@ export interface Gate extends AsyncDisposable {
   ): Promise<readonly boolean[]>;
   /** Never waits, never throws. Without effect for what was not allowed. */
   settle(verdict: Verdict, outcome: Outcome): void;
-  /** Compares with what was seen first, and keeps what is seen first. `isComplete`: the server has no other tools. */
+  /** Compares with what was seen first, and keeps what is seen first. `isComplete`: the server has no other tools;
+   * `origin`: how it is started or reached. */
   checkTools(
     server: string,
     tools: readonly ToolDefinition[],
-    options: { readonly isComplete: boolean },
+    options: { readonly isComplete: boolean; readonly origin?: string | undefined },
   ): Promise<readonly ToolState[]>;
   close(): Promise<void>;
 }

@@ -1,0 +1,224 @@
+import { Agent } from 'node:http';
+import { API_VERSION } from '../../protocol/control/api-version.ts';
+import { isMeshError, MeshError } from '../../protocol/errors.ts';
+import * as limits from '../../protocol/limits.ts';
+import type {
+  DecideOptions,
+  Gate,
+  GateDescription,
+  GateRequest,
+  Outcome,
+  PolicyRef,
+  ToolDefinition,
+  ToolState,
+  Verdict,
+} from '../../protocol/policy/index.ts';
+import { parseAnswer, readText, send } from '../http.ts';
+import type { Place } from '../place.ts';
+
+/** A policy with all that it extends; the first file is the policy. */
+export interface PolicySource {
+  /** Where the document has no name of its own. */
+  readonly name: string;
+  readonly files: readonly { readonly path: string; readonly text: string }[];
+}
+
+export interface DaemonGateOptions {
+  readonly place: Place;
+  /** An agent's; without one the caller is the operator. */
+  readonly token?: string | undefined;
+  /** For whom the operator asks; default: the organisation. */
+  readonly as?: string | undefined;
+  /** They narrow what the daemon's own policies allow. Default: none. */
+  readonly policies?: readonly PolicySource[] | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const WAIT_SECONDS = 5; // between two signs of life to a client that waits for an approval
+const SETTLE_MS = 2_000; // for outcomes under way when the gate closes
+
+/**
+ * Decisions by the daemon: in its log, under its approvals and limits. Loads no schema compiler, since it runs beside
+ * each MCP server. Errors: not_running, permissions, version, unauthorized, policy_invalid.
+ */
+export async function openDaemonGate(options: DaemonGateOptions): Promise<Gate> {
+  const gate = new DaemonGate(options);
+  try {
+    await gate.open();
+  } catch (error) {
+    await gate.close();
+    throw error;
+  }
+  return gate;
+}
+
+class DaemonGate implements Gate {
+  readonly #options: DaemonGateOptions;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: limits.GATE_CONNECTIONS_MAX });
+  /** Outcomes that the daemon has not taken yet. */
+  readonly #settling = new Set<Promise<void>>();
+  readonly #stop = new AbortController();
+  #description: GateDescription = { mode: 'daemon', agent: '', organisation: null, policies: [], missing: [] };
+
+  constructor(options: DaemonGateOptions) {
+    this.#options = options;
+  }
+
+  get description(): GateDescription {
+    return this.#description;
+  }
+
+  async open(): Promise<void> {
+    const { as, signal } = this.#options;
+    const version = await this.#get<{ version: string; api: number }>('/v1/version', signal);
+    if (version.api !== API_VERSION) {
+      const message = `Cannot talk to daemon ${version.version}: it speaks API version ${version.api}, want ${API_VERSION}`;
+      throw new MeshError('version', message, { is: version.api, want: API_VERSION });
+    }
+    const caller = await this.#get<{ did: string | null }>('/v1/caller', signal);
+    const { roots } = await this.#get<{ roots: readonly { did: string; own: boolean }[] }>('/v1/roots', signal);
+    const organisation = roots.find(({ own }) => own)?.did ?? null;
+    const agent = caller.did ?? as ?? organisation ?? '';
+    this.#description = { mode: 'daemon', agent, organisation, policies: await this.#load(signal), missing: [] };
+  }
+
+  async decide(request: GateRequest, options: DecideOptions = {}): Promise<Verdict> {
+    const first = await this.#decide(request, options.signal);
+    const holdMs = options.holdMs ?? 0;
+    if (first.effect !== 'require_approval' || first.approval === undefined || holdMs <= 0) return first;
+    const state = await this.#whileWaiting(first.approval, holdMs, options);
+    if (state === 'pending') return first;
+    // What was approved is taken by asking again; what was denied is told with who denied it.
+    if (state === 'approved') return this.#decide(request, options.signal);
+    const ended = state === 'expired' ? 'nobody approved it in time' : 'it was denied';
+    return { ...first, effect: 'deny', code: 'approval_denied', reason: `${first.reason}: ${ended}` };
+  }
+
+  async filter(
+    requests: readonly GateRequest[],
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<readonly boolean[]> {
+    if (requests.length === 0) return [];
+    const { allowed } = await this.#asking<{ allowed: unknown }>('/v1/decisions/filter', { requests }, signal);
+    if (!Array.isArray(allowed) || allowed.length !== requests.length) throw unreadable('decisionFilter');
+    return allowed.map((one) => one === true);
+  }
+
+  settle({ id, effect }: Verdict, { code, labels }: Outcome): void {
+    if (id === null || effect !== 'allow' || this.#stop.signal.aborted) return;
+    // An outcome that is lost leaves an intent without an end, which is what the log then says.
+    const told = this.#post(`/v1/decisions/${id}/outcome`, { ...this.#as, code, ...(labels && { labels }) }, undefined)
+      .then(() => {})
+      .catch(() => {})
+      .finally(() => this.#settling.delete(told));
+    this.#settling.add(told);
+  }
+
+  async checkTools(
+    server: string,
+    tools: readonly ToolDefinition[],
+    { isComplete, origin }: { readonly isComplete: boolean; readonly origin?: string | undefined },
+  ): Promise<readonly ToolState[]> {
+    const body = { server, complete: isComplete, tools, ...(origin !== undefined && { origin }) };
+    const answer = await this.#asking<{ tools: unknown }>('/v1/tools/check', body, undefined);
+    if (!Array.isArray(answer.tools)) throw unreadable('toolCheck');
+    return answer.tools as readonly ToolState[];
+  }
+
+  async close(): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    await Promise.race([Promise.all(this.#settling), new Promise((over) => setTimeout(over, SETTLE_MS).unref())]);
+    this.#stop.abort(new MeshError('closed', 'Cannot go on: the gate is closed'));
+    this.#agent.destroy();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  get #as(): { as?: string } {
+    return this.#options.as === undefined ? {} : { as: this.#options.as };
+  }
+
+  async #decide(request: GateRequest, signal: AbortSignal | undefined): Promise<Verdict> {
+    const verdict = await this.#asking<Verdict>('/v1/decisions', { request }, signal);
+    if (!isVerdict(verdict)) throw unreadable('decide');
+    return verdict;
+  }
+
+  async #whileWaiting(
+    approval: NonNullable<Verdict['approval']>,
+    holdMs: number,
+    { signal, onWaiting }: DecideOptions,
+  ): Promise<string> {
+    const untilMs = performance.now() + holdMs;
+    for (;;) {
+      onWaiting?.(approval);
+      const seconds = Math.ceil(Math.min(WAIT_SECONDS * 1000, untilMs - performance.now()) / 1000);
+      if (seconds <= 0) return 'pending';
+      const path = `/v1/approvals/${approval.id}?wait=${seconds}`;
+      const { approval: now } = await this.#get<{ approval: { state: string } }>(path, signal);
+      if (now.state !== 'pending') return now.state;
+    }
+  }
+
+  /** With the policies that were brought; a daemon that no longer holds them is given them again. */
+  async #asking<T>(path: string, body: object, signal: AbortSignal | undefined): Promise<T> {
+    const ask = (): Promise<T> =>
+      this.#post(
+        path,
+        { ...this.#as, policies: this.#description.policies.map(({ digest }) => digest), ...body },
+        signal,
+      );
+    try {
+      return await ask();
+    } catch (error) {
+      const isForgotten = isMeshError(error) && error.code === 'not_found' && error.data.field === 'policies';
+      if (!isForgotten) throw error;
+      await this.#load(signal);
+      return ask();
+    }
+  }
+
+  async #load(signal: AbortSignal | undefined): Promise<readonly PolicyRef[]> {
+    const loaded: PolicyRef[] = [];
+    for (const { name, files } of this.#options.policies ?? [])
+      loaded.push(
+        (await this.#post<{ policy: PolicyRef }>('/v1/policies', { ...this.#as, name, files }, signal)).policy,
+      );
+    return loaded;
+  }
+
+  #get<T>(path: string, signal: AbortSignal | undefined): Promise<T> {
+    return this.#call<T>('GET', path, undefined, signal);
+  }
+
+  #post<T>(path: string, body: object, signal: AbortSignal | undefined): Promise<T> {
+    return this.#call<T>('POST', path, body, signal);
+  }
+
+  async #call<T>(method: string, path: string, body: object | undefined, signal: AbortSignal | undefined): Promise<T> {
+    const { place, token } = this.#options;
+    const stop = this.#stop.signal;
+    const asked = {
+      method,
+      path,
+      token,
+      signal: signal === undefined ? stop : AbortSignal.any([signal, stop]),
+      agent: this.#agent,
+      idleMs: limits.API_CALL_MS,
+      ...(body !== undefined && { body }),
+    };
+    return parseAnswer(await readText(await send(place, asked), asked.signal)) as T;
+  }
+}
+
+/** What decides access is looked at; the rest is for people. */
+const isVerdict = (value: Verdict): boolean =>
+  ['allow', 'deny', 'require_approval'].includes(value.effect) &&
+  typeof value.output === 'object' &&
+  typeof value.reason === 'string' &&
+  (value.id === null || typeof value.id === 'string');
+
+const unreadable = (operationId: string): MeshError =>
+  new MeshError('internal', `Cannot read the daemon's answer to "${operationId}": it has not the form of one`);
