@@ -1,0 +1,90 @@
+/** How a refused request is answered (SPEC "MCP as governed"): so that a model can read it, and a program too. */
+import type { Json, JsonObject } from '../encoding/jcs.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { PendingApproval, Verdict } from '../policy/gate.ts';
+import type { Era } from './era.ts';
+import { errorResponse, type RequestMessage, resultResponse, RPC_CODES } from './messages.ts';
+
+/** Key of `_meta` for what was decided. */
+export const META_DECISION = 'agentmesh/decision';
+
+export interface Denial {
+  readonly message: RequestMessage;
+  readonly verdict: Verdict;
+  readonly era: Era;
+  /** What it waits for; default the verdict's own. */
+  readonly waiting?: PendingApproval | undefined;
+}
+
+/** The answer to a request that the gate did not let through. */
+export function denialOf({ message, verdict, era, waiting = verdict.approval }: Denial): Uint8Array {
+  const { effect, code = 'policy_denied', rule, policy, id, index } = verdict;
+  const decision: JsonObject = {
+    effect,
+    code: waiting === undefined ? code : 'approval_pending',
+    rule,
+    policy: { name: policy.name, digest: policy.digest },
+    ...(id === null ? {} : { id }),
+    ...(index === null ? {} : { index }),
+    ...(waiting === undefined ? {} : { approval: approvalJson(waiting) }),
+  };
+  return refusalOf({ message, text: denialText(verdict, waiting), decision, era });
+}
+
+export interface Failed {
+  readonly message: RequestMessage;
+  readonly code: ErrorCode;
+  /** A sentence without its stop. */
+  readonly reason: string;
+  readonly era: Era;
+}
+
+/** The answer to a request that could not be decided, or whose result may not be shown. */
+export const failureOf = ({ message, code, reason, era }: Failed): Uint8Array =>
+  refusalOf({
+    message,
+    text: `AgentMesh did not let this through: ${withoutStop(reason)}.`,
+    decision: { effect: 'deny', code },
+    era,
+  });
+
+/** A call that a model makes is answered by a result that it reads; all else by an error that its program reads. */
+function refusalOf(parts: {
+  readonly message: RequestMessage;
+  readonly text: string;
+  readonly decision: JsonObject;
+  readonly era: Era;
+}): Uint8Array {
+  const { message, text, decision, era } = parts;
+  if (message.method !== 'tools/call') return errorResponse(message.id, RPC_CODES.denied, text, decision);
+  return resultResponse(message.id, {
+    ...(era === '2026-07-28' ? { resultType: 'complete' } : {}),
+    content: [{ type: 'text', text }],
+    isError: true,
+    _meta: { [META_DECISION]: decision },
+  });
+}
+
+/** Which rule of which policy, and what to do; never what its condition is. */
+export function denialText(verdict: Verdict, waiting: PendingApproval | undefined = verdict.approval): string {
+  const parts = [`AgentMesh did not let this through: ${withoutStop(verdict.reason)}.`, ruleText(verdict)];
+  if (waiting !== undefined)
+    parts.push(
+      `It waits for approval until ${waiting.expiresAt}: "agentmesh approvals approve ${waiting.id}" lets it through, then ask again with the same arguments.`,
+    );
+  return parts.join(' ');
+}
+
+const ruleText = ({ rule, policy }: Verdict): string =>
+  rule === null
+    ? `Decided by the default of policy "${policy.name}".`
+    : `Decided by rule "${rule}" of policy "${policy.name}".`;
+
+const withoutStop = (text: string): string => text.replace(/\.$/, '');
+
+export const approvalJson = ({ id, approvers, quorum, expiresAt }: PendingApproval): JsonObject => ({
+  id,
+  approvers: approvers as readonly Json[],
+  quorum,
+  expiresAt,
+});

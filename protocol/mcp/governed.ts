@@ -1,0 +1,175 @@
+/** What a message asks for, as a policy judges it (SPEC "MCP as governed"). */
+import type { Json, JsonObject } from '../encoding/jcs.ts';
+import { isMeshError, MeshError } from '../errors.ts';
+import type { GateRequest } from '../policy/gate.ts';
+import { metaOf } from './era.ts';
+import { exactOf, isObject, type Message, type Refusal, RPC_CODES, type Sender } from './messages.ts';
+import { hasVariant } from './names.ts';
+import { lexicalForms, type Paths, pathTexts, percentDecoded } from './paths.ts';
+
+export interface GovernedContext {
+  /** The server, as policies name it. */
+  readonly server: string;
+  readonly paths: Paths;
+}
+
+/**
+ * Undefined for results and errors: they belong to what was decided. Errors: malformed, too_large, with a Refusal in
+ * their data: what cannot be judged is not sent on.
+ */
+export function governedOf(message: Message, from: Sender, context: GovernedContext): GateRequest | undefined {
+  if (message.kind === 'result' || message.kind === 'error') return undefined;
+  const judge = (from === 'client' ? CLIENT : SERVER).get(message.method);
+  // A notification named as a request asks for no answer; a lax server may act on it all the same.
+  try {
+    const request = judge?.(isObject(message.params) ? message.params : {}, context) ?? {
+      action: 'mcp_request',
+      mcp: { method: message.method },
+    };
+    const exact = exactOf(message);
+    const trace = traceOf(message);
+    return { ...request, ...(exact === undefined ? {} : { exact }), ...(trace === undefined ? {} : { trace }) };
+  } catch (error) {
+    throw refusedAs(message, error);
+  }
+}
+
+function refusedAs(message: Message, error: unknown): unknown {
+  if (!isMeshError(error)) return error;
+  const refusal: Refusal = {
+    rpcCode: RPC_CODES.invalidParams,
+    rpcId: message.kind === 'request' ? message.id : null,
+    kind: message.kind,
+  };
+  return new MeshError(error.code, error.message, { ...error.data, ...refusal }, { cause: error });
+}
+
+type Judge = (params: JsonObject, context: GovernedContext) => GateRequest;
+
+const plain =
+  (action: string): Judge =>
+  () => ({ action });
+
+const SERVER: ReadonlyMap<string, Judge> = new Map([
+  ['sampling/createMessage', plain('sampling')],
+  ['elicitation/create', plain('elicitation')],
+  ['roots/list', plain('roots_list')],
+]);
+
+const CLIENT: ReadonlyMap<string, Judge> = new Map<string, Judge>([
+  ['tools/call', toolCall],
+  ['tools/list', plain('tools_list')],
+  ['resources/read', resourceRead],
+  ['resources/subscribe', resourceRead],
+  ['resources/list', plain('resources_list')],
+  ['resources/templates/list', plain('resources_list')],
+  ['prompts/get', promptGet],
+  ['prompts/list', plain('prompts_list')],
+  ['completion/complete', completion],
+]);
+
+function toolCall(params: JsonObject, { server, paths }: GovernedContext): GateRequest {
+  const name = textOf(params, 'name', 'its tool');
+  const args = argumentsOf(params);
+  const found = args === undefined ? [] : pathTexts(args);
+  return {
+    action: 'tool_call',
+    tool: {
+      name,
+      server,
+      ...(args === undefined ? {} : { arguments: args }),
+      ...(found.length === 0 ? {} : { paths: paths.canonicalPaths(found) }),
+    },
+  };
+}
+
+function promptGet(params: JsonObject): GateRequest {
+  const args = argumentsOf(params);
+  return {
+    action: 'prompt_get',
+    prompt: { name: textOf(params, 'name', 'its prompt'), ...(args === undefined ? {} : { arguments: args }) },
+  };
+}
+
+function resourceRead(params: JsonObject, context: GovernedContext): GateRequest {
+  return { action: 'resource_read', resource: resourceOf(textOf(params, 'uri', 'its resource'), context.paths) };
+}
+
+/** What is completed is told what the prompt or template would be asked with. */
+function completion(params: JsonObject, context: GovernedContext): GateRequest {
+  const { ref, argument } = params;
+  if (!isObject(ref) || ['type', 'name', 'uri'].some((word) => hasVariant(ref, word)))
+    throw unclear('its member "ref" names no prompt and no resource');
+  if (argument !== undefined && !isObject(argument)) throw unclear('its member "argument" is no object');
+  const known = isObject(params['context']) ? params['context']['arguments'] : undefined;
+  const values: Record<string, Json> = { ...(isObject(known) ? known : {}) };
+  if (isObject(argument) && typeof argument['name'] === 'string') values[argument['name']] = argument['value'] ?? null;
+  if (ref['type'] === 'ref/prompt')
+    return { action: 'prompt_get', prompt: { name: textOf(ref, 'name', 'its prompt'), arguments: values } };
+  if (ref['type'] === 'ref/resource')
+    return { action: 'resource_read', resource: resourceOf(textOf(ref, 'uri', 'its resource'), context.paths, values) };
+  throw unclear('its member "ref" is of a type that is not known');
+}
+
+/** A text, and nothing that a server might make one of. */
+function textOf(params: JsonObject, member: string, what: string): string {
+  const value = params[member];
+  if (typeof value !== 'string' || value === '') throw unclear(`${what} is not named by a text "${member}"`);
+  return value;
+}
+
+function argumentsOf(params: JsonObject): JsonObject | undefined {
+  const value = params['arguments'];
+  if (value === undefined) return undefined;
+  if (!isObject(value)) throw unclear('its arguments are no object');
+  return value;
+}
+
+const unclear = (why: string): MeshError => new MeshError('malformed', `Cannot judge the request: ${why}`);
+
+const URI = /^([a-z][-+.a-z0-9]*):(\/\/[^/?#]*)?(.*)$/is;
+
+/**
+ * A resource by its URI: scheme and host in lower case, what need not be encoded decoded (RFC 3986 section 6.2.2), and
+ * nothing that readers of URIs treat differently. Errors: malformed.
+ */
+export function resourceOf(uri: string, paths: Paths, values: JsonObject = {}): NonNullable<GateRequest['resource']> {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the URL standard takes tabs and line breaks out, and trims the rest
+  if (/[\u0000-\u001f\u007f]|^\s|\s$/u.test(uri)) throw unclear('its uri has control characters or space at an end');
+  const [, scheme = '', host = '', rest = uri] = URI.exec(uri) ?? [];
+  const lower = scheme.toLowerCase();
+  if (hasDotSegments(rest) || hasDotSegments(host)) throw unclear('its uri has a segment ".."');
+  const normal = lower === '' ? uri : `${lower}:${host.toLowerCase()}${unreserved(rest)}`;
+  const texts = lower === 'file' || lower === '' ? [uri, ...Object.values(values).filter(isText)] : [];
+  const forms = [...new Set(texts.flatMap((text) => lexicalForms(text)))];
+  return {
+    uri: normal,
+    ...(lower === '' ? {} : { scheme: lower }),
+    ...(forms.length === 0 ? {} : { paths: paths.canonicalPaths(forms) }),
+  };
+}
+
+const isText = (value: Json): value is string => typeof value === 'string';
+
+function hasDotSegments(text: string): boolean {
+  let decoded = text;
+  for (let before = ''; before !== decoded; ) {
+    before = decoded;
+    decoded = percentDecoded(before).normalize('NFKC');
+  }
+  return /(?:^|[/\\])\s*\.\.\s*(?:[/\\?#]|$)/.test(decoded);
+}
+
+const unreserved = (text: string): string =>
+  text.replaceAll(/%([0-9a-f]{2})/gi, (whole, hex: string) => {
+    const letter = String.fromCharCode(Number.parseInt(hex, 16));
+    return /[-.\w~]/.test(letter) ? letter : whole.toUpperCase();
+  });
+
+/** W3C Trace Context: the trace id of `_meta.traceparent`. */
+function traceOf(message: Message): string | undefined {
+  const parent = metaOf(message)?.['traceparent'];
+  return typeof parent === 'string'
+    ? /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/.exec(parent)?.[1]
+    : undefined;
+}

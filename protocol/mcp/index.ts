@@ -1,0 +1,35 @@
+/** The Model Context Protocol as a proxy governs it, in both its eras; SPEC "MCP as governed". */
+export { approvalJson, type Denial, denialOf, denialText, type Failed, failureOf, META_DECISION } from './denial.ts';
+export {
+  clientCapabilitiesOf,
+  type Era,
+  eraOf,
+  eraOfVersion,
+  META_CLIENT_CAPABILITIES,
+  META_PROTOCOL_VERSION,
+  metaOf,
+} from './era.ts';
+export { type GovernedContext, governedOf } from './governed.ts';
+export { inputRequestsOf, isInputRetry } from './input-requests.ts';
+export { filteredBytes, filteredResult, isListing, memberRequest, membersOf } from './listing.ts';
+export {
+  type ErrorMessage,
+  errorResponse,
+  exactOf,
+  type Id,
+  idKey,
+  isRefusal,
+  type Message,
+  type MessageLimits,
+  type NotificationMessage,
+  parseMessage,
+  type Refusal,
+  refusalAnswer,
+  type RequestMessage,
+  type ResultMessage,
+  resultResponse,
+  RPC_CODES,
+  type Sender,
+} from './messages.ts';
+export { isScanned, withResult } from './outputs.ts';
+export { lexicalForms, pathCandidates, type Paths, pathTexts } from './paths.ts';
