@@ -280,3 +280,10 @@ export {
   verifyStanding,
 } from './iatp/verify-peer.ts';
 export { overlayView } from './state/overlay.ts';
+export {
+  approvalDigest,
+  type ApprovalDecision,
+  approvalMessage,
+  type SignedApproval,
+  verifyApproval,
+} from './policy/approval.ts';

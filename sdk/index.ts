@@ -12,6 +12,7 @@ export {
 export type { CallOptions } from './calls.ts';
 export {
   AgentMesh,
+  type ApproveOptions,
   type ConnectOptions,
   type EventOptions,
   type Login,
@@ -19,6 +20,7 @@ export {
 } from './mesh.ts';
 export type { EntryProof, EntryQuery, ProveOptions } from './log-entries.ts';
 export { type Exported, type ExportOptions, exportToDirectory, filesIn } from './log-export.ts';
+export { type DaemonGateOptions, openDaemonGate, type PolicySource } from './gate/index.ts';
 export { findPlace, type Place, type PlaceOptions } from './place.ts';
 export { createSigner, publicKeyText, type Signer } from './signer.ts';
 export { verifyChain, type VerifyChainOptions } from './verify-chain.ts';
@@ -38,6 +40,7 @@ export type { Capability, ChainReport } from '../protocol/index.ts';
 export type { Entry, LogFiles, LogReport, VerifiedEntry } from '../protocol/log/index.ts';
 export type {
   Agent,
+  ApprovalView,
   ChainSummary,
   ChainView,
   ConvictionView,

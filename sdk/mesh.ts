@@ -17,7 +17,7 @@ import {
   type ToSign,
   type Version,
 } from '../protocol/control/index.ts';
-import { limits, MeshError, signedBytes } from '../protocol/index.ts';
+import { approvalMessage, limits, MeshError, signedBytes } from '../protocol/index.ts';
 import { type CallOptions, codeOf, isPassing, pause } from './calls.ts';
 import type { LogFiles } from '../protocol/log/index.ts';
 import { parseEvents } from './event-stream.ts';
@@ -57,6 +57,17 @@ export interface EventOptions extends CallOptions {
 export interface OfflineSigners {
   /** As many as the threshold wants, in any order. */
   readonly signers: readonly Signer[];
+}
+
+/** What a person decides. */
+export interface ApproveOptions extends CallOptions {
+  readonly decision: 'approve' | 'deny';
+  /** DID: a sponsor's, or a did:key that the configuration names. */
+  readonly approver: string;
+  /** It is logged, so no personal data. */
+  readonly reason: string;
+  /** The approver's key; default: the daemon holds it. */
+  readonly signer?: Signer | undefined;
 }
 
 /** A daemon's control API. Calls fail with the protocol's codes, and with `not_running` where no daemon answers. */
@@ -276,6 +287,58 @@ export class AgentMesh {
       this.call('convictionLift', { params: { did }, body: { reason } }, options),
   };
 
+  /** What the daemon's policies say. `openDaemonGate` and `govern` hold a tool up by it. */
+  readonly decisions = {
+    /** Logged, and uses up limits and approvals; once it is done, `settle` says how it ended. */
+    decide: (body: BodyOf<'decide'>, options?: CallOptions) => this.call('decide', { body }, options),
+    /** Which of these may be done with some arguments or other. */
+    filter: async (body: BodyOf<'decisionFilter'>, options?: CallOptions) =>
+      (await this.call('decisionFilter', { body }, options)).allowed,
+    /** What would be decided, why, and what would change it; nothing is logged or used up. */
+    explain: (body: BodyOf<'decisionExplain'>, options?: CallOptions) =>
+      this.call('decisionExplain', { body }, options),
+    settle: (id: string, body: BodyOf<'decisionSettle'>, options?: CallOptions) =>
+      this.call('decisionSettle', { params: { id }, body }, options),
+  };
+
+  /** What waits, or waited, for a person. */
+  readonly approvals = {
+    list: async ({ all = false }: { readonly all?: boolean } = {}, options?: CallOptions) =>
+      (await this.call('approvalList', { query: all ? { all: 'true' } : {} }, options)).approvals,
+    /** With `waitSeconds` once it is decided or expired, or after that time. */
+    show: async (id: string, { waitSeconds, signal }: CallOptions & { readonly waitSeconds?: number } = {}) => {
+      const query = waitSeconds === undefined ? {} : { wait: String(waitSeconds) };
+      return (await this.call('approvalShow', { params: { id }, query }, { signal })).approval;
+    },
+    /**
+     * With `signer` the approver's key stays here; without, the daemon signs with the one that it holds for them.
+     * Errors: forbidden (not one of those who may), conflict (decided already), expired, key_missing.
+     */
+    decide: async (id: string, { signer, signal, ...decision }: ApproveOptions) => {
+      const body = signer === undefined ? decision : await this.#signApproval(id, decision, signer, signal);
+      return (await this.call('approvalDecide', { params: { id }, body }, { signal })).approval;
+    },
+  };
+
+  /** The policies in force, and those that callers brought. */
+  readonly policies = {
+    list: (options?: CallOptions) => this.call('policyList', {}, options),
+    show: (digest: string, options?: CallOptions) => this.call('policyShow', { params: { digest } }, options),
+    load: async (body: BodyOf<'policyLoad'>, options?: CallOptions) =>
+      (await this.call('policyLoad', { body }, options)).policy,
+    reload: (options?: CallOptions) => this.call('policyReload', {}, options),
+    /** What a policy would have said of the requests that are kept. */
+    replay: async (body: BodyOf<'policyReplay'>, options?: CallOptions) =>
+      (await this.call('policyReplay', { body }, options)).comparison,
+    shadow: async (options?: CallOptions) => (await this.call('policyShadow', {}, options)).candidates,
+  };
+
+  readonly tools = {
+    /** A server's definitions, beside those that were seen first. */
+    check: async (body: BodyOf<'toolCheck'>, options?: CallOptions) =>
+      (await this.call('toolCheck', { body }, options)).tools,
+  };
+
   readonly sessions = {
     list: async (options?: CallOptions) => (await this.call('sessionList', {}, options)).sessions,
     close: (sid: string, options?: CallOptions) => this.call('sessionClose', { params: { sid } }, options),
@@ -334,6 +397,18 @@ export class AgentMesh {
     } finally {
       response.destroy();
     }
+  }
+
+  async #signApproval(
+    id: string,
+    { decision, approver, reason }: Omit<ApproveOptions, 'signer' | 'signal'>,
+    signer: Signer,
+    signal: AbortSignal | undefined,
+  ): Promise<BodyOf<'approvalDecide'>> {
+    const { digest } = await this.approvals.show(id, { signal });
+    const at = new Date().toISOString();
+    const message = approvalMessage({ id, digest, decision, approver, reason, at });
+    return { decision, approver, reason, at, signature: textOfBytes(signer.sign(signedBytes('approval', message))) };
   }
 
   async #logFile(path: string, options: CallOptions | undefined): Promise<Uint8Array | undefined> {

@@ -86,6 +86,20 @@ describe('AgentMesh', () => {
       mesh.convictions.list(),
       mesh.convictions.show(did),
       mesh.convictions.lift(did, 'talked to them'),
+      mesh.decisions.decide(body('decide')),
+      mesh.decisions.filter(body('decisionFilter')),
+      mesh.decisions.explain(body('decisionExplain')),
+      mesh.decisions.settle(id, body('decisionSettle')),
+      mesh.approvals.list(),
+      mesh.approvals.show(id),
+      mesh.approvals.decide(id, body('approvalDecide')),
+      mesh.policies.list(),
+      mesh.policies.show(id),
+      mesh.policies.load(body('policyLoad')),
+      mesh.policies.reload(),
+      mesh.policies.replay(body('policyReplay')),
+      mesh.policies.shadow(),
+      mesh.tools.check(body('toolCheck')),
     ];
     const settled = await Promise.allSettled(calls);
     expect(settled.every(({ status }) => status === 'rejected')).toBe(true);
