@@ -10,7 +10,7 @@ import { digestOf } from '../encoding/cid.ts';
 import { encodeJcs, type JsonObject } from '../encoding/jcs.ts';
 import { isMultikeyText, parseMultikeyText } from '../encoding/multikey.ts';
 import { MeshError } from '../errors.ts';
-import { isMeshDid } from '../identity/did.ts';
+import { isAudienceDid } from '../identity/did.ts';
 import { APPROVAL_REASON_TEXT_MAX, DECISION_JSON_DEPTH_MAX } from '../limits.ts';
 import { type IsSignatureValid, verifySignature } from '../signature.ts';
 import type { GateRequest } from './gate.ts';
@@ -48,7 +48,7 @@ export interface ApprovalDecision {
   /** `approvalDigest` of the request, hex. */
   readonly digest: string;
   readonly decision: 'approve' | 'deny';
-  /** DID of the person. */
+  /** DID of the person: did:mesh, or did:key of whom the configuration names so. */
   readonly approver: string;
   readonly reason: string;
   /** RFC 3339, UTC, to the second or millisecond. */
@@ -70,7 +70,7 @@ export function approvalMessage({ id, digest, decision, approver, reason, at }: 
   check(/^[!-~]{1,64}$/.test(id), 'id', id, '1 to 64 letters');
   check(/^[0-9a-f]{64}$/.test(digest), 'digest', digest, '64 lower-case hex digits');
   check(decision === 'approve' || decision === 'deny', 'decision', decision, '"approve" or "deny"');
-  check(isMeshDid(approver), 'approver', approver, 'a did:mesh');
+  check(isAudienceDid(approver), 'approver', approver, 'a did:mesh or did:key');
   check(
     reason.length <= APPROVAL_REASON_TEXT_MAX,
     'reason',
