@@ -27,6 +27,7 @@ const OTHERS: Partial<Record<ErrorCode, keyof typeof EXIT>> = {
   already_running: 'failure',
   busy: 'failure',
   closed: 'failure',
+  failed: 'failure',
   config_invalid: 'failure',
   full: 'failure',
   internal: 'failure',

@@ -67,6 +67,7 @@ export const ERRORS = {
   approval_pending: 'it waits for the approval of somebody else',
   approval_denied: 'who was asked for approval refused it, or nobody answered in time',
   tool_changed: 'the definition of a tool is not the one that was seen first, and waits for approval',
+  failed: 'it was let through, and what was called answered that it failed',
   // The network and the daemon
   unreachable: 'no connection to a peer that could answer',
   no_channel_binding: "the connection's Noise frames were not recorded, so nothing can be bound to it",

@@ -63,6 +63,7 @@ export const HTTP_STATUS = {
   approval_pending: 409,
   approval_denied: 403,
   tool_changed: 409,
+  failed: 502,
   unreachable: 502,
   no_channel_binding: 502,
   no_route: 404,

@@ -1,7 +1,7 @@
 /** What a session stands between: a client, a server, and whoever decides (SPEC "The MCP proxy"). */
 import type { ErrorCode } from '../errors.ts';
 import type { Gate } from '../policy/gate.ts';
-import type { Message, RequestId } from './messages.ts';
+import type { Id, Message } from './messages.ts';
 import type { Paths } from './paths.ts';
 
 /** Where a message to the client belongs. Lines on stdout need none of it; HTTP has an exchange for each request. */
@@ -62,9 +62,9 @@ export interface Session<Origin> {
   /** One message as it came, parsed or not. What cannot be accepted is answered; nothing throws. */
   fromClient(message: Uint8Array | Message, origin?: Origin): void;
   /** `relatedTo`: the request on whose stream it came, where the transport has streams. */
-  fromServer(message: Uint8Array | Message, relatedTo?: RequestId): void;
+  fromServer(message: Uint8Array | Message, relatedTo?: Id): void;
   /** What was handed to `toServer` with this id gets no answer: the client is told. */
-  failRequest(id: RequestId, failure: Failure): void;
+  failRequest(id: Id, failure: Failure): void;
   /** The server is gone: whatever waits for it is answered with this, and whatever comes. */
   serverEnded(failure: Failure): void;
   /** The client sends nothing more. Resolves when all that it sent is at the server, or refused; approvals are not waited for. */
