@@ -61,7 +61,7 @@ export const GateRequestBody = object(
       object({ name: mcpName, server: optional(mcpName), arguments: optional(anyObject), paths: optional(paths) }),
     ),
     resource: optional(object({ uri: textOf(URI_TEXT_MAX), scheme: optional(mcpName), paths: optional(paths) })),
-    prompt: optional(object({ name: mcpName, arguments: optional(anyObject) })),
+    prompt: optional(object({ name: mcpName, arguments: optional(anyObject), paths: optional(paths) })),
     mcp: optional(object({ method: mcpName })),
     facts: optional(anyObject),
     labels: optional(list(label, LABELS_MAX)),

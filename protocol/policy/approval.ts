@@ -31,7 +31,7 @@ export function approvedFacts(agent: string, request: GateRequest): JsonObject {
     tool: tool && present({ name: tool.name, arguments: tool.arguments, paths: tool.paths }),
     server: tool?.server,
     resource: resource && present({ uri: resource.uri, scheme: resource.scheme, paths: resource.paths }),
-    prompt: prompt && present({ name: prompt.name, arguments: prompt.arguments }),
+    prompt: prompt && present({ name: prompt.name, arguments: prompt.arguments, paths: prompt.paths }),
     mcp: mcp && { method: mcp.method },
     facts,
     exact,

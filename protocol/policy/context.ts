@@ -34,7 +34,7 @@ export interface PolicyContext {
     readonly paths?: readonly string[];
   };
   readonly resource?: { readonly uri: string; readonly scheme?: string; readonly paths?: readonly string[] };
-  readonly prompt?: { readonly name: string; readonly arguments?: JsonObject };
+  readonly prompt?: { readonly name: string; readonly arguments?: JsonObject; readonly paths?: readonly string[] };
   /** Of an MCP message that is none of the above. */
   readonly mcp?: { readonly method: string };
   readonly agent: { readonly did: string; readonly name?: string; readonly organisation: string };

@@ -16,7 +16,7 @@ export interface GateRequest {
     readonly paths?: readonly string[];
   };
   readonly resource?: { readonly uri: string; readonly scheme?: string; readonly paths?: readonly string[] };
-  readonly prompt?: { readonly name: string; readonly arguments?: JsonObject };
+  readonly prompt?: { readonly name: string; readonly arguments?: JsonObject; readonly paths?: readonly string[] };
   readonly mcp?: { readonly method: string };
   readonly facts?: JsonObject;
   /** What the caller knows of the data, beside what the detectors find. */

@@ -46,6 +46,7 @@ export const FIELDS = {
   prompt: { type: 'object', read: (c) => c.prompt, says: 'of a prompt' },
   'prompt.name': { type: 'name', read: (c) => c.prompt?.name, says: 'as its server calls it' },
   'prompt.arguments': { type: 'map<dyn>', read: (c) => c.prompt?.arguments, says: 'the arguments, as they are' },
+  'prompt.paths': { type: 'list<path>', read: (c) => c.prompt?.paths, says: 'as `tool.paths`' },
   mcp: { type: 'object', read: (c) => c.mcp, says: 'of an MCP message of another kind' },
   'mcp.method': { type: 'name', read: (c) => c.mcp?.method, says: 'its method' },
   agent: { type: 'object', read: (c) => c.agent, says: 'who wants to do it' },
