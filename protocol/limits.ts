@@ -275,7 +275,9 @@ export const REQUEST_KEPT_BYTES_MAX = 1024 * 1024; // of one request: a long fil
 export const REQUESTS_KEPT_BYTES_MAX = 512 * 1024 * 1024; // half a million requests of 1 KiB; the oldest go
 export const REQUESTS_KEPT_MS = 30 * 86_400_000; // for replay and to show what was committed to; a month is looked back
 export const TOOL_DEFINITION_BYTES_MAX = 64 * 1024; // kept to show what changed; of larger ones the hash alone
+export const TOOL_DEFINITIONS_BYTES_MAX = 512 * 1024; // kept of one server; the largest known list has 200 KB
 export const TOOL_SERVERS_MAX = 256; // by name; forgetting one to make room would let it change unseen
+export const TOOL_APPROVAL_MS = 7 * 86_400_000; // a change waits for who looks after the server, who may be away
 
 // Control API
 export const API_BODY_BYTES_MAX = 96 * 1024; // the largest entry of a log in base64url takes 80 KiB
@@ -314,10 +316,10 @@ export const EVENT_HEARTBEAT_MS = 15_000; // below the usual 30 s and 60 s idle 
 export const CONDITION_TEXT_MAX = 16 * 1024; // a list of 500 names; what people can still review is far shorter
 export const CONDITION_DEPTH_MAX = 32; // levels of parentheses, lists and "not"; generated conditions nest fewer than ten
 export const CONDITION_NODES_MAX = 1_024; // fields, values and operators: that list of names, and as much again
-export const CONDITION_STEPS_MAX = 2 ** 20; // elements and letters (16 a step, 4 in a pattern) looked at in one evaluation: the largest request once
+export const CONDITION_STEPS_MAX = 2 ** 20; // elements, and letters 16 a step, looked at in one evaluation: a text of the largest request, four times
 export const CONDITION_PROOF_STEPS_MAX = 10_000; // of comparing two conditions with each other: under a millisecond
 export const CONDITION_PATTERN_TEXT_MAX = 512; // letters of a regular expression; a longer one is a list in disguise
-export const CONDITION_PATTERN_PROGRAM_MAX = 2_048; // instructions of its program, by which its time a letter is bounded
+export const CONDITION_PATTERN_PROGRAM_MAX = 1_024; // instructions; time a letter grows with them, measured at worst 10 µs
 
 // MCP
 export const MCP_MESSAGE_BYTES_MAX = 32 * 1024 * 1024; // a file of 20 MiB in base64; servers end on more anyway
@@ -329,6 +331,13 @@ export const MCP_PATHS_MAX = 1_024; // texts of one request that may name paths;
 export const MCP_DECODINGS_MAX = 4; // of percent-encoding within percent-encoding: a URL in a URL in a URL
 export const MCP_PATH_FORMS_MAX = 128; // ways to read one text as a path; an ordinary one has one or two, a mix of all tricks some forty
 export const MCP_DIFF_BYTES_MAX = 16 * 1024; // of a tool's changes, as a person reads them: two hundred lines
+export const MCP_PENDING_MAX = 4_096; // requests of one side without an answer; at 1 KB each 4 MB, and no client has a hundred
+export const MCP_WAITING_BYTES_MAX = 64 * 1024 * 1024; // of requests that wait for a decision: two of the largest messages
+export const MCP_HELD_MAX = 64; // held for approvals at a time; further ones are told that they wait, and not held
+export const MCP_STATE_TEXT_MAX = 64 * 1024; // that a client carries for us from one round to the next: a form's answers, not a file
+export const MCP_LIST_MS = 10_000; // that a server has for a page of its tools; the slowest seen fetches them over the network first
+export const MCP_LIST_PAGES_MAX = 128; // of a list of tools; eight tools a page are MCP_TOOLS_MAX
+export const MCP_REPORTS_MAX = 5; // of one kind, until the rest is only counted
 export const MCP_DIFF_WORDS_MAX = 2_000; // of one text compared word by word; above, old and new are shown whole
 
 // The MCP proxy over HTTP

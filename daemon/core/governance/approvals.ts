@@ -18,9 +18,7 @@ import {
   multikeyText,
   toHex,
 } from '../../../protocol/index.ts';
-import { verifyApproval } from '../../../protocol/policy/approval.ts';
-import type { PolicyRef } from '../../../protocol/policy/decision.ts';
-import type { PendingApproval } from '../../../protocol/policy/gate.ts';
+import { type PendingApproval, type PolicyRef, verifyApproval } from '../../../protocol/policy/index.ts';
 import type { Clock, Logger, Random, Store, StoreWrite, Timer } from '../../ports.ts';
 import { afterWritten, type Settle } from '../log/write-ahead.ts';
 import { Serial } from '../serial.ts';
@@ -253,9 +251,9 @@ export class Approvals {
 
   /**
    * Uses up an approval of exactly these terms, where there is one: nobody gets it twice, not even after a crash. Those
-   * who gave it must still be entitled. Errors: read_only, closed.
+   * who gave it must still be entitled. `also`: rows that are written with it, or not at all. Errors: read_only, closed.
    */
-  async take(terms: ApprovalTerms): Promise<TakenApproval | undefined> {
+  async take(terms: ApprovalTerms, also: readonly StoreWrite[] = []): Promise<TakenApproval | undefined> {
     this.#verifyOpen();
     const held = this.#byTerms.get(termsOf(terms));
     if (held === undefined || held.approval.state !== 'approved') return undefined;
@@ -263,7 +261,7 @@ export class Approvals {
       const before = this.#asOfNow(held.approval);
       if (before.state !== 'approved' || !this.#isEnough(before)) return undefined;
       const approval: Approval = { ...before, state: 'used' };
-      await this.#write(held, approval);
+      await this.#write(held, approval, also);
       return { approval, giveBack: () => this.#giveBack(held) };
     });
   }
@@ -442,8 +440,8 @@ export class Approvals {
   // Time and rows
 
   /** Shows only what is on disk. */
-  async #write(held: Held, approval: Approval): Promise<void> {
-    await this.#components.store.batch([putRow(approval)], { sync: true });
+  async #write(held: Held, approval: Approval, also: readonly StoreWrite[] = []): Promise<void> {
+    await this.#components.store.batch([putRow(approval), ...also], { sync: true });
     held.approval = approval;
     for (const look of held.waiting) look();
   }

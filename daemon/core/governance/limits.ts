@@ -7,7 +7,6 @@
  * has the use on disk too. A crash in between loses a use whose request did not go ahead.
  */
 import { digestOf, isMeshError, limits, MeshError, toHex } from '../../../protocol/index.ts';
-import type { LimitUse } from '../../../protocol/policy/decision.ts';
 import {
   decodeLimitState,
   encodeLimitState,
@@ -15,8 +14,9 @@ import {
   giveBack,
   isFree,
   type LimitState,
+  type LimitUse,
   take,
-} from '../../../protocol/policy/limit.ts';
+} from '../../../protocol/policy/index.ts';
 import type { Clock, Logger, Store, StoreWrite } from '../../ports.ts';
 import { rowKey, rowRange } from './rows.ts';
 

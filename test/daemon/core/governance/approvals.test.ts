@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { boundedRequest, pendingApproval } from '../../../../daemon/core/governance/approvals.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
+import { isMeshError } from '../../../../protocol/index.ts';
 import { createRevocation, createRotate, keyOf } from '../../../builders.ts';
 import { FragileStore, storeOf } from '../log/log-world.ts';
 import { settle } from '../virtual-clock.ts';
@@ -66,7 +67,7 @@ describe('request()', () => {
     const ask = (i: number, who: string) =>
       approvals.request(wanted({ digest: i.toString(16).padStart(64, '0'), agent: who })).then(
         () => 'asked',
-        (error: { code: string }) => error.code,
+        (error: unknown) => (isMeshError(error) ? error.code : 'fault'),
       );
     expect(await Promise.all([1, 2, 3, 4].map((i) => ask(i, agent.did)))).toEqual(['asked', 'asked', 'asked', 'busy']);
     expect(await Promise.all([5, 6, 7].map((i) => ask(i, ben.did)))).toEqual(['asked', 'asked', 'busy']);

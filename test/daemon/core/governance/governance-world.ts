@@ -10,7 +10,7 @@ import type { Settle } from '../../../../daemon/core/log/write-ahead.ts';
 import type { Random, Store } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import { didKeyOf, MeshState, type Statement, toBase64url, signedBytes } from '../../../../protocol/index.ts';
-import { approvalMessage } from '../../../../protocol/policy/approval.ts';
+import { approvalMessage } from '../../../../protocol/policy/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
 import { createAgent, createOrganisation, createPerson, keyOf, NOW_MS, type TestKey } from '../../../builders.ts';
 import { seededRandom } from '../../../random.ts';
