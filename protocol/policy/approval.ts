@@ -65,7 +65,8 @@ export interface SignedApproval extends ApprovalDecision {
 /** What is signed, without the context that goes before it. Errors: malformed. */
 export function approvalMessage({ id, digest, decision, approver, reason, at }: ApprovalDecision): Uint8Array {
   const check = (isRight: boolean, field: string, is: string, want: string): void => {
-    if (!isRight) throw new MeshError('malformed', `Cannot accept an approval: ${field} is "${is}", want ${want}`, { field });
+    if (!isRight)
+      throw new MeshError('malformed', `Cannot accept an approval: ${field} is "${is}", want ${want}`, { field });
   };
   check(/^[!-~]{1,64}$/.test(id), 'id', id, '1 to 64 letters');
   check(/^[0-9a-f]{64}$/.test(digest), 'digest', digest, '64 lower-case hex digits');
@@ -93,7 +94,9 @@ const isUtcTime = (text: string): boolean => {
  */
 export function verifyApproval(approval: SignedApproval, isSignatureValid: IsSignatureValid): void {
   if (!isMultikeyText(approval.key))
-    throw new MeshError('malformed', `Cannot accept an approval: key is "${approval.key}", want "z6Mk…"`, { field: 'key' });
+    throw new MeshError('malformed', `Cannot accept an approval: key is "${approval.key}", want "z6Mk…"`, {
+      field: 'key',
+    });
   const signature = fromBase64url(approval.sig) ?? new Uint8Array();
   verifySignature(isSignatureValid, 'approval', approvalMessage(approval), signature, parseMultikeyText(approval.key));
 }

@@ -45,3 +45,28 @@ export {
   take,
 } from './limit.ts';
 export { contextOf, type Detected, type RequestFacts, timeOf } from './request.ts';
+export {
+  CONFLICTS,
+  type Conflict,
+  type ExternalPoint,
+  type PinRules,
+  type PolicyDocument,
+  type Rule,
+  SCOPES,
+  type Scope,
+} from './document.ts';
+export { compilePolicies, type DecideByOptions, limitText, NO_POLICY, type PolicySet } from './engine.ts';
+export { type DecisionPoint, mergePoints, type PointAnswer, type PointOutcome } from './external.ts';
+export { canonicalName } from './names.ts';
+export {
+  digestOfTexts,
+  OPEN_OUTPUT,
+  type ParsePolicyOptions,
+  parsePolicy,
+  type Policy,
+  type PolicyRule,
+  type ResolvePolicy,
+  strictestOutput,
+} from './policy.ts';
+export { isPresetName, type PresetName, PRESETS } from './presets.ts';
+export type { Place } from './yaml.ts';
