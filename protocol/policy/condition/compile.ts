@@ -53,7 +53,6 @@ type Read = (context: PolicyContext, run: Run) => unknown;
 const TOO_MUCH = new Unknown(`it takes more than ${CONDITION_STEPS_MAX} steps`);
 const isSpent = (run: Run, steps: number): boolean => (run.stepsLeft -= steps) < 0;
 const LETTERS_A_STEP = 16;
-const PATTERN_LETTERS_A_STEP = 4;
 const isSpentOn = (run: Run, text: string): boolean => isSpent(run, text.length / LETTERS_A_STEP);
 
 export function evaluatorOf(tree: Node, text: string): (context: PolicyContext) => Truth {
@@ -122,7 +121,7 @@ class Compiler {
         return (context, run) => {
           const value = read(context, run);
           if (typeof value !== 'string') return failed(value);
-          return isSpent(run, value.length / PATTERN_LETTERS_A_STEP) ? TOO_MUCH : pattern.isIn(canonical(value));
+          return isSpent(run, value.length * pattern.stepsALetter) ? TOO_MUCH : pattern.isIn(canonical(value));
         };
       }
       case 'has': {

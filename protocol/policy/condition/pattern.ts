@@ -7,6 +7,8 @@ import { CONDITION_PATTERN_PROGRAM_MAX, CONDITION_PATTERN_TEXT_MAX } from '../..
 
 export interface Pattern {
   readonly source: string;
+  /** What a letter costs, measured in steps of an evaluation (CONDITION_STEPS_MAX). */
+  readonly stepsALetter: number;
   /** Somewhere in the text, as in CEL. */
   isIn(text: string): boolean;
 }
@@ -24,5 +26,9 @@ export function compilePattern(source: string, isCaseIgnored: boolean): Pattern 
   }
   if (regex.programSize() > CONDITION_PATTERN_PROGRAM_MAX)
     return { wrong: `a pattern of ${regex.programSize()} instructions, want at most ${CONDITION_PATTERN_PROGRAM_MAX}` };
-  return { source, isIn: (text) => regex.test(text) };
+  const stepsALetter = Math.max(STEPS_A_LETTER_MIN, regex.programSize() * STEPS_AN_INSTRUCTION);
+  return { source, stepsALetter, isIn: (text) => regex.test(text) };
 }
+
+const STEPS_A_LETTER_MIN = 1 / 4;
+const STEPS_AN_INSTRUCTION = 1 / 128;
