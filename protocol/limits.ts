@@ -224,7 +224,7 @@ export const POLICY_RULES_MAX = 4_096; // of a policy with all that it extends; 
 export const POLICY_EXTENDS_DEPTH_MAX = 8; // one above the other
 export const POLICY_LAYERS_MAX = 16; // policies that are asked for one request: the daemon's and its caller's
 export const POLICY_DESCRIPTION_TEXT_MAX = 2_048; // a paragraph
-export const POLICY_AGENTS_MAX = 256; // named in one document
+export const POLICY_AGENTS_MAX = 64; // named in one document; a policy for more is one for all
 export const POLICY_PRIORITY_MAX = 1_000_000; // either side of 0: room between any two
 export const POLICY_ALIASES_MAX = 256; // uses of YAML anchors: lists of approvers that rules share
 export const POLICY_REFERENCE_TEXT_MAX = 512; // a path in `extends` or of an external point's file
@@ -365,3 +365,9 @@ export const PROXY_RETRIES_MAX = 5; // of a stream that gives nothing in between
 export const PROXY_STOP_MS = 2_000; // that requests under way have when the proxy ends
 export const PROXY_TOKEN_TEXT_MIN = 16; // letters of a token: 96 random bits in base64
 export const PROXY_TOKEN_FILE_BYTES_MAX = 4_096; // a token and a line's end, not a file given by mistake
+
+// Detectors
+export const JOINED_TEXT_MAX = 4_096; // units beside the border of two text blocks: the PEM block of an RSA key of 4096 bits takes 3,300
+export const DETECT_DEPTH_MAX = 256; // levels of a result that is rewritten: messages of MCP nest less, and the stack takes some thousands
+export const DETECT_ROUNDS_MAX = 4; // one changes, one sees that nothing is left; two more for what only shows once the first is out
+export const FINDINGS_NOTED_MAX = 64; // named one by one beside a result; a person reads no more

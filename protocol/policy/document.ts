@@ -372,9 +372,7 @@ function durationOf(reader: YamlReader, item: Item, minMs: number, maxMs: number
 function outputOf(reader: YamlReader, item: Item): Partial<OutputRules> {
   const { max_bytes, ...members } = reader.members(item, OUTPUT_KEYS, '"output"');
   return {
-    ...Object.fromEntries(
-      Object.entries(members).map(([key, each]) => [key, reader.oneOf(each as Item, OUTPUT_ACTIONS)]),
-    ),
+    ...Object.fromEntries(Object.entries(members).map(([key, each]) => [key, reader.oneOf(each, OUTPUT_ACTIONS)])),
     ...(max_bytes !== undefined && { bytesMax: reader.integer(max_bytes, 1, OUTPUT_BYTES_MAX) }),
   };
 }

@@ -70,3 +70,12 @@ export {
 } from './policy.ts';
 export { isPresetName, type PresetName, PRESETS } from './presets.ts';
 export type { Place } from './yaml.ts';
+export { type ExplainedLeaf, type ExplainedRule, explainDecision, type Explanation } from './explain.ts';
+export {
+  ComparisonCount,
+  comparePolicies,
+  type Divergence,
+  type DivergenceKind,
+  type PolicyComparison,
+  type Side,
+} from './shadow.ts';

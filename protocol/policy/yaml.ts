@@ -212,7 +212,7 @@ function described(node: Node | null | undefined): string {
   if (isMap(node)) return 'a map';
   if (isSeq(node)) return 'a list';
   if (!isScalar(node) || node.value === null) return 'empty';
-  const text = typeof node.value === 'string' ? JSON.stringify(node.value) : (node.source ?? String(node.value));
+  const text = typeof node.value === 'string' ? JSON.stringify(node.value) : (node.source ?? typeof node.value);
   return text.length <= 80 ? text : `${text.slice(0, 79)}…`;
 }
 
