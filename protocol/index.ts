@@ -284,6 +284,7 @@ export {
   approvalDigest,
   type ApprovalDecision,
   approvalMessage,
+  approvedFacts,
   type SignedApproval,
   verifyApproval,
 } from './policy/approval.ts';

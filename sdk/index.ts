@@ -17,10 +17,26 @@ export {
   type EventOptions,
   type Login,
   type OfflineSigners,
+  type OpenGateOptions,
 } from './mesh.ts';
 export type { EntryProof, EntryQuery, ProveOptions } from './log-entries.ts';
 export { type Exported, type ExportOptions, exportToDirectory, filesIn } from './log-export.ts';
-export { type DaemonGateOptions, openDaemonGate, type PolicySource } from './gate/index.ts';
+export {
+  type DaemonGateOptions,
+  type LocalGateOptions,
+  openDaemonGate,
+  openLocalGate,
+  type PolicySource,
+  readPolicySource,
+} from './gate/index.ts';
+export {
+  type Denied,
+  govern,
+  type Governed,
+  type GovernOptions,
+  type ToolFunction,
+  type ToolObject,
+} from './govern.ts';
 export { findPlace, type Place, type PlaceOptions } from './place.ts';
 export { createSigner, publicKeyText, type Signer } from './signer.ts';
 export { verifyChain, type VerifyChainOptions } from './verify-chain.ts';

@@ -20,7 +20,9 @@ import {
 import { approvalMessage, limits, MeshError, signedBytes } from '../protocol/index.ts';
 import { type CallOptions, codeOf, isPassing, pause } from './calls.ts';
 import type { LogFiles } from '../protocol/log/index.ts';
+import type { Gate } from '../protocol/policy/index.ts';
 import { parseEvents } from './event-stream.ts';
+import { openDaemonGate, type PolicySource } from './gate/index.ts';
 import { parseAnswer, readText, send, streamError } from './http.ts';
 import { verifyOperation, signChecked } from './payloads.ts';
 import { entriesOf, type EntryProof, type EntryQuery, type ProveOptions } from './log-entries.ts';
@@ -57,6 +59,11 @@ export interface EventOptions extends CallOptions {
 export interface OfflineSigners {
   /** As many as the threshold wants, in any order. */
   readonly signers: readonly Signer[];
+}
+
+export interface OpenGateOptions extends CallOptions {
+  readonly as?: string | undefined;
+  readonly policies?: readonly PolicySource[] | undefined;
 }
 
 /** What a person decides. */
@@ -332,6 +339,15 @@ export class AgentMesh {
       (await this.call('policyReplay', { body }, options)).comparison,
     shadow: async (options?: CallOptions) => (await this.call('policyShadow', {}, options)).candidates,
   };
+
+  /**
+   * Where requests are decided by this daemon: see govern. Policies that are brought narrow its own. `as`: for whom the
+   * operator asks; default: the organisation. Close it when done.
+   */
+  openGate({ as, policies, signal }: OpenGateOptions = {}): Promise<Gate> {
+    const token = (): Promise<string | undefined> => this.#tokenFor('decide', undefined);
+    return openDaemonGate({ place: this.#place, token, as, policies, signal });
+  }
 
   readonly tools = {
     /** A server's definitions, beside those that were seen first. */

@@ -15,18 +15,12 @@ import type {
 } from '../../protocol/policy/index.ts';
 import { parseAnswer, readText, send } from '../http.ts';
 import type { Place } from '../place.ts';
-
-/** A policy with all that it extends; the first file is the policy. */
-export interface PolicySource {
-  /** Where the document has no name of its own. */
-  readonly name: string;
-  readonly files: readonly { readonly path: string; readonly text: string }[];
-}
+import type { PolicySource } from './policy-source.ts';
 
 export interface DaemonGateOptions {
   readonly place: Place;
-  /** An agent's; without one the caller is the operator. */
-  readonly token?: string | undefined;
+  /** An agent's, or where it comes from; without one the caller is the operator. */
+  readonly token?: string | (() => Promise<string | undefined>) | undefined;
   /** For whom the operator asks; default: the organisation. */
   readonly as?: string | undefined;
   /** They narrow what the daemon's own policies allow. Default: none. */
@@ -198,7 +192,8 @@ class DaemonGate implements Gate {
   }
 
   async #call<T>(method: string, path: string, body: object | undefined, signal: AbortSignal | undefined): Promise<T> {
-    const { place, token } = this.#options;
+    const { place, token: given } = this.#options;
+    const token = typeof given === 'function' ? await given() : given;
     const stop = this.#stop.signal;
     const asked = {
       method,

@@ -1,0 +1,98 @@
+import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
+import { MeshError } from '../../protocol/errors.ts';
+import * as limits from '../../protocol/limits.ts';
+
+/** A policy with all that it names; the first file is the policy. Paths are relative to its folder. */
+export interface PolicySource {
+  /** Where the document has no name of its own. */
+  readonly name: string;
+  readonly files: readonly PolicyFile[];
+}
+export interface PolicyFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+const BUILT_IN = ['strict', 'moderate', 'permissive'];
+
+/**
+ * A policy by the name of a built-in one, or by its path, with the files that it extends or hands to decision points.
+ * Errors: policy_invalid.
+ */
+export async function readPolicySource(nameOrPath: string, directory = '.'): Promise<PolicySource> {
+  if (BUILT_IN.includes(nameOrPath)) {
+    // What it says is the built-in policy's own text; whoever decides has that.
+    const text = `version: "1.0"\nname: ${nameOrPath}\nextends: agentmesh:${nameOrPath}\n`;
+    return { name: nameOrPath, files: [{ path: `${nameOrPath}.yaml`, text }] };
+  }
+  const file = resolve(directory, nameOrPath);
+  const name = basename(file).replace(/\.ya?ml$/i, '');
+  const folder = new PolicyFolder(file);
+  const text = folder.read(basename(file));
+  // The parser is loaded where there is something to look for: a policy that names no other file is one file.
+  if (/extends|external/.test(text)) {
+    const { parsePolicy } = await import('../../protocol/policy/index.ts');
+    parsePolicy(text, { name, file, resolve: (path) => ({ name: basename(path), text: folder.read(path) }) });
+  }
+  return { name, files: folder.files() };
+}
+
+/** What a policy may name: files in its folder and below, links followed. */
+class PolicyFolder {
+  readonly #directory: string;
+  readonly #read = new Map<string, string>();
+
+  /** Errors: policy_invalid. */
+  constructor(file: string) {
+    try {
+      this.#directory = realpathSync(dirname(file));
+    } catch (cause) {
+      throw unreadable(file, cause);
+    }
+  }
+
+  /** By its path from the folder. Errors: policy_invalid. */
+  read(path: string): string {
+    const held = this.#read.get(path);
+    if (held !== undefined) return held;
+    const file = join(this.#directory, path);
+    try {
+      const real = realpathSync(file);
+      const inside = relative(this.#directory, real);
+      if (inside === '..' || inside.startsWith(`..${sep}`))
+        throw new MeshError(
+          'policy_invalid',
+          `Cannot read "${file}": it leads to "${real}", outside its policy's folder`,
+        );
+      const { size } = statSync(real);
+      if (size > limits.POLICY_EXTERNAL_FILE_BYTES_MAX) {
+        const want = limits.POLICY_EXTERNAL_FILE_BYTES_MAX;
+        throw new MeshError('policy_invalid', `Cannot read "${file}": it has ${size} bytes, want <= ${want}`, {
+          is: size,
+          want,
+        });
+      }
+      const text = readFileSync(real, 'utf8');
+      this.#read.set(path, text);
+      return text;
+    } catch (cause) {
+      throw cause instanceof MeshError ? cause : unreadable(file, cause);
+    }
+  }
+
+  /** In the order in which they were read. */
+  files(): PolicyFile[] {
+    return [...this.#read].map(([path, text]) => ({ path, text }));
+  }
+}
+
+const unreadable = (file: string, cause: unknown): MeshError => {
+  const why = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is none' : 'it cannot be read';
+  return new MeshError(
+    'policy_invalid',
+    `Cannot read policy "${file}": ${why}, want a file, or one of ${BUILT_IN.join(', ')}`,
+    { path: file },
+    { cause },
+  );
+};

@@ -1,0 +1,154 @@
+import { applyOutput } from '../protocol/detect/index.ts';
+import { type Json, type JsonObject, MeshError } from '../protocol/index.ts';
+import type { Gate, Verdict } from '../protocol/policy/index.ts';
+import { defaultMesh } from './default-mesh.ts';
+import { openLocalGate, readPolicySource } from './gate/index.ts';
+import { AgentIdentity } from './identity.ts';
+import type { AgentMesh } from './mesh.ts';
+
+/** What an agent calls: a named function of one object, or an object with such a method. */
+export type ToolFunction<A, R> = (args: A) => R | Promise<R>;
+export interface ToolObject<A, R> {
+  readonly name: string;
+  readonly execute: ToolFunction<A, R>;
+}
+
+export interface GovernOptions {
+  /**
+   * Who calls: an identity, or the name or DID of an agent of the daemon. Default: the agent of the token in the
+   * environment. Without a daemon (`local`) a name.
+   */
+  readonly agent?: AgentIdentity | string | undefined;
+  /** "strict", "moderate", "permissive" or a file: it narrows the daemon's own policies. */
+  readonly policy?: string | undefined;
+  /** Name of the tool; default: of the function or object. */
+  readonly name?: string | undefined;
+  /** What policies call the place where it runs (`tool.server`); default "sdk". */
+  readonly server?: string | undefined;
+  /** What kind of thing it is (`action.type`), as "export"; default "tool_call". */
+  readonly action?: string | undefined;
+  /** Default: the daemon that the environment names. */
+  readonly mesh?: AgentMesh | undefined;
+  /** How long a call is held for an approval; default 0: it is refused with the approval's id, and asked again later. */
+  readonly approvalWaitMs?: number | undefined;
+  /** `content` (default): a denial is the result, for a model to read; `throw`: it is a MeshError. */
+  readonly denial?: 'content' | 'throw' | undefined;
+  /**
+   * Decides in this process by `policy` alone, without a daemon: no identity, no audit log, no approvals. Only where it
+   * is asked for; a daemon that does not answer is an error otherwise.
+   */
+  readonly local?: { readonly logFile?: string | undefined } | undefined;
+}
+
+/** What a denied call gives: the shape of an MCP tool result. */
+export interface Denied {
+  readonly isError: true;
+  readonly content: readonly { readonly type: 'text'; readonly text: string }[];
+  readonly _meta: JsonObject;
+}
+
+export type Governed<A, R> = ((args: A) => Promise<R | Denied>) & AsyncDisposable;
+
+/**
+ * Puts a tool under policy: each call is decided and logged before it runs, its result passes the policy's output
+ * rules, and how it ended is logged. Results that are no JSON are handed on unseen. What cannot be decided does not run.
+ * Errors of a call: those of the tool; with `denial: 'throw'` policy_denied, limit_exceeded, approval_pending,
+ * approval_denied; not_running and others where nothing could be decided.
+ */
+export function govern<A extends object, R>(tool: ToolFunction<A, R>, options?: GovernOptions): Governed<A, R>;
+export function govern<A extends object, R, T extends ToolObject<A, R>>(
+  tool: T,
+  options?: GovernOptions,
+): Omit<T, 'execute'> & { readonly execute: Governed<A, R> };
+export function govern<A extends object, R>(
+  tool: ToolFunction<A, R> | ToolObject<A, R>,
+  options: GovernOptions = {},
+): unknown {
+  if (typeof tool !== 'function')
+    return { ...tool, execute: governed((args: A) => tool.execute(args), { name: tool.name, ...options }) };
+  return governed(tool, { name: tool.name, ...options });
+}
+
+function governed<A extends object, R>(run: ToolFunction<A, R>, options: GovernOptions): Governed<A, R> {
+  const { name = '', server = 'sdk', action = 'tool_call', approvalWaitMs = 0, denial = 'content' } = options;
+  if (name === '')
+    throw new MeshError('bad_request', 'Cannot govern a tool without a name: want "name" in the options');
+  let opening: Promise<Gate> | undefined;
+  const gate = (): Promise<Gate> => {
+    opening ??= openGate(options).catch((error: unknown) => {
+      opening = undefined; // the next call tries again
+      throw error;
+    });
+    return opening;
+  };
+
+  const call = async (args: A): Promise<R | Denied> => {
+    const at = await gate();
+    const tool = { name, server, arguments: args as JsonObject };
+    const verdict = await at.decide({ action, tool }, { holdMs: approvalWaitMs });
+    if (verdict.effect !== 'allow') return refuse(name, verdict, denial);
+    const result = await settling(at, verdict, () => run(args));
+    const shown = isJson(result) ? applyOutput(result, verdict.output) : undefined;
+    if (shown?.refused !== undefined) {
+      at.settle(verdict, { code: 'policy_denied', labels: shown.labels });
+      const reason = `its result holds "${shown.refused.label}", which the policy does not let through`;
+      return refuse(name, { ...verdict, code: 'policy_denied', reason }, denial);
+    }
+    at.settle(verdict, { code: 'ok', ...(shown !== undefined && { labels: shown.labels }) });
+    return shown === undefined ? result : (shown.result as R);
+  };
+  return Object.assign(call, {
+    [Symbol.asyncDispose]: async (): Promise<void> => {
+      await (await opening)?.close();
+    },
+  });
+}
+
+async function settling<R>(gate: Gate, verdict: Verdict, run: () => R | Promise<R>): Promise<R> {
+  try {
+    return await run();
+  } catch (error) {
+    gate.settle(verdict, { code: 'internal' });
+    throw error;
+  }
+}
+
+function refuse(
+  name: string,
+  { code = 'policy_denied', rule, policy, approval, reason }: Verdict,
+  how: 'content' | 'throw',
+): Denied {
+  const data = { rule, policy: policy.name, ...(approval !== undefined && { id: approval.id }) };
+  const next = approval === undefined ? '' : ` It waits for approval: agentmesh approvals approve ${approval.id}`;
+  if (how === 'throw') throw new MeshError(code, `Cannot call "${name}": ${reason}`, data);
+  const text = `Call of "${name}" was not allowed (${code}): ${reason}.${next}`;
+  return { isError: true, content: [{ type: 'text', text }], _meta: { 'agentmesh/decision': { code, ...data } } };
+}
+
+async function openGate({ agent, policy, mesh, local }: GovernOptions): Promise<Gate> {
+  const policies = policy === undefined ? [] : [await readPolicySource(policy)];
+  if (local !== undefined) {
+    if (typeof agent !== 'string' || policies.length === 0)
+      throw new MeshError('bad_request', 'Cannot decide without a daemon: want "policy", and "agent" as a name');
+    return openLocalGate({ agent, policies, logFile: local.logFile });
+  }
+  if (agent instanceof AgentIdentity) return agent.mesh.openGate({ as: agent.did, policies });
+  const daemon = mesh ?? (await defaultMesh({}));
+  return daemon.openGate({ policies, ...(agent !== undefined && { as: await didOf(daemon, agent) }) });
+}
+
+/** Errors: not_found. */
+async function didOf(mesh: AgentMesh, agent: string): Promise<string> {
+  if (agent.startsWith('did:')) return agent;
+  const found = (await mesh.agents.list()).find(({ name }) => name === agent);
+  if (found === undefined) throw new MeshError('not_found', `Cannot find agent "${agent}": there is none of this name`);
+  return found.did;
+}
+
+function isJson(value: unknown): value is Json {
+  if (value === null || ['string', 'number', 'boolean'].includes(typeof value)) return true;
+  if (Array.isArray(value)) return value.every(isJson);
+  if (typeof value !== 'object') return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return (prototype === Object.prototype || prototype === null) && Object.values(value).every(isJson);
+}
