@@ -55,20 +55,30 @@ export class ComparisonCount {
   #tightened = 0;
   readonly #kinds = new Map<string, DivergenceKind>();
   readonly #divergences: Divergence[] = [];
+  readonly #divergencesMax: number;
+
+  /** @param divergencesMax that are kept with their contexts, which may be large. */
+  constructor(divergencesMax: number = REPLAY_DIVERGENCES_MAX) {
+    this.#divergencesMax = divergencesMax;
+  }
 
   /** The divergence, if there is one. */
   add(live: PolicySet, candidate: PolicySet, context: PolicyContext): Divergence | undefined {
+    return this.addTo(sideOf(live.decide(context, { isLimitFree: () => true })), candidate, context);
+  }
+
+  /** As add, beside what was decided before. */
+  addTo(before: Side, candidate: PolicySet, context: PolicyContext): Divergence | undefined {
     this.#compared++;
-    const sides = [live, candidate].map((set) => sideOf(set.decide(context, { isLimitFree: () => true })));
-    const [before, after] = sides as [Side, Side];
+    const after = sideOf(candidate.decide(context, { isLimitFree: () => true }));
     const difference = STRICTNESS[after.effect] - STRICTNESS[before.effect];
     if (difference === 0) return undefined;
     if (difference < 0) this.#loosened++;
     else this.#tightened++;
-    const key = JSON.stringify(sides);
+    const key = JSON.stringify([before, after]);
     const divergence = { context, live: before, candidate: after };
     this.#kinds.set(key, { live: before, candidate: after, count: (this.#kinds.get(key)?.count ?? 0) + 1 });
-    if (this.#divergences.length < REPLAY_DIVERGENCES_MAX) this.#divergences.push(divergence);
+    if (this.#divergences.length < this.#divergencesMax) this.#divergences.push(divergence);
     return divergence;
   }
 
