@@ -241,6 +241,7 @@ export const APPROVAL_REASON_TEXT_MAX = 1_024; // as LOG_MESSAGE_TEXT_MAX
 export const OUTPUT_BYTES_DEFAULT = 10 * 1024 * 1024; // of one result as JSON: a photo in base64
 export const OUTPUT_BYTES_MAX = 64 * 1024 * 1024; // held in memory while detectors look at it
 export const POLICY_CASES_MAX = 1_024; // in one file of policy tests
+export const POLICY_LINT_PAIRS_MAX = 1_000_000; // of rules that are held against one another: seconds, for the largest policy
 
 // Decisions (control API)
 export const DECISION_BODY_BYTES_MAX = 4 * 1024 * 1024; // a file that an agent writes; larger calls are refused, not passed unchecked
@@ -328,7 +329,7 @@ export const MCP_ID_TEXT_MAX = 512; // an id is a number or a UUID; it is kept w
 export const MCP_PATH_LINES_MAX = 256; // of a text that lists paths; a longer one is the content of a file
 export const MCP_DECODINGS_MAX = 4; // of percent-encoding within percent-encoding: a URL in a URL in a URL
 export const MCP_PATH_FORMS_MAX = 128; // ways to read one text as a path; an ordinary one has one or two, a mix of all tricks some forty
-export const MCP_DIFF_BYTES_MAX = 16 * 1024; // of a tool's changes, as a person reads them: two hundred lines
+export const MCP_DIFF_LETTERS_MAX = 16 * 1024; // of a tool's changes, as a person reads them: two hundred lines
 export const MCP_PENDING_MAX = 4_096; // requests of one side without an answer; at 1 KB each 4 MB, and no client has a hundred
 export const MCP_WAITING_BYTES_MAX = 64 * 1024 * 1024; // of requests that wait for a decision: two of the largest messages
 export const MCP_HELD_MAX = 64; // held for approvals at a time; further ones are told that they wait, and not held

@@ -5,6 +5,7 @@ import type { JsonObject } from '../encoding/jcs.ts';
 export type Era = '2025-11-25' | '2026-07-28';
 
 export const META_PROTOCOL_VERSION = 'io.modelcontextprotocol/protocolVersion';
+export const META_CLIENT_INFO = 'io.modelcontextprotocol/clientInfo';
 export const META_CLIENT_CAPABILITIES = 'io.modelcontextprotocol/clientCapabilities';
 
 const FIRST_STATELESS = '2026-07-28';

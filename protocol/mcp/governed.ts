@@ -1,11 +1,12 @@
 /** What a message asks for, as a policy judges it (SPEC "MCP as governed"). */
 import type { Json, JsonObject } from '../encoding/jcs.ts';
 import { isMeshError, MeshError } from '../errors.ts';
+import { MCP_NAME_TEXT_MAX, PATHS_MAX, URI_TEXT_MAX } from '../limits.ts';
 import type { GateRequest } from '../policy/gate.ts';
 import { metaOf } from './era.ts';
 import { exactOf, isObject, type Message, type Refusal, RPC_CODES, type Sender } from './messages.ts';
 import { hasVariant } from './names.ts';
-import { lexicalForms, type Paths, pathTexts, percentDecoded } from './paths.ts';
+import { decodedOften, hasDots, lexicalForms, type Paths, pathTexts } from './paths.ts';
 
 export interface GovernedContext {
   /** The server, as policies name it. */
@@ -69,30 +70,44 @@ const CLIENT: ReadonlyMap<string, Judge> = new Map<string, Judge>([
 ]);
 
 function toolCall(params: JsonObject, { server, paths }: GovernedContext): GateRequest {
-  const name = textOf(params, 'name', 'its tool');
+  const name = textOf(params, 'name', MCP_NAME_TEXT_MAX);
   const args = argumentsOf(params);
-  const found = args === undefined ? [] : pathTexts(args);
   return {
     action: 'tool_call',
-    tool: {
-      name,
-      server,
-      ...(args === undefined ? {} : { arguments: args }),
-      ...(found.length === 0 ? {} : { paths: paths.canonicalPaths(found) }),
-    },
+    tool: { name, server, ...(args === undefined ? {} : { arguments: args }), paths: pathsIn(args, paths) },
   };
 }
 
-function promptGet(params: JsonObject): GateRequest {
+function promptGet(params: JsonObject, { paths }: GovernedContext): GateRequest {
+  const name = textOf(params, 'name', MCP_NAME_TEXT_MAX);
   const args = argumentsOf(params);
   return {
     action: 'prompt_get',
-    prompt: { name: textOf(params, 'name', 'its prompt'), ...(args === undefined ? {} : { arguments: args }) },
+    prompt: { name, ...(args === undefined ? {} : { arguments: args }), paths: pathsIn(args, paths) },
   };
 }
 
+const pathsIn = (args: Json | undefined, paths: Paths): readonly string[] =>
+  resolved(args === undefined ? [] : pathTexts(args), paths);
+
+/** Of no path an empty list: what is missing counts against who asks. */
+function resolved(texts: readonly string[], paths: Paths): readonly string[] {
+  if (texts.length === 0) return [];
+  const found = paths.canonicalPaths(texts);
+  if (found.length > PATHS_MAX)
+    throw new MeshError(
+      'too_large',
+      `Cannot judge the request: its paths have ${found.length} forms, want at most ${PATHS_MAX}`,
+      {
+        is: found.length,
+        want: PATHS_MAX,
+      },
+    );
+  return found;
+}
+
 function resourceRead(params: JsonObject, context: GovernedContext): GateRequest {
-  return { action: 'resource_read', resource: resourceOf(textOf(params, 'uri', 'its resource'), context.paths) };
+  return { action: 'resource_read', resource: resourceOf(textOf(params, 'uri', URI_TEXT_MAX), context.paths) };
 }
 
 /** What is completed is told what the prompt or template would be asked with. */
@@ -104,17 +119,17 @@ function completion(params: JsonObject, context: GovernedContext): GateRequest {
   const known = isObject(params['context']) ? params['context']['arguments'] : undefined;
   const values: Record<string, Json> = { ...(isObject(known) ? known : {}) };
   if (isObject(argument) && typeof argument['name'] === 'string') values[argument['name']] = argument['value'] ?? null;
-  if (ref['type'] === 'ref/prompt')
-    return { action: 'prompt_get', prompt: { name: textOf(ref, 'name', 'its prompt'), arguments: values } };
+  if (ref['type'] === 'ref/prompt') return promptGet({ name: ref['name'] ?? null, arguments: values }, context);
   if (ref['type'] === 'ref/resource')
-    return { action: 'resource_read', resource: resourceOf(textOf(ref, 'uri', 'its resource'), context.paths, values) };
+    return { action: 'resource_read', resource: resourceOf(textOf(ref, 'uri', URI_TEXT_MAX), context.paths, values) };
   throw unclear('its member "ref" is of a type that is not known');
 }
 
 /** A text, and nothing that a server might make one of. */
-function textOf(params: JsonObject, member: string, what: string): string {
+function textOf(params: JsonObject, member: string, lettersMax: number): string {
   const value = params[member];
-  if (typeof value !== 'string' || value === '') throw unclear(`${what} is not named by a text "${member}"`);
+  if (typeof value !== 'string' || value === '') throw unclear(`its "${member}" is no text`);
+  if (value.length > lettersMax) throw unclear(`its "${member}" has more than ${lettersMax} letters`);
   return value;
 }
 
@@ -145,20 +160,13 @@ export function resourceOf(uri: string, paths: Paths, values: JsonObject = {}): 
   return {
     uri: normal,
     ...(lower === '' ? {} : { scheme: lower }),
-    ...(forms.length === 0 ? {} : { paths: paths.canonicalPaths(forms) }),
+    paths: resolved(forms, paths),
   };
 }
 
 const isText = (value: Json): value is string => typeof value === 'string';
 
-function hasDotSegments(text: string): boolean {
-  let decoded = text;
-  for (let before = ''; before !== decoded; ) {
-    before = decoded;
-    decoded = percentDecoded(before).normalize('NFKC');
-  }
-  return /(?:^|[/\\])\s*\.\.\s*(?:[/\\?#]|$)/.test(decoded);
-}
+const hasDotSegments = (text: string): boolean => hasDots(decodedOften(text));
 
 const unreserved = (text: string): string =>
   text.replaceAll(/%([0-9a-f]{2})/gi, (whole, hex: string) => {

@@ -6,6 +6,7 @@ export {
   eraOf,
   eraOfVersion,
   META_CLIENT_CAPABILITIES,
+  META_CLIENT_INFO,
   META_PROTOCOL_VERSION,
   metaOf,
 } from './era.ts';
@@ -31,5 +32,10 @@ export {
   RPC_CODES,
   type Sender,
 } from './messages.ts';
-export { isScanned, withResult } from './outputs.ts';
+export { isScanned, isScannedNotification, withParams, withResult } from './outputs.ts';
+export { definitionHash, diffDefinitions } from './pins.ts';
+export { type Footer, footed, META_VERIFICATION } from './footer.ts';
+export { verifyHeaders } from './headers.ts';
+export { visibleText } from './visible.ts';
 export { lexicalForms, pathCandidates, type Paths, pathTexts } from './paths.ts';
+export { type JsonScan, scanJson } from '../encoding/json.ts';

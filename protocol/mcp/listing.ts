@@ -1,11 +1,11 @@
 /** Lists of what a server has, cut to what the agent may use. */
 import type { Json, JsonObject } from '../encoding/jcs.ts';
-import { MeshError } from '../errors.ts';
+import { isMeshError, MeshError } from '../errors.ts';
 import type { GateRequest } from '../policy/gate.ts';
 import { type GovernedContext, resourceOf } from './governed.ts';
 import { isObject, type ResultMessage } from './messages.ts';
 import { hasVariant } from './names.ts';
-import { speltResult, withSpeltResult } from './outputs.ts';
+import { withChangedResult } from './outputs.ts';
 
 /** The member of the result that holds the list. */
 const LISTS: ReadonlyMap<string, string> = new Map([
@@ -38,9 +38,16 @@ export function memberRequest(method: string, member: Json, context: GovernedCon
   if (method === 'prompts/list')
     return typeof name === 'string' ? { action: 'prompt_get', prompt: { name } } : undefined;
   const address = method === 'resources/list' ? uri : uriTemplate;
-  return typeof address === 'string'
-    ? { action: 'resource_read', resource: resourceOf(address, context.paths) }
-    : undefined;
+  return typeof address === 'string' ? resourceRequest(address, context) : undefined;
+}
+
+function resourceRequest(uri: string, { paths }: GovernedContext): GateRequest | undefined {
+  try {
+    return { action: 'resource_read', resource: resourceOf(uri, paths) };
+  } catch (error) {
+    if (isMeshError(error)) return undefined; // reading it would be refused
+    throw error;
+  }
 }
 
 /** The result with those members that are kept; the same object where that is all of them. */
@@ -61,12 +68,12 @@ export function filteredResult(method: string, result: JsonObject, keep: readonl
   };
 }
 
-/** The message with what is kept: its own bytes where that is everything. */
+/** The message with what is kept: its own bytes where that is everything. Errors: malformed. */
 export function filteredBytes(message: ResultMessage, method: string, keep: readonly boolean[]): Uint8Array {
-  const result = speltResult(message);
+  const { result } = message;
   if (!isObject(result)) throw unclear(method, 'it is no object');
-  const filtered = filteredResult(method, result, keep);
-  return filtered === result ? message.bytes : withSpeltResult(message, filtered);
+  if (filteredResult(method, result, keep) === result) return message.bytes;
+  return withChangedResult(message, (spelt) => filteredResult(method, spelt as JsonObject, keep));
 }
 
 const unclear = (method: string, why: string): MeshError =>

@@ -7,7 +7,7 @@ import { digestOf } from '../encoding/cid.ts';
 import type { Json, JsonObject } from '../encoding/jcs.ts';
 import { type JsonScan, scanJson, type Span } from '../encoding/json.ts';
 import { isMeshError, MeshError } from '../errors.ts';
-import { MCP_DEPTH_MAX, MCP_ID_TEXT_MAX, MCP_MESSAGE_BYTES_MAX, MCP_METHOD_TEXT_MAX } from '../limits.ts';
+import { MCP_DEPTH_MAX, MCP_ID_TEXT_MAX, MCP_MESSAGE_BYTES_MAX, MCP_NAME_TEXT_MAX } from '../limits.ts';
 import { isMethod, methodVariant, paramVariant, topVariant } from './names.ts';
 
 /** Who sent it. */
@@ -246,7 +246,7 @@ function verifyId(value: JsonObject, kind: Message['kind'], scan: JsonScan, byte
 function verifyCall(value: JsonObject, from: Sender, scan: JsonScan, wrong: Wrong): void {
   const { method, params } = value;
   if (typeof method !== 'string') throw wrong('its method is no text');
-  if (method.length > MCP_METHOD_TEXT_MAX) throw wrong(`its method has more than ${MCP_METHOD_TEXT_MAX} letters`);
+  if (method.length > MCP_NAME_TEXT_MAX) throw wrong(`its method has more than ${MCP_NAME_TEXT_MAX} letters`);
   const word = methodVariant(method);
   if (word !== undefined) throw wrong(`its method is one that some readers take for "${word}"`);
   if (params === undefined || params === null) return;
