@@ -79,3 +79,6 @@ export {
   type PolicyComparison,
   type Side,
 } from './shadow.ts';
+export { type CaseResult, runPolicyTests } from './cases.ts';
+export { diffPolicies, type Direction, type PolicyDiff, type RuleChange, type SettingChange } from './diff.ts';
+export { type Finding, type Lint, LINTS, lintPolicy } from './lint.ts';
