@@ -28,6 +28,8 @@ const world: World = {
   readInput,
   nowMs: () => Date.now(),
   signal: interrupt.signal,
+  platform: process.platform,
+  ownCommand: [process.execPath, join(import.meta.dirname, 'bin.js')],
   // Beside this file in a checkout and in dist alike.
   daemonCommand: [process.execPath, join(import.meta.dirname, '../daemon/bin.js')],
   nodeVersion: process.versions.node,

@@ -11,6 +11,7 @@ import { addDoctor } from './commands/doctor.ts';
 import { addEvents } from './commands/events.ts';
 import { addHandshake, addSessions } from './commands/handshake.ts';
 import { addInit } from './commands/init.ts';
+import { addIntegration } from './commands/integration.ts';
 import { addLog } from './commands/log.ts';
 import { addPeers } from './commands/peers.ts';
 import { addRegister } from './commands/register.ts';
@@ -80,6 +81,8 @@ export function createProgram({ world, act }: ProgramOptions): Command {
   addRegister(program, act);
   addRun(program, act);
   addDoctor(program, act);
+  program.commandsGroup('Govern:');
+  addIntegration(program, act);
   program.commandsGroup('See:');
   addStatus(program, act);
   addPeers(program, act);

@@ -27,6 +27,10 @@ export interface World {
   nowMs(): number;
   /** Fires on the first SIGINT or SIGTERM. */
   readonly signal: AbortSignal;
+  /** As Node names it; where programs keep their files depends on it. */
+  readonly platform: string;
+  /** Node and arguments that start this command line, before its own words. */
+  readonly ownCommand: readonly [string, ...string[]];
   /** Node and arguments that start agentmeshd, before its own flags. */
   readonly daemonCommand: readonly [string, ...string[]];
   readonly nodeVersion: string;

@@ -20,6 +20,9 @@ afterAll(() => home[Symbol.asyncDispose]());
 /** Every command that there is, with words that make sense. */
 const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   init: ['--name', 'my-agent', '--sponsor', 'alice@company.com'],
+  'init-integration': [],
+  'init-integration list': [],
+  'init-integration status': [],
   register: [],
   run: [],
   doctor: [],
@@ -67,7 +70,7 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
 /** The tree as it is, so that no command is forgotten here. */
 function commandsOf(command: Command, path: readonly string[] = []): string[] {
   const inner = command.commands.flatMap((each) => commandsOf(each, [...path, each.name()]));
-  const isGroup = command.commands.length > 0 && !['peers', 'sessions'].includes(command.name());
+  const isGroup = command.commands.length > 0 && !['init-integration', 'peers', 'sessions'].includes(command.name());
   return isGroup ? inner : [path.join(' '), ...inner];
 }
 const output = { write: () => undefined, isTty: false, columns: undefined };
@@ -81,7 +84,15 @@ test('the commands tested here are all that there are', () => {
 });
 
 describe('without a daemon', () => {
-  const OWN_WAY = ['init', 'doctor', 'completion', 'version'];
+  const OWN_WAY = [
+    'init',
+    'init-integration',
+    'init-integration list',
+    'init-integration status',
+    'doctor',
+    'completion',
+    'version',
+  ];
 
   test.each(Object.entries(COMMANDS).filter(([name]) => !OWN_WAY.includes(name)))(
     '"%s" says so, exits with 4 and answers nothing',

@@ -46,6 +46,8 @@ export async function run(home: string, argv: readonly string[], overrides: Over
     readInput: async () => input ?? new Uint8Array(),
     nowMs: () => Date.now(),
     signal: new AbortController().signal,
+    platform: 'linux',
+    ownCommand: [process.execPath, join(import.meta.dirname, '../../cli/bin.js')],
     daemonCommand: [process.execPath, '-e', 'process.exit(9)', '--'],
     nodeVersion: process.versions.node,
     version: '0.1.0',

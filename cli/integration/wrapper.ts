@@ -1,0 +1,139 @@
+/**
+ * The command line that puts a server behind the proxy, made and recognised:
+ *
+ *   NODE SCRIPT [--home DIR] proxy --server NAME [--policy POLICY] … -- COMMAND ARGS…
+ *   NODE SCRIPT [--home DIR] proxy --server NAME [--policy POLICY] … --url URL [--header-env HEADER=VARIABLE]…
+ *
+ * Node and script are named by absolute paths, as programs with windows have no shell's PATH. Header values travel in
+ * the environment: arguments are shown to every user of the machine in the list of processes.
+ */
+import { basename, win32 } from 'node:path';
+
+/** How agentmesh is started: Node, then the script. */
+export type Launcher = readonly [string, ...string[]];
+
+export interface WrapOptions {
+  readonly launcher: Launcher;
+  /** Home to name, where it is not the default one. */
+  readonly home: string | undefined;
+  /** Undefined: the one that is there, else the default. */
+  readonly policy: string | undefined;
+}
+
+export const POLICY_DEFAULT = 'strict'; // as of the proxy; written out, so that the file says what holds
+
+export type Target =
+  | { readonly kind: 'stdio'; readonly command: string; readonly args: readonly string[] }
+  | {
+      readonly kind: 'url';
+      readonly url: string;
+      /** Header and the variable that holds its value. */
+      readonly headers: readonly (readonly [header: string, variable: string])[];
+    };
+
+/** Command first. */
+export function wrap(name: string, target: Target, { launcher, home, policy }: WrapOptions): readonly string[] {
+  return [
+    ...launcher,
+    ...(home === undefined ? [] : ['--home', home]),
+    'proxy',
+    '--server',
+    name,
+    '--policy',
+    policy ?? POLICY_DEFAULT,
+    ...(target.kind === 'stdio' ? ['--', target.command, ...target.args] : urlFlags(target)),
+  ];
+}
+
+const urlFlags = ({ url, headers }: Extract<Target, { kind: 'url' }>): string[] => [
+  '--url',
+  url,
+  ...headers.flatMap(([header, variable]) => ['--header-env', `${header}=${variable}`]),
+];
+
+export interface Wrapped {
+  /** Whether it has the form above, and may be brought up to date; else somebody wrote it by hand. */
+  readonly isOurs: boolean;
+  readonly launcher: readonly string[];
+  readonly home: string | undefined;
+  /** Between "proxy" and the target. */
+  readonly flags: readonly string[];
+  /** From "--" on. */
+  readonly rest: readonly string[];
+  readonly policy: string | undefined;
+}
+
+const SCRIPT = /(?:^|[\\/])(?:agentmesh(?:@[\w.-]+|\.js|\.cmd|\.exe)?|cli[\\/](?:bin\.js|main\.[jt]s))$/i;
+const HEAD_WORDS_MAX = 4; // "npx -y --package agentmesh" and the like
+
+/** Undefined for what does not lead through the proxy. */
+export function readWrapped(words: readonly string[]): Wrapped | undefined {
+  const at = words.slice(0, HEAD_WORDS_MAX).findIndex((word) => SCRIPT.test(word));
+  if (at < 0) return undefined;
+  let verb = at + 1;
+  let home: string | undefined;
+  for (; words[verb]?.startsWith('--') === true; verb += 1) {
+    const word = words[verb] ?? '';
+    if (word === '--home') home = words[++verb];
+    else if (word.startsWith('--home=')) home = word.slice('--home='.length);
+  }
+  if (words[verb] !== 'proxy') return undefined;
+  const end = words.indexOf('--', verb);
+  const flags = words.slice(verb + 1, end < 0 ? undefined : end);
+  const isDirect = at === 0 || (at === 1 && /^node(?:\.exe)?$/i.test(win32.basename(basename(words[0] ?? ''))));
+  return {
+    isOurs: isDirect && flags.includes('--server'),
+    launcher: words.slice(0, at + 1),
+    home,
+    flags,
+    rest: end < 0 ? [] : words.slice(end),
+    policy: policyAmong(flags),
+  };
+}
+
+/** The same server behind the proxy as the options want it, with whatever else was asked of the proxy. */
+export function rewrap({ flags, rest }: Wrapped, { launcher, home, policy }: WrapOptions): readonly string[] {
+  return [
+    ...launcher,
+    ...(home === undefined ? [] : ['--home', home]),
+    'proxy',
+    ...(policy === undefined ? flags : withPolicy(flags, policy)),
+    ...rest,
+  ];
+}
+
+/** Flags of the proxy that take a word: that word is no flag, whatever it looks like. */
+const TAKES_WORD = new Set([
+  '--server',
+  '--url',
+  '--header-env',
+  '--target',
+  '--agent',
+  '--listen',
+  '--approval-wait',
+  '--log',
+]);
+
+/** Index of "--policy", or -1. */
+function policyIndex(flags: readonly string[]): number {
+  for (let i = 0; i < flags.length; i += 1) {
+    const flag = flags[i] ?? '';
+    if (flag === '--policy' || flag.startsWith('--policy=')) return i;
+    if (TAKES_WORD.has(flag)) i += 1;
+  }
+  return -1;
+}
+
+function policyAmong(flags: readonly string[]): string | undefined {
+  const at = policyIndex(flags);
+  const flag = flags[at];
+  return flag === '--policy' ? flags[at + 1] : flag?.slice('--policy='.length);
+}
+
+function withPolicy(flags: readonly string[], policy: string): readonly string[] {
+  const wanted = ['--policy', policy];
+  const at = policyIndex(flags);
+  if (at >= 0) return flags.toSpliced(at, flags[at] === '--policy' ? 2 : 1, ...wanted);
+  const server = flags.indexOf('--server');
+  return flags.toSpliced(server < 0 ? 0 : server + 2, 0, ...wanted);
+}
