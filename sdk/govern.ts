@@ -108,7 +108,7 @@ async function settling<R>(gate: Gate, verdict: Verdict, run: () => R | Promise<
   try {
     return await run();
   } catch (error) {
-    gate.settle(verdict, { code: 'internal' });
+    gate.settle(verdict, { code: 'failed' });
     throw error;
   }
 }

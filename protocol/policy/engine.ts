@@ -37,8 +37,18 @@ export interface PolicySet {
 /** Named where no policy decided. */
 export const NO_POLICY: PolicyRef = { name: 'none', digest: digestOfTexts([]) };
 
-/** For these the default says nothing: lists are filtered member by member, and unknown messages are forwarded. */
-const WITHOUT_DEFAULT: ReadonlySet<string> = new Set(['tools_list', 'resources_list', 'prompts_list', 'mcp_request']);
+/**
+ * For these the default says nothing: lists are filtered member by member, unknown messages are forwarded, and
+ * delegations and handshakes have rules of their own, which a policy for tools must not switch off.
+ */
+const WITHOUT_DEFAULT: ReadonlySet<string> = new Set([
+  'tools_list',
+  'resources_list',
+  'prompts_list',
+  'mcp_request',
+  'delegate',
+  'handshake',
+]);
 
 /** Those whose policies come first name the approvers. Errors: policy_invalid (too many of them). */
 export function compilePolicies(policies: readonly Policy[]): PolicySet {
