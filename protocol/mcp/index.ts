@@ -39,3 +39,15 @@ export { verifyHeaders } from './headers.ts';
 export { visibleText } from './visible.ts';
 export { lexicalForms, pathCandidates, type Paths, pathTexts } from './paths.ts';
 export { type JsonScan, scanJson } from '../encoding/json.ts';
+export { createSession } from './session.ts';
+export { createKnownTools } from './known-tools.ts';
+export type {
+  ClientRoute,
+  Failure,
+  KnownTools,
+  ReportLevel,
+  ServerRoute,
+  Session,
+  SessionComponents,
+  SessionOptions,
+} from './ports.ts';

@@ -1,6 +1,6 @@
 /** What a session stands between: a client, a server, and whoever decides (SPEC "The MCP proxy"). */
 import type { ErrorCode } from '../errors.ts';
-import type { Gate } from '../policy/gate.ts';
+import type { Gate, ToolDefinition, ToolState } from '../policy/gate.ts';
 import type { Id, Message } from './messages.ts';
 import type { Paths } from './paths.ts';
 
@@ -40,16 +40,32 @@ export interface SessionComponents<Origin> {
 export interface SessionOptions {
   /** The server, as policies and pins name it. */
   readonly server: string;
+  /** How it is started or reached, so that two servers of one name are told apart. */
+  readonly serverOrigin?: string | undefined;
   /** How long a request is held for an approval; 0: not. */
   readonly approvalWaitMs: number;
   /** Whether results say what was checked; default false. */
   readonly footer?: boolean | undefined;
 }
 
-/** What a server said of its tools, and what the gate said of that; opaque to transports: `createKnownTools`. */
+/** What the gate said of a server's tools; made by `createKnownTools`. */
 export interface KnownTools {
-  /** What the gate said of each, by canonical name. */
-  readonly states: ReadonlyMap<string, unknown>;
+  /** All of them have been looked at since the server last said that they changed. */
+  readonly isComplete: boolean;
+  /** How often the server said so. */
+  readonly changes: number;
+  stateOf(name: string): ToolState | undefined;
+  setChanged(): void;
+  hasOutputSchema(name: string): boolean;
+  /** `whole`: they are all that the server has, and what `changes` was when it was asked. */
+  keep(checked: CheckedTools, whole: { readonly changes: number } | undefined): void;
+  /** Fetches them where they are not complete; callers at one time share it. False: they change faster than that. */
+  complete(fetch: () => Promise<CheckedTools>): Promise<boolean>;
+}
+
+export interface CheckedTools {
+  readonly definitions: readonly ToolDefinition[];
+  readonly states: readonly ToolState[];
 }
 
 /** Why a request cannot reach its server. */
@@ -65,6 +81,8 @@ export interface Session<Origin> {
   fromServer(message: Uint8Array | Message, relatedTo?: Id): void;
   /** What was handed to `toServer` with this id gets no answer: the client is told. */
   failRequest(id: Id, failure: Failure): void;
+  /** As `failRequest`, for all that was handed to it: which of them an unreadable message answers cannot be told. */
+  failSent(failure: Failure): void;
   /** The server is gone: whatever waits for it is answered with this, and whatever comes. */
   serverEnded(failure: Failure): void;
   /** The client sends nothing more. Resolves when all that it sent is at the server, or refused; approvals are not waited for. */

@@ -1,0 +1,963 @@
+/**
+ * The state of one client's conversation with one server, between which it stands (SPEC "MCP as governed"). Requests are
+ * decided one by one; each goes on as soon as it was, so one that waits keeps no other message back. What goes on
+ * unchanged goes on as the bytes that came.
+ *
+ *   client ── request ──> decide ──> server ── result ──> output rules ──> client
+ *   server ── request ──> decide ──> client ── result ──────────────────> server
+ */
+import type { Json, JsonObject } from '../encoding/jcs.ts';
+import { applyOutput, findingsOfDefinition, similarNames } from '../detect/index.ts';
+import { type ErrorCode, isMeshError, MeshError } from '../errors.ts';
+import {
+  MCP_HELD_MAX,
+  MCP_LIST_MS,
+  MCP_LIST_PAGES_MAX,
+  MCP_NAME_TEXT_MAX,
+  MCP_PENDING_MAX,
+  MCP_REPORTS_MAX,
+  MCP_TOOLS_MAX,
+  MCP_WAITING_BYTES_MAX,
+  URI_TEXT_MAX,
+} from '../limits.ts';
+import type { OutputRules } from '../policy/decision.ts';
+import type { GateRequest, Outcome, PendingApproval, ToolDefinition, ToolState, Verdict } from '../policy/gate.ts';
+import {
+  APPROVAL_QUESTION_METHOD,
+  canAsk,
+  inputRequired,
+  progressOf,
+  questionOf,
+  requestMessage,
+  returnOf,
+  whatOf,
+} from './approval-questions.ts';
+import { denialOf, failureOf } from './denial.ts';
+import {
+  clientCapabilitiesOf,
+  type Era,
+  eraOf,
+  META_CLIENT_CAPABILITIES,
+  META_PROTOCOL_VERSION,
+  metaOf,
+} from './era.ts';
+import { footed } from './footer.ts';
+import { type GovernedContext, governedOf } from './governed.ts';
+import { inputRequestsOf } from './input-requests.ts';
+import { createKnownTools, isHeldBack } from './known-tools.ts';
+import { filteredBytes, filteredResult, isListing, memberRequest, membersOf } from './listing.ts';
+import {
+  type ErrorMessage,
+  errorResponse,
+  type Id,
+  idKey,
+  isObject,
+  isRefusal,
+  type Message,
+  type NotificationMessage,
+  parseMessage,
+  refusalAnswer,
+  type Refusal,
+  type RequestMessage,
+  resultResponse,
+  type ResultMessage,
+  RPC_CODES,
+  type Sender,
+} from './messages.ts';
+import { hasVariant } from './names.ts';
+import { isScanned, isScannedNotification, withParams, withResult } from './outputs.ts';
+import type {
+  CheckedTools,
+  Failure,
+  KnownTools,
+  ReportLevel,
+  Session,
+  SessionComponents,
+  SessionOptions,
+} from './ports.ts';
+
+export const createSession = <Origin = undefined>(
+  components: SessionComponents<Origin>,
+  options: SessionOptions,
+): Session<Origin> => new McpSession(components, options);
+
+/** MCP's own life, which does nothing for anybody: to be judged would only keep it from beginning. */
+const PASSED: ReadonlySet<string> = new Set(['initialize', 'ping', 'server/discover']);
+const NOTIFICATION = 'notifications/';
+const CANCELLED = 'notifications/cancelled';
+const SUBSCRIPTION_ID = 'io.modelcontextprotocol/subscriptionId';
+const META_CLIENT_INFO = 'io.modelcontextprotocol/clientInfo';
+const OWN_ID = 'agentmesh/';
+
+/** A request that has no answer yet. */
+interface Asked<Origin> {
+  readonly message: RequestMessage;
+  readonly from: Sender;
+  readonly origin: Origin | undefined;
+  readonly era: Era;
+  /** Fires when nobody wants it any more. */
+  readonly abort: AbortController;
+  phase: 'deciding' | 'sent' | 'answering';
+  /** Undefined: it needs none. */
+  verdict: Verdict | undefined;
+  /** What it waits for, while it does. */
+  approval: PendingApproval | undefined;
+  /** Our question to the client about it. */
+  question: Id | undefined;
+  signsOfLife: number;
+}
+
+/** A request of our own to the server. */
+interface Own {
+  readonly settle: (answer: ResultMessage | ErrorMessage) => void;
+  readonly fail: (error: MeshError) => void;
+}
+
+class McpSession<Origin> implements Session<Origin> {
+  readonly #components: SessionComponents<Origin>;
+  readonly #options: SessionOptions;
+  readonly #context: GovernedContext;
+  readonly #tools: KnownTools;
+  readonly #asked: Readonly<Record<Sender, Map<string, Asked<Origin>>>> = { client: new Map(), server: new Map() };
+  /** Requests by the progress token that they gave. */
+  readonly #byToken = new Map<string, Asked<Origin>>();
+  readonly #own = new Map<string, Own>();
+  /** Our questions to the client, each with what it is about. */
+  readonly #questions = new Map<string, Asked<Origin>>();
+  /** How often something of a kind was told. */
+  readonly #told = new Map<string, number>();
+  readonly #idle: (() => void)[] = [];
+  #era: Era = '2025-11-25';
+  #clientCapabilities: JsonObject | undefined;
+  #ids = 0;
+  #held = 0;
+  #waitingBytes = 0;
+  #deciding = 0;
+  /** Of the newest decision. */
+  #output: OutputRules | undefined;
+  #ended: Failure | undefined;
+  #isClientGone = false;
+  #isClosed = false;
+
+  constructor(components: SessionComponents<Origin>, options: SessionOptions) {
+    this.#components = components;
+    this.#options = options;
+    this.#context = { server: options.server, paths: components.paths };
+    this.#tools = components.tools ?? createKnownTools();
+  }
+
+  get pending(): number {
+    return this.#asked.client.size;
+  }
+
+  fromClient(input: Uint8Array | Message, origin?: Origin): void {
+    const message = this.#read(input, 'client', origin);
+    if (message === undefined) return;
+    if (message.kind === 'request') this.#take(message, 'client', origin);
+    else if (message.kind === 'notification') this.#notice(message, 'client', origin);
+    else this.#answerToServer(message);
+  }
+
+  fromServer(input: Uint8Array | Message, relatedTo?: Id): void {
+    const message = this.#read(input, 'server', undefined);
+    if (message === undefined) return;
+    const origin = relatedTo === undefined ? undefined : this.#asked.client.get(idKey(relatedTo))?.origin;
+    if (message.kind === 'request') this.#take(message, 'server', origin);
+    else if (message.kind === 'notification') this.#notice(message, 'server', origin);
+    else this.#answerToClient(message);
+  }
+
+  failRequest(id: Id, failure: Failure): void {
+    const own = this.#takeOwn(id);
+    if (own !== undefined) return own.fail(new MeshError(failure.code, failure.message));
+    const asked = this.#asked.client.get(idKey(id));
+    if (asked?.phase === 'sent') this.#fail(asked, failure.code, failure.message);
+  }
+
+  failSent(failure: Failure): void {
+    for (const [key, own] of this.#own) {
+      this.#own.delete(key);
+      own.fail(new MeshError(failure.code, failure.message));
+    }
+    for (const asked of this.#asked.client.values())
+      if (asked.phase === 'sent') this.#fail(asked, failure.code, failure.message);
+  }
+
+  serverEnded(failure: Failure): void {
+    this.#ended = failure;
+    this.failSent(failure);
+    for (const asked of this.#asked.client.values())
+      if (asked.phase === 'deciding') {
+        asked.abort.abort();
+        this.#fail(asked, failure.code, failure.message);
+      }
+    for (const asked of this.#asked.server.values()) this.#drop(asked, 'closed');
+  }
+
+  clientEnded(): Promise<void> {
+    this.#isClientGone = true;
+    for (const asked of this.#asked.client.values()) if (asked.approval !== undefined) this.#drop(asked, 'cancelled');
+    return new Promise((settle) => {
+      this.#idle.push(settle);
+      this.#tellIdle();
+    });
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const table of Object.values(this.#asked)) for (const asked of table.values()) this.#drop(asked, 'closed');
+    for (const own of this.#own.values()) own.fail(new MeshError('closed', 'Cannot go on: the session is over'));
+    this.#own.clear();
+    this.#questions.clear();
+  }
+
+  // Reading
+
+  #read(input: Uint8Array | Message, from: Sender, origin: Origin | undefined): Message | undefined {
+    if (this.#isClosed) return undefined;
+    if (!(input instanceof Uint8Array)) return input;
+    try {
+      return parseMessage(input, from);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      this.#refuseMessage(error, from, origin);
+      return undefined;
+    }
+  }
+
+  /** Whoever waits is told: the sender of a request, or who asked for what a bad answer was to. */
+  #refuseMessage(error: MeshError, from: Sender, origin: Origin | undefined): void {
+    const { kind, rpcId } = error.data as unknown as Partial<Refusal>;
+    this.#tell(`refused ${from}`, 'warn', `The ${from} sent what is not passed on: ${error.message}`);
+    if (kind === 'result' || kind === 'error') {
+      if (rpcId === null || rpcId === undefined) return;
+      if (from === 'server') return this.failRequest(rpcId, { code: 'malformed', message: error.message });
+      const asked = this.#asked.server.get(idKey(rpcId));
+      if (asked?.phase === 'sent') this.#fail(asked, 'malformed', error.message);
+      return;
+    }
+    const answer = refusalAnswer(error);
+    // Over stdio, servers print what is no message at all; that asks for nothing.
+    if (answer === undefined || (from === 'server' && (rpcId === null || rpcId === undefined))) return;
+    this.#send(from, read(answer, other(from)), origin, true);
+  }
+
+  // Requests
+
+  #take(message: RequestMessage, from: Sender, origin: Origin | undefined): void {
+    const key = idKey(message.id);
+    const isOurs = from === 'client' ? this.#own.has(key) : this.#questions.has(key);
+    if (isOurs || this.#asked[from].has(key)) {
+      // Answered without the id: with it, the answer would be taken for the first one's.
+      const text = `Cannot accept the request: its id ${JSON.stringify(message.id)} is that of another without an answer`;
+      this.#send(from, read(errorResponse(null, RPC_CODES.invalidRequest, text), other(from)), origin, true);
+      return;
+    }
+    const asked: Asked<Origin> = {
+      message,
+      from,
+      origin,
+      era: eraOf(message) ?? this.#era,
+      abort: new AbortController(),
+      phase: 'deciding',
+      verdict: undefined,
+      approval: undefined,
+      question: undefined,
+      signsOfLife: 0,
+    };
+    const refusal = this.#isTooMuch(asked);
+    this.#open(asked);
+    if (refusal !== undefined) return this.#fail(asked, refusal.code, refusal.message);
+    if (message.method === 'initialize' && from === 'client') {
+      this.#era = '2025-11-25';
+      this.#clientCapabilities = clientCapabilitiesOf(message);
+    }
+    if (PASSED.has(message.method)) return this.#forward(asked, message);
+    void this.#judge(asked);
+  }
+
+  #isTooMuch({ message, from }: Asked<Origin>): Failure | undefined {
+    if (from === 'client' && this.#ended !== undefined) return this.#ended;
+    if (this.#asked[from].size >= MCP_PENDING_MAX)
+      return {
+        code: 'busy',
+        message: `Cannot take the request: ${MCP_PENDING_MAX} others have no answer yet`,
+      };
+    if (this.#waitingBytes + message.bytes.length > MCP_WAITING_BYTES_MAX)
+      return { code: 'busy', message: 'Cannot take the request: too much waits to be decided' };
+    return undefined;
+  }
+
+  #open(asked: Asked<Origin>): void {
+    this.#asked[asked.from].set(idKey(asked.message.id), asked);
+    const token = metaOf(asked.message)?.['progressToken'];
+    if (asked.from === 'client' && isId(token)) this.#byToken.set(idKey(token), asked);
+    this.#waitingBytes += asked.message.bytes.length;
+    this.#deciding++;
+  }
+
+  /** Never rejects. */
+  async #judge(asked: Asked<Origin>): Promise<void> {
+    try {
+      const returned = asked.from === 'client' ? returnOf(asked.message) : undefined;
+      const message = returned?.message ?? asked.message;
+      const request = governedOf(message, asked.from, this.#context);
+      if (request === undefined) return this.#forward(asked, message);
+      if (returned?.isWaitingOn === false) return this.#giveUp(asked, returned.approval);
+      const name = message.method === 'tools/call' ? request.tool?.name : undefined;
+      if (name !== undefined) await this.#verifyTool(name, asked);
+      if (!this.#isOpen(asked)) return;
+      const isHolding = returned !== undefined || !this.#canReturn(asked);
+      const verdict = await this.#decide(asked, request, isHolding);
+      if (verdict === undefined) return;
+      if (verdict.effect !== 'allow') return this.#deny(asked, verdict, isHolding);
+      asked.verdict = verdict;
+      if (asked.from === 'client') this.#output = verdict.output;
+      // The list may have changed while somebody thought about the call.
+      if (name !== undefined) await this.#verifyTool(name, asked);
+      if (this.#isOpen(asked)) this.#forward(asked, message);
+    } catch (error) {
+      this.#refuse(asked, error);
+    }
+  }
+
+  /** Undefined: nobody waits for it any more. Errors: as of the gate. */
+  async #decide(asked: Asked<Origin>, request: GateRequest, isHolding: boolean): Promise<Verdict | undefined> {
+    const isHeld = isHolding && this.#options.approvalWaitMs > 0 && this.#held < MCP_HELD_MAX;
+    if (isHeld) this.#held++;
+    try {
+      const verdict = await this.#components.gate.decide(request, {
+        signal: asked.abort.signal,
+        ...(isHeld && {
+          holdMs: this.#options.approvalWaitMs,
+          onWaiting: (approval: PendingApproval) => this.#wait(asked, approval),
+        }),
+      });
+      if (this.#isOpen(asked)) return verdict;
+      this.#settle(verdict, { code: 'cancelled' });
+      return undefined;
+    } finally {
+      if (isHeld) this.#held--;
+      asked.approval = undefined;
+      this.#closeQuestion(asked);
+    }
+  }
+
+  #isOpen(asked: Asked<Origin>): boolean {
+    return this.#asked[asked.from].get(idKey(asked.message.id)) === asked;
+  }
+
+  #forward(asked: Asked<Origin>, message: RequestMessage): void {
+    this.#leavePhase(asked, 'sent');
+    this.#send(other(asked.from), message, asked.origin, false);
+  }
+
+  #leavePhase(asked: Asked<Origin>, next: Asked<Origin>['phase'] | undefined): void {
+    if (asked.phase === 'deciding') {
+      this.#waitingBytes -= asked.message.bytes.length;
+      this.#deciding--;
+    }
+    if (next === undefined) {
+      this.#asked[asked.from].delete(idKey(asked.message.id));
+      const token = metaOf(asked.message)?.['progressToken'];
+      if (isId(token) && this.#byToken.get(idKey(token)) === asked) this.#byToken.delete(idKey(token));
+      this.#closeQuestion(asked);
+    }
+    asked.phase = next ?? 'answering';
+    this.#tellIdle();
+  }
+
+  /** The end of it: its asker gets this answer. */
+  #answer(asked: Asked<Origin>, answer: Message): void {
+    if (!this.#isOpen(asked)) return;
+    this.#leavePhase(asked, undefined);
+    this.#send(asked.from, answer, asked.origin, true);
+  }
+
+  /** The end of it without an answer. */
+  #drop(asked: Asked<Origin>, code: 'cancelled' | 'closed'): void {
+    if (!this.#isOpen(asked)) return;
+    asked.abort.abort();
+    this.#leavePhase(asked, undefined);
+    this.#settle(asked.verdict, { code });
+    if (asked.from === 'client' && asked.origin !== undefined) this.#components.onDropped?.(asked.origin);
+  }
+
+  #settle(verdict: Verdict | undefined, outcome: Outcome): void {
+    if (verdict?.effect === 'allow') this.#components.gate.settle(verdict, outcome);
+  }
+
+  // Refusing
+
+  #deny(asked: Asked<Origin>, verdict: Verdict, isHolding: boolean): void {
+    const { message, era, from } = asked;
+    const question =
+      verdict.approval === undefined || isHolding
+        ? undefined
+        : inputRequired(verdict.approval, message, whatOf(message, this.#options.server));
+    const answer = question === undefined ? denialOf({ message, verdict, era }) : resultResponse(message.id, question);
+    this.#answer(asked, read(answer, other(from)));
+  }
+
+  #giveUp(asked: Asked<Origin>, approval: string): void {
+    const reason = `it was not waited for any longer; "agentmesh approvals approve ${approval}" still lets it through`;
+    this.#fail(asked, 'approval_pending', reason);
+  }
+
+  /** What could not be decided is not done. */
+  #refuse(asked: Asked<Origin>, error: unknown): void {
+    if (!this.#isOpen(asked)) return;
+    if (isRefusal(error)) {
+      this.#settle(asked.verdict, { code: error.code });
+      this.#answer(asked, read(refusalAnswer(error) ?? new Uint8Array(), other(asked.from)));
+      return;
+    }
+    if (!isMeshError(error)) this.#tell('fault', 'warn', `A fault of this program: ${String(error)}`);
+    const { code, message, data } = isMeshError(error) ? error : new MeshError('internal', 'Cannot decide it');
+    const next = typeof data.next === 'string' ? `; ${data.next}` : '';
+    this.#fail(asked, code, `${message}${next}`);
+  }
+
+  #fail(asked: Asked<Origin>, code: ErrorCode, reason: string): void {
+    if (!this.#isOpen(asked)) return;
+    const { message, era, verdict, from } = asked;
+    this.#answer(asked, read(failureOf({ message, code, reason, era }), other(from)));
+    this.#settle(verdict, { code });
+  }
+
+  // Waiting for approvals
+
+  /** MCP 2026-07-28: the client takes the question with it and comes back. */
+  #canReturn({ message, from, era }: Asked<Origin>): boolean {
+    return from === 'client' && era === '2026-07-28' && !message.hasInexact && canAsk(clientCapabilitiesOf(message));
+  }
+
+  #wait(asked: Asked<Origin>, approval: PendingApproval): void {
+    if (!this.#isOpen(asked)) return;
+    if (this.#isClientGone) return this.#drop(asked, 'cancelled');
+    const isFirst = asked.approval === undefined;
+    asked.approval = approval;
+    this.#tellIdle();
+    const { message, from, era, origin } = asked;
+    const what = whatOf(message, this.#options.server);
+    const token = metaOf(message)?.['progressToken'];
+    if (isId(token)) {
+      const params = progressOf(
+        token,
+        ++asked.signsOfLife,
+        `AgentMesh holds ${what}: approval ${approval.id} is awaited`,
+      );
+      this.#send(from, notification('notifications/progress', params), origin, false);
+    }
+    if (!isFirst) return;
+    this.#tell(
+      `approval ${approval.id}`,
+      'note',
+      `Approval ${approval.id} is awaited for ${what}: agentmesh approvals approve ${approval.id}`,
+    );
+    if (from !== 'client' || era !== '2025-11-25' || !canAsk(this.#clientCapabilities)) return;
+    asked.question = this.#newId();
+    this.#questions.set(idKey(asked.question), asked);
+    this.#send(
+      'client',
+      requestMessage(asked.question, APPROVAL_QUESTION_METHOD, questionOf(approval, what)),
+      origin,
+      false,
+    );
+  }
+
+  #answerToQuestion(asked: Asked<Origin>, answer: ResultMessage | ErrorMessage): void {
+    const { question, approval } = asked;
+    asked.question = undefined;
+    if (question !== undefined) this.#questions.delete(idKey(question));
+    if (answer.kind === 'error' || !isObject(answer.result) || answer.result['action'] === 'accept') return; // it waits on
+    asked.abort.abort();
+    this.#giveUp(asked, approval?.id ?? '');
+  }
+
+  /** The client need not answer it any more. */
+  #closeQuestion(asked: Asked<Origin>): void {
+    const { question, origin } = asked;
+    if (question === undefined) return;
+    asked.question = undefined;
+    this.#questions.delete(idKey(question));
+    this.#send('client', notification(CANCELLED, { requestId: question, reason: 'it is decided' }), origin, false);
+  }
+
+  // Notifications
+
+  #notice(message: NotificationMessage, from: Sender, origin: Origin | undefined): void {
+    if (message.method === CANCELLED && this.#cancel(message, from)) return;
+    if (message.method === 'notifications/tools/list_changed' && from === 'server') this.#tools.setChanged();
+    if (message.method.startsWith(NOTIFICATION)) {
+      const shown = from === 'server' && isScannedNotification(message.method) ? this.#scannedNotice(message) : message;
+      if (shown === undefined) return;
+      this.#send(other(from), shown, origin ?? (from === 'server' ? this.#originOf(message) : undefined), false);
+      return;
+    }
+    void this.#judgeNotice(message, from, origin);
+  }
+
+  /** A request without an id, which lax receivers carry out all the same. Never rejects. */
+  async #judgeNotice(message: NotificationMessage, from: Sender, origin: Origin | undefined): Promise<void> {
+    const { gate } = this.#components;
+    let why = 'it is a request, and has no id';
+    try {
+      const request = governedOf(message, from, this.#context);
+      if (request?.action === 'mcp_request' && !PASSED.has(message.method)) {
+        const verdict = await gate.decide(request);
+        if (verdict.effect === 'allow') {
+          this.#send(other(from), message, origin, false);
+          this.#settle(verdict, { code: 'ok' });
+          return;
+        }
+        why = verdict.reason;
+      }
+    } catch (error) {
+      why = error instanceof Error ? error.message : String(error);
+    }
+    this.#tell(`notice ${from}`, 'warn', `A notification "${message.method}" of the ${from} is not passed on: ${why}`);
+  }
+
+  /** A task's result comes with it. Its own request may be long over: the rules are those of the newest decision. */
+  #scannedNotice(message: NotificationMessage): NotificationMessage | undefined {
+    const { params = {} } = message;
+    if (this.#output !== undefined) {
+      const { result, refused, changed } = applyOutput(params, this.#output);
+      if (refused === undefined)
+        return changed ? { ...message, params: result, bytes: withParams(message, result) } : message;
+    }
+    this.#tell(
+      `notice ${message.method}`,
+      'warn',
+      `A notification "${message.method}" is not passed on: policy keeps back what it holds`,
+    );
+    return undefined;
+  }
+
+  /** What of the client's a notification of the server serves. */
+  #originOf({ method, params }: NotificationMessage): Origin | undefined {
+    if (!isObject(params)) return undefined;
+    const token = method === 'notifications/progress' ? params['progressToken'] : undefined;
+    if (isId(token)) return this.#byToken.get(idKey(token))?.origin;
+    const ended = method === CANCELLED ? params['requestId'] : undefined; // of a subscription, by the server
+    if (isId(ended)) return this.#asked.client.get(idKey(ended))?.origin;
+    const subscription = isObject(params['_meta']) ? params['_meta'][SUBSCRIPTION_ID] : undefined;
+    return isId(subscription) ? this.#asked.client.get(idKey(subscription))?.origin : undefined;
+  }
+
+  /** True: it ends here. */
+  #cancel({ params }: NotificationMessage, from: Sender): boolean {
+    const id = isObject(params) ? params['requestId'] : undefined;
+    if (!isId(id)) return false;
+    const key = idKey(id);
+    if (from === 'client' ? this.#own.has(key) : this.#questions.has(key)) return true; // ours to cancel
+    const asked = this.#asked[from].get(key);
+    if (asked === undefined || PASSED.has(asked.message.method)) return false;
+    const isThere = asked.phase === 'sent';
+    this.#drop(asked, 'cancelled');
+    return !isThere;
+  }
+
+  // Answers
+
+  #answerToServer(message: ResultMessage | ErrorMessage): void {
+    const key = message.id === null ? '' : idKey(message.id);
+    const question = this.#questions.get(key);
+    if (question !== undefined) return this.#answerToQuestion(question, message);
+    const asked = this.#asked.server.get(key);
+    if (asked?.phase !== 'sent') return this.#dropAnswer(message, 'client');
+    const { verdict } = asked;
+    this.#answer(asked, message);
+    this.#settle(verdict, { code: message.kind === 'error' ? 'failed' : 'ok' });
+  }
+
+  #answerToClient(message: ResultMessage | ErrorMessage): void {
+    const own = message.id === null ? undefined : this.#takeOwn(message.id);
+    if (own !== undefined) return own.settle(message);
+    const asked = message.id === null ? undefined : this.#asked.client.get(idKey(message.id));
+    if (asked?.phase !== 'sent') return this.#dropAnswer(message, 'server');
+    asked.phase = 'answering';
+    const { verdict } = asked;
+    if (verdict === undefined) return this.#answer(asked, message);
+    if (message.kind === 'result' && (isListing(asked.message.method) || asksForInput(message)))
+      return void this.#answerOnceJudged(asked, message, verdict);
+    try {
+      this.#answerScanned(asked, message, verdict);
+    } catch (error) {
+      this.#refuse(asked, error);
+    }
+  }
+
+  /** Nothing that was not asked for is passed on: a server might guess the id of what is still being decided. */
+  #dropAnswer({ id }: ResultMessage | ErrorMessage, from: Sender): void {
+    this.#tell(
+      `answer ${from}`,
+      'note',
+      `The ${from} answered what was not asked, or is over: id ${JSON.stringify(id)}`,
+    );
+  }
+
+  /** Never rejects. */
+  async #answerOnceJudged(asked: Asked<Origin>, message: ResultMessage, verdict: Verdict): Promise<void> {
+    try {
+      if (asksForInput(message)) return await this.#answerInputs(asked, message, verdict);
+      const { method } = asked.message;
+      const keep = await this.#kept(asked, message);
+      const { result } = message;
+      this.#answer(asked, {
+        ...message,
+        bytes: filteredBytes(message, method, keep),
+        result: isObject(result) ? filteredResult(method, result, keep) : result,
+      });
+      this.#settle(verdict, { code: 'ok' });
+    } catch (error) {
+      this.#refuse(asked, error);
+    }
+  }
+
+  #answerScanned(asked: Asked<Origin>, message: ResultMessage | ErrorMessage, verdict: Verdict): void {
+    if (!isScanned(asked.message.method)) {
+      this.#answer(asked, message);
+      this.#settle(verdict, { code: message.kind === 'error' ? 'failed' : 'ok' });
+      return;
+    }
+    const { shown, labels, refused } = scanned(message, verdict.output);
+    const outcome: Outcome = refused ?? { code: isFailed(message) ? 'failed' : 'ok' };
+    if (refused !== undefined) {
+      const { era } = asked;
+      this.#answer(asked, read(failureOf({ message: asked.message, ...refused, era }), 'server'));
+    } else this.#answer(asked, shown.kind === 'result' ? this.#footed(asked, shown, verdict) : shown);
+    this.#settle(verdict, { code: outcome.code, labels });
+  }
+
+  #footed({ message: { method, params } }: Asked<Origin>, answer: ResultMessage, verdict: Verdict): ResultMessage {
+    if (this.#options.footer !== true || method !== 'tools/call' || !isObject(params)) return answer;
+    const hasSchema = this.#tools.hasOutputSchema(nameOf(params));
+    const result = footed(answer.result, { verdict, description: this.#components.gate.description, hasSchema });
+    return rewritten(answer, result) as ResultMessage;
+  }
+
+  // MCP 2026-07-28: results that ask the client for something
+
+  async #answerInputs(asked: Asked<Origin>, message: ResultMessage, verdict: Verdict): Promise<void> {
+    const allowed: Verdict[] = [];
+    for (const { request } of inputRequestsOf(message.result)) {
+      const one = await this.#decide(asked, request, true);
+      if (one === undefined) return;
+      if (one.effect !== 'allow') {
+        this.#answer(asked, read(denialOf({ message: asked.message, verdict: one, era: asked.era }), 'server'));
+        for (const each of [...allowed, verdict]) this.#settle(each, { code: one.code ?? 'policy_denied' });
+        return;
+      }
+      allowed.push(one);
+    }
+    for (const each of allowed) this.#settle(each, { code: 'ok' });
+    this.#answerScanned(asked, message, verdict);
+  }
+
+  // Lists
+
+  async #kept(asked: Asked<Origin>, message: ResultMessage): Promise<readonly boolean[]> {
+    const { method } = asked.message;
+    const members = membersOf(method, message.result);
+    const requests = members.map((member) => this.#memberRequest(method, member));
+    const isTools = method === 'tools/list';
+    const [allowed, states] = await Promise.all([
+      this.#allowed(requests, asked),
+      isTools
+        ? this.#statesOf(
+            asked,
+            message,
+            members.filter((_, i) => requests[i] !== undefined),
+          )
+        : undefined,
+    ]);
+    return requests.map((request, i) => {
+      if (request === undefined || allowed[i] !== true) return false;
+      if (!isTools) return true;
+      const name = request.tool?.name;
+      const own = states?.filter((state) => state.name === name) ?? [];
+      return own.length > 0 && !own.some(isHeldBack);
+    });
+  }
+
+  /** Undefined: nothing that could be judged, so nothing that is shown. */
+  #memberRequest(method: string, member: Json): GateRequest | undefined {
+    let request: GateRequest | undefined;
+    try {
+      request = memberRequest(method, member, this.#context);
+    } catch (error) {
+      if (!isMeshError(error)) throw error;
+    }
+    const name = request?.tool?.name ?? request?.prompt?.name;
+    const isFit =
+      request !== undefined &&
+      (name === undefined || (name !== '' && name.length <= MCP_NAME_TEXT_MAX)) &&
+      (request.resource?.uri.length ?? 1) <= URI_TEXT_MAX;
+    if (!isFit) this.#tell(`member ${method}`, 'warn', `A member of "${method}" is not shown: it cannot be judged`);
+    return isFit ? request : undefined;
+  }
+
+  async #allowed(
+    requests: readonly (GateRequest | undefined)[],
+    { abort }: Asked<Origin>,
+  ): Promise<readonly boolean[]> {
+    const asked = requests.filter((request) => request !== undefined);
+    const answers: boolean[] = [];
+    for (let at = 0; at < asked.length; at += MCP_TOOLS_MAX)
+      answers.push(
+        ...(await this.#components.gate.filter(asked.slice(at, at + MCP_TOOLS_MAX), { signal: abort.signal })),
+      );
+    let next = 0;
+    return requests.map((request) => request !== undefined && answers[next++] === true);
+  }
+
+  // Tools
+
+  /** What the client is shown now, against what was seen first. */
+  async #statesOf(asked: Asked<Origin>, message: ResultMessage, shown: readonly Json[]): Promise<readonly ToolState[]> {
+    const definitions = shown as readonly ToolDefinition[];
+    const isWhole = !hasCursor(asked.message.params, 'cursor') && !hasCursor(message.result, 'nextCursor');
+    const { changes } = this.#tools;
+    // A page alone does not say what else there is.
+    if (!isWhole) await this.#complete(asked);
+    const states = await this.#check(definitions, isWhole);
+    this.#tools.keep({ states, definitions }, isWhole ? { changes } : undefined);
+    return states;
+  }
+
+  /** Errors: tool_changed, and whatever keeps the tools from being looked at. */
+  async #verifyTool(name: string, asked: Asked<Origin>): Promise<void> {
+    if (this.#tools.isComplete) {
+      const state = this.#tools.stateOf(name);
+      if (state === undefined || !isHeldBack(state)) return;
+      this.#tools.setChanged(); // somebody may have approved of it since
+    }
+    await this.#complete(asked);
+    const state = this.#tools.stateOf(name);
+    if (state === undefined || !isHeldBack(state)) return;
+    const { approval } = state;
+    const next =
+      approval === undefined
+        ? 'policy takes no changed tool'
+        : `it waits for approval until ${approval.expiresAt}: agentmesh approvals approve ${approval.id}`;
+    const is = state.state === 'new' ? 'was not there when the tools were first seen' : 'is not what was seen first';
+    throw new MeshError('tool_changed', `Cannot call "${name}": its definition ${is}`, { next });
+  }
+
+  async #complete(asked: Asked<Origin>): Promise<void> {
+    if (await this.#tools.complete(() => this.#fetchTools(asked))) return;
+    throw new MeshError('busy', `Cannot look at the tools of "${this.#options.server}": they change all the time`);
+  }
+
+  async #fetchTools({ message }: Asked<Origin>): Promise<CheckedTools> {
+    const { server } = this.#options;
+    const definitions: ToolDefinition[] = [];
+    const meta = statelessMetaOf(message);
+    let cursor: Json | undefined;
+    for (let page = 0; page < MCP_LIST_PAGES_MAX; page++) {
+      const params = { ...(cursor !== undefined && { cursor }), ...(meta !== undefined && { _meta: meta }) };
+      const answer = await this.#ask('tools/list', params);
+      if (answer.kind === 'error') {
+        if (isObject(answer.error) && answer.error['code'] === RPC_CODES.methodNotFound)
+          return { states: [], definitions: [] };
+        throw new MeshError('failed', `Cannot look at the tools of "${server}": it answers tools/list with an error`);
+      }
+      for (const member of membersOf('tools/list', answer.result))
+        if (this.#memberRequest('tools/list', member) !== undefined) definitions.push(member as ToolDefinition);
+      cursor = isObject(answer.result) ? (answer.result['nextCursor'] ?? undefined) : undefined;
+      if (cursor === undefined) return { states: await this.#check(definitions, true), definitions };
+    }
+    throw new MeshError(
+      'too_large',
+      `Cannot look at the tools of "${server}": its list has more than ${MCP_LIST_PAGES_MAX} pages`,
+    );
+  }
+
+  async #check(definitions: readonly ToolDefinition[], isComplete: boolean): Promise<readonly ToolState[]> {
+    const { server, serverOrigin } = this.#options;
+    if (definitions.length > MCP_TOOLS_MAX)
+      throw new MeshError('too_large', `Cannot look at the tools of "${server}": it has more than ${MCP_TOOLS_MAX}`, {
+        want: MCP_TOOLS_MAX,
+      });
+    if (definitions.length === 0 && !isComplete) return [];
+    const origin = serverOrigin === undefined ? {} : { origin: serverOrigin };
+    const states = await this.#components.gate.checkTools(server, definitions, { isComplete, ...origin });
+    this.#reportTools(definitions, states);
+    return states;
+  }
+
+  #reportTools(definitions: readonly ToolDefinition[], states: readonly ToolState[]): void {
+    const { server } = this.#options;
+    for (const definition of definitions) {
+      const labels = [...new Set(findingsOfDefinition(definition).map(({ label }) => label))];
+      if (labels.length > 0)
+        this.#tell(
+          `finding ${nameOf(definition)}`,
+          'warn',
+          `The definition of tool "${nameOf(definition)}" of "${server}" holds ${labels.join(', ')}: read it before you use it`,
+          1,
+        );
+    }
+    for (const { name, state, action, diff, approval } of states) {
+      if (state === 'pinned' || action === 'ignore') continue;
+      const next = approval === undefined ? '' : `; agentmesh approvals approve ${approval.id} lets it be used`;
+      const what = state === 'new' ? 'is new' : 'changed';
+      this.#tell(
+        `tool ${name}`,
+        'warn',
+        `Tool "${name}" of "${server}" ${what}${next}${diff === undefined ? '' : `\n${diff}`}`,
+        1,
+      );
+    }
+    const names = definitions.map((definition) => nameOf(definition));
+    names.forEach((name, i) => {
+      for (const { b } of similarNames([name], names.slice(i + 1)))
+        this.#tell(
+          `similar ${name} ${b}`,
+          'warn',
+          `Tools "${name}" and "${b}" of "${server}" may be taken for each other`,
+          1,
+        );
+    });
+  }
+
+  /** Errors: timeout, closed, and what `failRequest` says. */
+  #ask(method: string, params: JsonObject): Promise<ResultMessage | ErrorMessage> {
+    const id = this.#newId();
+    return new Promise((settle, fail) => {
+      if (this.#ended !== undefined) return fail(new MeshError(this.#ended.code, this.#ended.message));
+      const stop = this.#components.after(MCP_LIST_MS, () => {
+        this.#own.delete(idKey(id));
+        const server = `"${this.#options.server}"`;
+        fail(new MeshError('timeout', `Cannot look at the tools of ${server}: no answer in ${MCP_LIST_MS / 1000} s`));
+      });
+      this.#own.set(idKey(id), {
+        settle: (answer) => {
+          stop();
+          settle(answer);
+        },
+        fail: (error) => {
+          stop();
+          fail(error);
+        },
+      });
+      this.#send('server', requestMessage(id, method, params), undefined, false);
+    });
+  }
+
+  #takeOwn(id: Id): Own | undefined {
+    const key = idKey(id);
+    const own = this.#own.get(key);
+    this.#own.delete(key);
+    return own;
+  }
+
+  // The rest
+
+  /** In use by nobody. */
+  #newId(): Id {
+    for (;;) {
+      const id = `${OWN_ID}${++this.#ids}`;
+      const key = idKey(id);
+      if (!this.#asked.client.has(key) && !this.#asked.server.has(key)) return id;
+    }
+  }
+
+  #send(to: Sender, message: Message, origin: Origin | undefined, isLast: boolean): void {
+    if (this.#isClosed) return;
+    if (to === 'client') this.#components.toClient(message, { origin, isLast });
+    else if (this.#ended === undefined) this.#components.toServer(message, { origin });
+  }
+
+  #tellIdle(): void {
+    if (!this.#isClientGone || this.#deciding > 0) return;
+    for (const settle of this.#idle.splice(0)) settle();
+  }
+
+  #tell(kind: string, level: ReportLevel, text: string, max: number = MCP_REPORTS_MAX): void {
+    const times = this.#told.get(kind) ?? 0;
+    if (times >= max || this.#told.size > MCP_PENDING_MAX) return;
+    this.#told.set(kind, times + 1);
+    const more = times + 1 === max && max > 1 ? ' (more like it is not told)' : '';
+    this.#components.report(level, text + more);
+  }
+}
+
+const other = (side: Sender): Sender => (side === 'client' ? 'server' : 'client');
+
+const isId = (value: unknown): value is Id => typeof value === 'string' || typeof value === 'number';
+
+/** Of a tool, by its definition or call. */
+const nameOf = ({ name }: JsonObject): string => (typeof name === 'string' ? name : '');
+
+/** Of bytes that were made here. */
+function read(bytes: Uint8Array, from: Sender): Message {
+  const message = parseMessage(bytes, from);
+  if (message === undefined) throw new MeshError('internal', 'Cannot send a message: it is empty');
+  return message;
+}
+
+const utf8Encoder = new TextEncoder();
+
+function notification(method: string, params: JsonObject): NotificationMessage {
+  const bytes = utf8Encoder.encode(JSON.stringify({ jsonrpc: '2.0', method, params }));
+  return { kind: 'notification', method, params, bytes, hasInexact: false };
+}
+
+/** In whatever spelling; `inputRequestsOf` refuses what readers may take for it. */
+const asksForInput = ({ result }: ResultMessage): boolean => {
+  if (!isObject(result)) return false;
+  return result['inputRequests'] !== undefined || hasVariant(result, 'inputRequests');
+};
+
+const hasCursor = (value: Json | undefined, member: string): boolean =>
+  isObject(value) && value[member] !== undefined && value[member] !== null;
+
+const isFailed = (message: ResultMessage | ErrorMessage): boolean =>
+  message.kind === 'error' || (isObject(message.result) && message.result['isError'] === true);
+
+interface Scanned {
+  readonly shown: ResultMessage | ErrorMessage;
+  readonly labels: readonly string[];
+  /** Nothing of it is shown. */
+  readonly refused?: { readonly code: ErrorCode; readonly reason: string };
+}
+
+function scanned(message: ResultMessage | ErrorMessage, rules: OutputRules): Scanned {
+  const value = message.kind === 'error' ? message.error : message.result;
+  // The server's own, which it wants back to the letter, and which no model reads.
+  const state = isObject(value) ? value['requestState'] : undefined;
+  const { requestState: _, ...rest } = isObject(value) ? value : {};
+  const { result, refused, labels, changed } = applyOutput(state === undefined ? value : rest, rules);
+  if (refused !== undefined) return { shown: message, labels, refused: refusedFor(refused.label, rules) };
+  if (!changed) return { shown: message, labels };
+  return {
+    shown: rewritten(message, state === undefined ? result : { ...(result as JsonObject), requestState: state }),
+    labels,
+  };
+}
+
+const refusedFor = (label: string, { bytesMax }: OutputRules): { readonly code: ErrorCode; readonly reason: string } =>
+  label === 'size' || label === 'depth'
+    ? { code: 'too_large', reason: `Cannot show the result: it has more than ${bytesMax} bytes, or too many levels` }
+    : { code: 'policy_denied', reason: `Cannot show the result: it holds "${label}", which policy keeps back` };
+
+function rewritten(message: ResultMessage | ErrorMessage, value: Json): ResultMessage | ErrorMessage {
+  if (message.kind === 'result') return { ...message, bytes: withResult(message, value), result: value };
+  const bytes = utf8Encoder.encode(JSON.stringify({ jsonrpc: '2.0', id: message.id, error: value }));
+  return { ...message, bytes, error: value };
+}
+
+/** What a stateless request says of its client, for one of our own on its behalf. */
+function statelessMetaOf(message: Message): JsonObject | undefined {
+  const meta = metaOf(message);
+  if (meta?.[META_PROTOCOL_VERSION] === undefined) return undefined;
+  const kept: Record<string, Json> = {};
+  for (const name of [META_PROTOCOL_VERSION, META_CLIENT_INFO, META_CLIENT_CAPABILITIES]) {
+    const value = meta[name];
+    if (value !== undefined) kept[name] = value;
+  }
+  return kept;
+}
