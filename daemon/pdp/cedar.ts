@@ -5,10 +5,11 @@
  * Cedar knows no null and no fractions: the one is left out, the other becomes text. A policy that fails while it is
  * evaluated would be skipped by Cedar, a `forbid` too; here it denies.
  */
+import type * as CedarWasm from '@cedar-policy/cedar-wasm/nodejs';
 import { MeshError } from '../../protocol/index.ts';
 import type { DecisionPoint, ExternalPoint, PolicyContext } from '../../protocol/policy/index.ts';
 
-type Cedar = typeof import('@cedar-policy/cedar-wasm/nodejs');
+type Cedar = typeof CedarWasm;
 type CedarValue = boolean | number | string | CedarValue[] | { [name: string]: CedarValue };
 
 /** Errors: policy_invalid. */
