@@ -7,12 +7,14 @@
 import {
   digestOf,
   encodeJcs,
+  equalBytes,
   isMeshError,
   type JsonObject,
   limits,
   MeshError,
   toHex,
 } from '../../../protocol/index.ts';
+import { definitionHash, diffDefinitions } from '../../../protocol/mcp/index.ts';
 import type { PinAction, PolicyRef, ToolDefinition, ToolState } from '../../../protocol/policy/index.ts';
 import type { Clock, Logger, Store, StoreWrite } from '../../ports.ts';
 import { Serial } from '../serial.ts';
@@ -59,10 +61,6 @@ export interface ToolPinsComponents {
   readonly log: Logger;
   readonly approvals: Pick<Approvals, 'request' | 'take' | 'list'>;
   readonly events: ToolPinsEvents;
-  /** SHA-256 of a definition, hex. Errors: malformed, too_large. */
-  readonly definitionHash: (definition: ToolDefinition) => string;
-  /** A line a change. */
-  readonly diffDefinitions: (before: ToolDefinition, after: ToolDefinition) => string;
 }
 
 export interface ToolPinsOptions {
@@ -83,15 +81,18 @@ interface Seen {
   readonly definition: ToolDefinition | null;
 }
 
+/** By name: names are the server's, and may be "constructor". */
+type Tools = ReadonlyMap<string, Seen>;
+
 interface Row {
   readonly server: string;
   /** SHA-256, hex. */
   readonly origin: string | null;
   /** All of its tools have been listed once. */
   readonly isWhole: boolean;
-  readonly pinned: Readonly<Record<string, Seen>>;
+  readonly pinned: Tools;
   /** What was listed last that is not pinned. */
-  readonly offered: Readonly<Record<string, Seen>>;
+  readonly offered: Tools;
   /** Digest of the changes that were told of last. */
   readonly told: string | null;
   readonly firstSeenMs: number;
@@ -163,56 +164,47 @@ export class ToolPins {
   }
 
   async #check(listing: ToolListing, terms: PinTerms): Promise<ToolState[]> {
+    const { server, isComplete } = listing;
     const listed = this.#read(listing);
-    const row = (await this.#row(listing.server)) ?? this.#newRow(listing.server);
+    const row = (await this.#row(server)) ?? this.#newRow(server);
     const origin = listing.origin === undefined ? row.origin : digestText(listing.origin);
     const isMoved = row.origin !== null && origin !== row.origin;
-    const isPinned = (name: string, { hash }: Seen): boolean => !isMoved && row.pinned[name]?.hash === hash;
-    const isFirst = (name: string): boolean => !isMoved && !row.isWhole && !Object.hasOwn(row.pinned, name);
-    const entries = Object.entries(listed);
-    const first = Object.fromEntries(entries.filter(([name]) => isFirst(name)));
-    const other = Object.fromEntries(entries.filter(([name, seen]) => !isPinned(name, seen) && !isFirst(name)));
-    const change: Change = { server: listing.server, origin, tools: hashesOf(other) };
+    const isFirst = (name: string): boolean => !isMoved && !row.isWhole && !row.pinned.has(name);
+    const isPinned = (name: string, { hash }: Seen): boolean => !isMoved && row.pinned.get(name)?.hash === hash;
+    const first = new Map([...listed].filter(([name]) => isFirst(name)));
+    const other = new Map([...listed].filter(([name, seen]) => !isFirst(name) && !isPinned(name, seen)));
+    // What was approved while something else was listed is kept without its definition until it is listed.
+    const shown = [...listed].filter(([name, seen]) => row.pinned.get(name)?.hash === seen.hash);
+    const change: Change = { server, origin, tools: hashesOf(other) };
     const digest = digestOfChange(change);
-    const isTold = Object.keys(other).length === 0 || row.told === digest;
     const next: Row = {
       ...row,
       origin: isMoved ? row.origin : origin,
-      isWhole: row.isWhole || (listing.isComplete && !isMoved),
-      pinned: bounded({ ...row.pinned, ...first }),
-      offered: bounded(other),
-      told: Object.keys(other).length === 0 ? row.told : digest,
+      isWhole: row.isWhole || (isComplete && !isMoved),
+      pinned: bounded([...row.pinned, ...shown, ...first]),
+      offered: bounded([...(isComplete ? [] : row.offered), ...other]), // of several pages all
+      told: other.size === 0 ? row.told : digest,
     };
     await this.#write(next, row);
-    if (Object.keys(first).length > 0) this.#components.events.pinned(listing.server, hashesOf(first), undefined);
-    const states = new Map<string, ToolState>();
-    for (const [name, seen] of entries)
-      if (!Object.hasOwn(other, name)) states.set(name, { name, state: 'pinned', action: 'ignore' });
-      else states.set(name, this.#changedState(name, seen, row, isMoved, terms.changes));
-    const changed = Object.keys(other).flatMap((name) => states.get(name) ?? []);
-    if (changed.length > 0) {
-      const judged = await this.#judge(changed, change, digest, terms);
-      for (const state of judged) states.set(state.name, state);
-      if (!isTold)
-        this.#components.events.changed({
-          server: listing.server,
-          agent: terms.agent,
-          changes: terms.changes,
-          states: judged,
-        });
-    }
-    return entries.flatMap(([name]) => states.get(name) ?? []);
+    if (first.size > 0) this.#components.events.pinned(server, hashesOf(first), undefined);
+    if (other.size === 0) return [...listed.keys()].map(pinned);
+    const changed = [...other].map(([name, seen]) => this.#changedState(name, seen, row, isMoved, terms.changes));
+    const judged = await this.#judge(changed, change, digest, terms);
+    if (row.told !== digest && terms.changes !== 'ignore')
+      this.#components.events.changed({ server, agent: terms.agent, changes: terms.changes, states: judged });
+    const states = new Map(judged.map((state) => [state.name, state]));
+    return [...listed.keys()].map((name) => states.get(name) ?? pinned(name));
   }
 
   #changedState(name: string, seen: Seen, row: Row, isMoved: boolean, action: PinAction): ToolState {
-    const before = row.pinned[name];
+    const before = row.pinned.get(name);
     const lines: string[] = [];
     if (isMoved) lines.push(`server "${row.server}" is started in another way than when it was seen first`);
     if (before === undefined) lines.push(`tool "${name}" is new`);
     else if (before.hash === seen.hash) lines.push('its definition is the same');
     else if (before.definition === null || seen.definition === null)
       lines.push(`its definition has changed, and is too large to show how`);
-    else lines.push(this.#components.diffDefinitions(before.definition, seen.definition));
+    else lines.push(diffDefinitions(before.definition, seen.definition));
     const diff = lines.join('\n').slice(0, DIFF_TEXT_MAX).toWellFormed();
     return { name, state: before === undefined ? 'new' : 'changed', action, diff };
   }
@@ -235,8 +227,7 @@ export class ToolPins {
       detail: change,
     });
     if (asked === undefined) return [...states];
-    if (asked.state === 'approved' && (await this.#pinApproved(asked)))
-      return states.map(({ name }) => ({ name, state: 'pinned', action: 'ignore' }));
+    if (asked.state === 'approved' && (await this.#pinApproved(asked))) return states.map(({ name }) => pinned(name));
     if (asked.state === 'denied') return states.map((state) => ({ ...state, action: 'deny' }));
     return states.map((state) => ({ ...state, approval: pendingApproval(asked) }));
   }
@@ -256,19 +247,15 @@ export class ToolPins {
   async #pinApproved(approval: Approval): Promise<boolean> {
     const { server, origin, tools } = approval.detail as Change;
     const row = (await this.#row(server)) ?? this.#newRow(server);
-    const approved = Object.fromEntries(
-      Object.entries(tools).map(([name, hash]): [string, Seen] => {
-        const offered = row.offered[name];
-        return [name, offered?.hash === hash ? offered : { hash, definition: null }];
-      }),
-    );
-    const offered = Object.fromEntries(Object.entries(row.offered).filter(([name]) => !Object.hasOwn(tools, name)));
+    const approved = Object.entries(tools).map(([name, hash]): [string, Seen] => {
+      const offered = row.offered.get(name);
+      return [name, offered?.hash === hash ? offered : { hash, definition: null }];
+    });
     const next: Row = {
       ...row,
       origin,
-      isWhole: true,
-      pinned: bounded({ ...row.pinned, ...approved }),
-      offered,
+      pinned: bounded([...row.pinned, ...approved]),
+      offered: new Map([...row.offered].filter(([name]) => !Object.hasOwn(tools, name))),
       told: null,
     };
     const taken = await this.#components.approvals.take(approval, [putRow(next)]);
@@ -279,20 +266,20 @@ export class ToolPins {
   }
 
   /** By name. Errors: malformed, too_large. */
-  #read({ server, tools }: ToolListing): Readonly<Record<string, Seen>> {
+  #read({ server, tools }: ToolListing): Tools {
     const refuse = (code: 'malformed' | 'too_large', why: string): never => {
       throw new MeshError(code, `Cannot check the tools of server "${server}": ${why}`, { field: 'tools' });
     };
     if (tools.length > limits.MCP_TOOLS_MAX)
       refuse('too_large', `there are ${tools.length}, want at most ${limits.MCP_TOOLS_MAX}`);
-    const listed: Record<string, Seen> = Object.create(null) as Record<string, Seen>;
+    const listed = new Map<string, Seen>();
     for (const definition of tools) {
       const { name } = definition;
       if (typeof name !== 'string' || name === '' || name.length > limits.MCP_NAME_TEXT_MAX)
         return refuse('malformed', 'one has no name, or a longer one than is read');
-      if (name in listed) refuse('malformed', `"${name}" is defined twice`);
+      if (listed.has(name)) refuse('malformed', `"${name}" is defined twice`);
       const isKept = jsonRow(definition).length <= limits.TOOL_DEFINITION_BYTES_MAX;
-      listed[name] = { hash: this.#components.definitionHash(definition), definition: isKept ? definition : null };
+      listed.set(name, { hash: definitionHash(definition), definition: isKept ? definition : null });
     }
     return listed;
   }
@@ -311,14 +298,15 @@ export class ToolPins {
         { is: this.#servers.size, want: this.#serversMax },
       );
     const firstSeenMs = Math.floor(this.#components.clock.nowMs());
-    return { server, origin: null, isWhole: false, pinned: {}, offered: {}, told: null, firstSeenMs };
+    return { server, origin: null, isWhole: false, pinned: new Map(), offered: new Map(), told: null, firstSeenMs };
   }
 
   async #write(row: Row, before: Row): Promise<void> {
-    const key = toHex(idOfRow(keyOf(row.server)));
-    if (this.#servers.has(key) && JSON.stringify(row) === JSON.stringify(before)) return;
-    await this.#components.store.batch([putRow(row)], { sync: true });
-    this.#servers.add(key);
+    const id = toHex(idOfRow(keyOf(row.server)));
+    const put = putRow(row);
+    if (this.#servers.has(id) && equalBytes(put.value, putRow(before).value)) return;
+    await this.#components.store.batch([put], { sync: true });
+    this.#servers.add(id);
   }
 }
 
@@ -328,17 +316,31 @@ const encoder = new TextEncoder();
 const digestText = (text: string): string => toHex(digestOf(encoder.encode(text)));
 const digestOfChange = (change: Change): string => toHex(digestOf(encodeJcs({ kind: 'tool', ...change })));
 const keyOf = (server: string): Uint8Array => rowKey('tools', digestOf(encoder.encode(server)));
-const putRow = (row: Row): StoreWrite => ({ type: 'put', key: keyOf(row.server), value: jsonRow(row) });
-const readRow = (value: Uint8Array): Row => parseJsonRow('tools', value) as Row;
 
-const hashesOf = (seen: Readonly<Record<string, Seen>>): Record<string, string> =>
-  Object.fromEntries(Object.entries(seen).map(([name, { hash }]) => [name, hash]));
+function putRow(row: Row): Extract<StoreWrite, { type: 'put' }> {
+  const value = jsonRow({ ...row, pinned: [...row.pinned], offered: [...row.offered] });
+  return { type: 'put', key: keyOf(row.server), value };
+}
+
+/** Errors: store_corrupt. */
+function readRow(value: Uint8Array): Row {
+  const row = parseJsonRow('tools', value) as Row & {
+    readonly pinned: readonly [string, Seen][];
+    readonly offered: readonly [string, Seen][];
+  };
+  return { ...row, pinned: new Map(row.pinned), offered: new Map(row.offered) };
+}
+
+const pinned = (name: string): ToolState => ({ name, state: 'pinned', action: 'ignore' });
+
+const hashesOf = (tools: Tools): Record<string, string> =>
+  Object.fromEntries([...tools].map(([name, { hash }]) => [name, hash]));
 
 /** Definitions are for showing what changed: beyond the bound the hashes alone are kept. */
-function bounded(seen: Readonly<Record<string, Seen>>): Record<string, Seen> {
+function bounded(tools: readonly (readonly [string, Seen])[]): Tools {
   let bytes = 0;
-  return Object.fromEntries(
-    Object.entries(seen).map(([name, { hash, definition }]): [string, Seen] => {
+  return new Map(
+    [...new Map(tools)].map(([name, { hash, definition }]): [string, Seen] => {
       bytes += definition === null ? 0 : jsonRow(definition).length;
       return [name, { hash, definition: bytes > limits.TOOL_DEFINITIONS_BYTES_MAX ? null : definition }];
     }),
