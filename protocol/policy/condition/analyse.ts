@@ -85,17 +85,27 @@ function conflict(literal: Literal, given: readonly Literal[], effort: Effort): 
   );
   for (const other of others) {
     if (isTooMuch(effort)) return undefined;
-    if (excludes(literal, other, effort) || excludes(other, literal, effort))
+    if (areOfTwoTypes(literal, other) || excludes(literal, other, effort) || excludes(other, literal, effort))
       return `"${other.text}" and "${literal.text}" are not true together`;
   }
-  // Values that each of the others leaves some of, but not the same.
+  // Values of which each of the others leaves some, but no two the same.
   const same = [...others.filter(({ subject }) => subject === literal.subject), literal];
   const finite = same.find((other) => other.kind === 'values' && !other.isNegated);
-  if (finite?.kind !== 'values' || same.length < 3) return undefined;
+  if (finite?.kind !== 'values' || same.length < 2) return undefined;
   effort.stepsLeft -= finite.values.size * same.length;
   if (effort.stepsLeft < 0) return undefined;
   const isLeft = [...finite.values].some((value) => same.every((other) => isTrueOf(value, other)));
-  return isLeft ? undefined : `no value is left by ${same.map(({ text }) => `"${text}"`).join(', ')} together`;
+  return isLeft ? undefined : `${same.map(({ text }) => `"${text}"`).join(' and ')} are not true together`;
+}
+
+/** True of texts alone, and of numbers alone. */
+function areOfTwoTypes(a: Literal, b: Literal): boolean {
+  const [typeOfA, typeOfB] = [typeOf(a), typeOf(b)];
+  return a.subject === b.subject && typeOfA !== undefined && typeOfB !== undefined && typeOfA !== typeOfB;
+}
+function typeOf(literal: Literal): string | undefined {
+  if (literal.kind === 'bound') return typeof literal.limit;
+  return literal.kind === 'text' || literal.kind === 'under' ? 'string' : undefined;
 }
 
 function excludes(a: Literal, b: Literal, effort: Effort): boolean {
