@@ -283,7 +283,7 @@ export const ENTRY_TYPES = {
   'tool.changed': row(
     'tool',
     'a server defines a tool otherwise than before, or a further one',
-    { server: name, state: oneOf('changed', 'new'), digest: hex(32) },
+    { server: name, state: oneOf('changed', 'new') },
     { optional: { approval: approvalId } },
   ),
 

@@ -237,12 +237,7 @@ export const SAMPLES: { readonly [N in EntryTypeName]: ParsedEntry } = {
     omitted: 3,
   }),
   'tool.pinned': entryOf('tool.pinned', { server: 'filesystem', count: 14, digest: DIGEST }),
-  'tool.changed': entryOf('tool.changed', {
-    server: 'filesystem',
-    state: 'changed',
-    digest: DIGEST,
-    approval: APPROVAL,
-  }),
+  'tool.changed': entryOf('tool.changed', { server: 'filesystem', state: 'changed', approval: APPROVAL }),
   'statement.rejected': entryOf('statement.rejected', {
     code: 'bad_signature',
     source: 'gossip',
