@@ -10,10 +10,8 @@
  * Two of them in a row stay nowhere else: that is how bytes are written in them.
  */
 import type { Label } from './labels.ts';
-import { isAscii } from './fold.ts';
 import type { Span } from './finding.ts';
 
-const CONTROL = /[\0-\x08\x0b\x0e-\x1f\x7f]/;
 const SUSPECT = /[\p{Default_Ignorable_Code_Point}\p{Cf}\p{Cc}\u2028\u2029]/u;
 const JOINING =
   /[\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}\p{Script=Mongolian}\p{Script=Devanagari}\p{Script=Bengali}\p{Script=Gurmukhi}\p{Script=Gujarati}\p{Script=Oriya}\p{Script=Tamil}\p{Script=Telugu}\p{Script=Kannada}\p{Script=Malayalam}\p{Script=Sinhala}\p{Script=Khmer}\p{Script=Myanmar}\p{Script=Tibetan}\p{Script=Thai}\p{Script=Lao}\p{Mn}\p{Mc}]/u;
@@ -52,7 +50,6 @@ const widthOf = (cp: number): number => (cp > 0xffff ? 2 : 1);
 
 /** Indices of the original text. */
 export function findInvisible(text: string): Span[] {
-  if (isAscii(text) && !CONTROL.test(text)) return [];
   const spans: Span[] = [];
   const lines = new BidiLines();
   let hasRightToLeft: boolean | undefined;
@@ -131,12 +128,13 @@ function flagEnd(text: string, start: number): number {
   return 0;
 }
 
-const COLOUR = /^\x1b\[(?:(?!0?8(?:[;m]))[0-9]{1,3}(?:;(?!0?8[;m])[0-9]{1,3}){0,16})?m/; // not 8, which conceals
+/** After the escape character; not 8, which conceals. */
+const COLOUR = /^\[(?:(?!0?8[;m])\d{1,3}(?:;(?!0?8[;m])\d{1,3}){0,16})?m/;
 /** Of the control character; negative: it is a colour, which ends there. */
 function controlEnd(text: string, i: number): number {
   if (text.charCodeAt(i) !== 0x1b) return text.charCodeAt(i) === 0x0c || text.charCodeAt(i) === 0x85 ? -(i + 1) : i + 1;
-  const colour = COLOUR.exec(text.slice(i, i + 80))?.[0];
-  return colour === undefined ? i + 1 : -(i + colour.length);
+  const colour = COLOUR.exec(text.slice(i + 1, i + 80))?.[0];
+  return colour === undefined ? i + 1 : -(i + 1 + colour.length);
 }
 
 const isBidiControl = (cp: number): boolean => (cp >= 0x202a && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069);

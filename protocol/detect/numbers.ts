@@ -7,11 +7,14 @@ import { type Role, ROLES } from './terms.ts';
 const isDigit = (unit: number): boolean => unit >= 0x30 && unit <= 0x39;
 export const isAlnum = (unit: number): boolean =>
   isDigit(unit) || (unit >= 0x41 && unit <= 0x5a) || (unit >= 0x61 && unit <= 0x7a);
+const isLetter = (unit: number): boolean => (unit >= 0x41 && unit <= 0x5a) || (unit >= 0x61 && unit <= 0x7a);
 const isWordUnit = (unit: number): boolean => isAlnum(unit) || unit === 0x5f;
 
 const SPACE = 0x20;
 const DASH = 0x2d;
 const DOT = 0x2e;
+
+const isSeparator = (unit: number): boolean => unit === SPACE || unit === DASH || unit === DOT;
 
 /** Digits, with one space, dash or dot between groups. */
 interface Chain {
@@ -30,14 +33,27 @@ function readChain(plain: string, start: number): Chain {
     while (isDigit(plain.charCodeAt(i))) i++;
     chain.lengths.push(i - from);
     const unit = plain.charCodeAt(i);
-    const isSeparator = unit === SPACE || unit === DASH || unit === DOT;
-    if (!isSeparator || !isDigit(plain.charCodeAt(i + 1))) break;
+    if (!isSeparator(unit) || !isDigit(plain.charCodeAt(i + 1))) break;
     chain.separators.push(unit);
     chain.starts.push(++i);
   }
   chain.separators.push(0);
   chain.end = i;
   return chain;
+}
+
+const DIGITS_MIN = 9; // of a social security number; without a word beside it nothing shorter is anything
+
+/** The end of a chain that has fewer digits; 0 of others. */
+function shortChainEnd(plain: string, start: number): number {
+  let digits = 0;
+  let i = start;
+  for (; digits < DIGITS_MIN; i++) {
+    const unit = plain.charCodeAt(i);
+    if (isDigit(unit)) digits++;
+    else if (!isSeparator(unit) || !isDigit(plain.charCodeAt(i + 1))) return i;
+  }
+  return 0;
 }
 
 /** How far a word may be from the number that it is about. */
@@ -58,6 +74,8 @@ export class Numbers {
   read(start: number): number {
     const iban = this.#iban(start);
     if (iban > 0) return iban;
+    const short = this.#scan.contexts.length === 0 ? shortChainEnd(this.#plain, start) : 0;
+    if (short > 0) return short;
     const chain = readChain(this.#plain, start);
     this.#scan.steps += chain.end - start;
     this.#advance(start);
@@ -244,9 +262,11 @@ export class Numbers {
   /** Where the two letters before the digits are a country's: the end of the IBAN, or 0. */
   #iban(start: number): number {
     const plain = this.#plain;
-    const country = plain.slice(Math.max(0, start - 2), start).toUpperCase();
-    const length = country.length === 2 ? ibanLength(country) : 0;
-    if (length === 0 || isWordUnit(plain.charCodeAt(start - 3))) return 0;
+    if (!isLetter(plain.charCodeAt(start - 1)) || !isLetter(plain.charCodeAt(start - 2))) return 0;
+    if (isWordUnit(plain.charCodeAt(start - 3))) return 0;
+    const country = plain.slice(start - 2, start).toUpperCase();
+    const length = ibanLength(country);
+    if (length === 0) return 0;
     let text = country;
     let i = start;
     for (; text.length < length; i++) {

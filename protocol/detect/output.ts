@@ -80,7 +80,8 @@ function isTooDeep(value: Json): boolean {
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     if (typeof next.value !== 'object' || next.value === null) continue;
     if (next.depth > DETECT_DEPTH_MAX) return true;
-    for (const inner of Object.values(next.value) as Json[]) stack.push({ value: inner, depth: next.depth + 1 });
+    for (const inner of Object.values<Json>(next.value as JsonObject))
+      stack.push({ value: inner, depth: next.depth + 1 });
   }
   return false;
 }
@@ -273,9 +274,9 @@ const isMcpResult = ({ content, contents, messages, structuredContent }: JsonObj
 function withNote(result: JsonObject, noted: readonly Noted[]): JsonObject {
   const meta = isObject(result._meta) ? result._meta : {};
   const before = Array.isArray(meta[NOTE_MEMBER]) ? (meta[NOTE_MEMBER] as readonly Json[]) : [];
-  const keyOf = (item: Json): string => (isObject(item) ? `${String(item.label)} ${String(item.path)}` : '');
+  const keyOf = (item: Json): string => (isObject(item) ? JSON.stringify([item.label, item.path]) : '');
   const known = new Set(before.map(keyOf));
-  const fresh = new Map(noted.map(({ label, path }) => [`${label} ${path}`, { label, path }]));
+  const fresh = new Map(noted.map(({ label, path }) => [JSON.stringify([label, path]), { label, path }]));
   const wanted = [...fresh].slice(0, FINDINGS_NOTED_MAX);
   if (wanted.every(([key]) => known.has(key))) return result;
   const kept = before.filter((item) => !fresh.has(keyOf(item)));

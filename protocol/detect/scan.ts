@@ -20,6 +20,6 @@ export class Scan {
 
   /** Of indices in the folded text. */
   found(label: Label, start: number, end: number): void {
-    this.spans.push({ label, start: originalStart(this.folded, start), end: originalEnd(this.text, this.folded, end) });
+    this.spans.push({ label, start: originalStart(this.folded, start), end: originalEnd(this.folded, end) });
   }
 }

@@ -75,12 +75,14 @@ for (const prefix of PREFIXES) {
 }
 const JWT = 0x65 * 128 + 0x79; // "ey"
 
+/** By the first two units of a word, of ASCII both. */
+export const canBeToken = (first: number, second: number): boolean =>
+  second < 128 && ((bucketOf[first * 128 + second] as number) !== 0 || first * 128 + second === JWT);
+
 /** A word begins here: the end of the secret that it is, or 0. */
 export function readToken(scan: Scan, start: number): number {
   const { plain } = scan.folded;
-  const [first, second] = [plain.charCodeAt(start), plain.charCodeAt(start + 1)];
-  if (!(second < 128)) return 0; // nor where the text ends
-  const pair = first * 128 + second;
+  const pair = plain.charCodeAt(start) * 128 + plain.charCodeAt(start + 1);
   if (pair === JWT) return readJwt(scan, start);
   const bucket = bucketOf[pair] as number;
   if (bucket === 0) return 0;

@@ -109,17 +109,48 @@ for (const [written, roles] of [...termRoles].sort(([a], [b]) => b.length - a.le
   buckets[bucket]?.push(term);
 }
 
+/**
+ * Whether a term may begin with four units like these: five bits a unit, and most words are none. What is no letter is
+ * 0 where it ends a word, and GAP where a term has a space.
+ */
+const GAP = 28;
+const CODES = new Uint8Array(65_536);
+for (let unit = 0; unit < CODES.length; unit++) CODES[unit] = codeOf(unit);
+function codeOf(unit: number): number {
+  if (unit >= 0x61 && unit <= 0x7a) return unit - 0x60;
+  if (unit >= 0x30 && unit <= 0x39) return 27;
+  if (isGap(unit)) return GAP;
+  return unit < 128 ? (unit === 0x3c ? 29 : unit === 0x5b ? 30 : 0) : 1 + ((unit ^ (unit >> 5)) % 27);
+}
+const CAN_BEGIN = new Uint8Array(2 ** 20);
+for (const [written] of termRoles) {
+  const isStem = written.endsWith('*');
+  const codes = Array.from(
+    (isStem ? written.slice(0, -1) : written).slice(0, 4),
+    (unit) => CODES[unit.charCodeAt(0)] as number,
+  );
+  let indices = [0];
+  for (let k = 0; k < 4; k++) {
+    const code = codes[k];
+    const after = code === undefined ? Array.from({ length: 32 }, (_, any) => any) : [code];
+    indices = indices.flatMap((index) => after.map((next) => (index << 5) | next));
+  }
+  for (const index of indices) CAN_BEGIN[index] = 1;
+}
+
 // How a unit counts: scripts that divide words have terms at the beginning of a word only.
 const OTHER = 0;
 const LETTER = 1;
 const OPENER = 2;
 const STOP = 3;
 const LINE = 4;
+const CAPITAL = 6;
 const FREE = 5; // letters of scripts that do not divide words, or join small words to large ones
 const KIND = new Uint8Array(65_536).fill(255);
 for (let unit = 0; unit < 128; unit++) KIND[unit] = asciiKind(String.fromCharCode(unit));
 function asciiKind(letter: string): number {
-  if (/[a-z0-9]/i.test(letter)) return LETTER;
+  if (/[A-Z]/.test(letter)) return CAPITAL;
+  if (/[a-z0-9]/.test(letter)) return LETTER;
   if (/[<[#]/.test(letter)) return OPENER;
   if (/[.!?>]/.test(letter)) return STOP;
   return letter === '\n' ? LINE : OTHER;
@@ -133,14 +164,16 @@ function kindOf(unit: number): number {
   let kind = OTHER;
   if (/[。।؟]/.test(letter)) kind = STOP;
   else if (FREE_SCRIPT.test(letter)) kind = FREE;
+  else if (/\p{Lu}/u.test(letter)) kind = CAPITAL;
   else if (/[\p{L}\p{M}\p{N}]/u.test(letter)) kind = LETTER;
   KIND[unit] = kind;
   return kind;
 }
 
 /** White space and what takes its place in identifiers. */
-const isGap = (unit: number): boolean =>
-  unit === 0x20 || unit === 0x0a || unit === 0x0d || unit === 0x09 || unit === 0x5f || unit === 0x2d;
+function isGap(unit: number): boolean {
+  return unit === 0x20 || unit === 0x0a || unit === 0x0d || unit === 0x09 || unit === 0x5f || unit === 0x2d;
+}
 const GAP_MAX = 8;
 
 /** The end of the term if it is at `start`; a space in it is any run of spaces, underscores and dashes. */
@@ -173,8 +206,7 @@ function redactionEnd(lower: string, start: number): number {
 export type OnSecretName = (role: Role, end: number) => void;
 
 /** Finds phrases, and keeps the words that give numbers a meaning. */
-export function scanTerms(scan: Scan, lower: string, onSecretName?: OnSecretName): void {
-  const { plain } = scan.folded;
+export function scanTerms(scan: Scan, plain: string, lower: string, onSecretName?: OnSecretName): void {
   const starts = new Int32Array(stepCount).fill(-1);
   const ends = new Int32Array(stepCount);
   let sentenceAt = 0;
@@ -205,8 +237,15 @@ export function scanTerms(scan: Scan, lower: string, onSecretName?: OnSecretName
       }
     }
   };
-  const lookUp = (i: number, unit: number): void => {
+  const lookUp = (i: number): void => {
+    const unit = lower.charCodeAt(i);
     const next = lower.charCodeAt(i + 1);
+    const index =
+      ((CODES[unit] as number) << 15) |
+      (((CODES[next] as number) | 0) << 10) |
+      (((CODES[lower.charCodeAt(i + 2)] as number) | 0) << 5) |
+      ((CODES[lower.charCodeAt(i + 3)] as number) | 0);
+    if (CAN_BEGIN[index] === 0) return;
     const bucket = unit < 128 && next < 128 ? asciiBuckets[unit * 128 + next] : otherBuckets.get(pairKey(unit, next));
     if (bucket === undefined || bucket === 0) return;
     for (const term of buckets[bucket] as readonly Term[]) {
@@ -218,29 +257,28 @@ export function scanTerms(scan: Scan, lower: string, onSecretName?: OnSecretName
     }
   };
 
-  let wasLetter = false;
-  for (let i = 0; i < lower.length; i++) {
-    const unit = lower.charCodeAt(i);
+  let last = OTHER;
+  for (let i = 0; i < plain.length; i++) {
+    const unit = plain.charCodeAt(i);
     const kind = kindOf(unit);
-    if (kind === LETTER) {
+    const before = last;
+    last = kind;
+    if (kind === LETTER || kind === CAPITAL) {
       // "dbPassword": a capital after a small letter begins a word too
-      if (!wasLetter || (plain.charCodeAt(i) !== unit && plain.charCodeAt(i - 1) === lower.charCodeAt(i - 1)))
-        lookUp(i, unit);
-      wasLetter = true;
+      if ((before !== LETTER && before !== CAPITAL) || (kind === CAPITAL && before === LETTER)) lookUp(i);
       continue;
     }
-    wasLetter = false;
     if (kind === OTHER) {
       if (unit === MARK_UNIT && lower.startsWith(MARK_START_LOWER, i)) {
         i += MARK_START_LOWER.length - 1;
         sentenceAt = i;
         acrossAt = i;
       }
-    } else if (kind === FREE) lookUp(i, unit);
+    } else if (kind === FREE) lookUp(i);
     else if (kind === OPENER) {
       const end = redactionEnd(lower, i);
       if (end > 0) i = end - 1;
-      else lookUp(i, unit);
+      else lookUp(i);
     } else if (kind === LINE) {
       if (lower.charCodeAt(i + 1) === 0x0a) sentenceAt = i;
     } else if (unit === 0x3e) {

@@ -1,11 +1,11 @@
 /** All detectors over one text: a few passes, none of which goes back. */
 import { LOOKALIKES } from './lookalikes.ts';
 import type { Span } from './finding.ts';
-import { isAscii } from './fold.ts';
+import { isPlainAscii } from './fold.ts';
 import { findInvisible } from './invisible.ts';
 import { Numbers } from './numbers.ts';
 import { Scan } from './scan.ts';
-import { readAssignment, readPem, readToken, readUrlPassword } from './secrets.ts';
+import { canBeToken, readAssignment, readPem, readToken, readUrlPassword } from './secrets.ts';
 import { ROLES, scanTerms } from './terms.ts';
 
 const TEXT_MIN = 5; // "<|x|>"; no ASCII text below it holds anything
@@ -19,15 +19,13 @@ export interface Scanned {
 const NOTHING: Scanned = { spans: [], steps: 0 };
 
 export function scanText(text: string): Scanned {
-  if (text.length < TEXT_MIN && isAscii(text)) return NOTHING;
+  if (text.length < TEXT_MIN && isPlainAscii(text)) return NOTHING;
   const scan = new Scan(text);
   scanPhrases(scan);
   scanUnits(scan);
-  if (scan.spans.length === 0) {
-    const invisible = findInvisible(text);
-    return invisible.length === 0 && scan.steps === 0 ? NOTHING : { spans: invisible, steps: scan.steps };
-  }
-  const spans = [...withoutInner(scan.spans), ...findInvisible(text)];
+  const invisible = scan.folded.changes === undefined ? [] : findInvisible(text);
+  if (scan.spans.length === 0) return { spans: invisible, steps: scan.steps };
+  const spans = [...withoutInner(scan.spans), ...invisible];
   return { spans: spans.sort((a, b) => a.start - b.start || b.end - a.end), steps: scan.steps };
 }
 
@@ -43,16 +41,16 @@ function withoutInner(spans: readonly Span[]): Span[] {
 }
 
 function scanPhrases(scan: Scan): void {
-  const { lower, at } = scan.folded;
+  const { plain, lower, changes } = scan.folded;
   let valueEnd = 0;
-  scanTerms(scan, lower, (role, end) => {
+  scanTerms(scan, plain, lower, (role, end) => {
     if (end < valueEnd) return;
     valueEnd = readAssignment(scan, end, role === ROLES.awsSecret ? 'secret.aws_key' : 'secret.generic') || valueEnd;
   });
-  if (at === undefined) return;
   // "ignоre" with a Cyrillic "о": once more as it looks.
+  if (changes === undefined || !LOOKALIKES.hasMixedWord(lower)) return;
   const looks = LOOKALIKES.skeleton(lower);
-  if (looks !== lower) scanTerms(scan, looks);
+  scanTerms(scan, looks, looks);
 }
 
 const LETTER = 1;
@@ -78,7 +76,7 @@ function scanUnits(scan: Scan): void {
     const unit = plain.charCodeAt(i);
     const kind = unit < 128 ? (KINDS[unit] as number) : 0;
     if (kind === LETTER) {
-      if (!isWord) {
+      if (!isWord && canBeToken(unit, plain.charCodeAt(i + 1))) {
         const end = readToken(scan, i);
         if (end > 0) i = end - 1;
       }
