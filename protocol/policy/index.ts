@@ -82,3 +82,4 @@ export {
 export { type CaseResult, runPolicyTests } from './cases.ts';
 export { diffPolicies, type Direction, type PolicyDiff, type RuleChange, type SettingChange } from './diff.ts';
 export { type Finding, type Lint, LINTS, lintPolicy } from './lint.ts';
+export { collectPolicy, parseSource, type PolicyFile, type PolicySource } from './source.ts';

@@ -9,13 +9,13 @@ import type {
   GateRequest,
   Outcome,
   PolicyRef,
+  PolicySource,
   ToolDefinition,
   ToolState,
   Verdict,
 } from '../../protocol/policy/index.ts';
 import { parseAnswer, readText, send } from '../http.ts';
 import type { Place } from '../place.ts';
-import type { PolicySource } from './policy-source.ts';
 
 export interface DaemonGateOptions {
   readonly place: Place;

@@ -6,7 +6,9 @@ import type { Gate } from '../../protocol/policy/index.ts';
 import type { LocalGateOptions } from './local-gate.ts';
 
 export { type DaemonGateOptions, openDaemonGate } from './daemon-gate.ts';
-export { type PolicyFile, type PolicySource, readPolicySource } from './policy-source.ts';
+export { readPolicySource } from './policy-source.ts';
+export type { PolicyFile, PolicySource } from '../../protocol/policy/index.ts';
+export { findOwnAgent, homePathsOf, isSetUp } from './own-agent.ts';
 export { findPlace, type Place, type PlaceOptions } from '../place.ts';
 export type { LocalGateOptions } from './local-gate.ts';
 

@@ -15,16 +15,16 @@ import {
   type LimitUse,
   isFree,
   type Outcome,
-  parsePolicy,
+  parseSource,
   type Policy,
   type PolicyContext,
   type PolicySet,
+  type PolicySource,
   take,
   type ToolDefinition,
   type ToolState,
   type Verdict,
 } from '../../protocol/policy/index.ts';
-import type { PolicySource } from './policy-source.ts';
 
 export interface LocalGateOptions {
   /** How policies and the log call it; nothing proves that it is that one. */
@@ -47,24 +47,14 @@ const MISSING = [
  * external decision points), permissions.
  */
 export async function openLocalGate({ agent, policies, logFile }: LocalGateOptions): Promise<Gate> {
-  const parsed = policies.map(parseSource);
+  const parsed = policies.map(parseLocal);
   const set = compilePolicies(parsed);
   const log = logFile === undefined ? undefined : await openLog(logFile);
   return new LocalGate(agent, parsed, set, log);
 }
 
-function parseSource({ name, files }: PolicySource): Policy {
-  const texts = new Map(files.map(({ path, text }) => [path, text]));
-  const [root] = files;
-  const policy = parsePolicy(root?.text ?? '', {
-    name,
-    file: root?.path ?? name,
-    resolve: (path) => {
-      const text = texts.get(path);
-      if (text === undefined) throw new MeshError('policy_invalid', `Cannot read "${path}": it was not given`);
-      return { name: path, text };
-    },
-  });
+function parseLocal(source: PolicySource): Policy {
+  const policy = parseSource(source);
   if (policy.external.length === 0) return policy;
   const message = `Cannot use policy "${policy.name}" without a daemon: it asks decision point "${policy.external[0]?.name}"`;
   throw new MeshError('policy_invalid', message, { field: 'external' });

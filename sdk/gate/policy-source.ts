@@ -2,17 +2,7 @@ import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { MeshError } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
-
-/** A policy with all that it names; the first file is the policy. Paths are relative to its folder. */
-export interface PolicySource {
-  /** Where the document has no name of its own. */
-  readonly name: string;
-  readonly files: readonly PolicyFile[];
-}
-export interface PolicyFile {
-  readonly path: string;
-  readonly text: string;
-}
+import type { PolicySource } from '../../protocol/policy/index.ts';
 
 const BUILT_IN = ['strict', 'moderate', 'permissive'];
 
@@ -27,21 +17,18 @@ export async function readPolicySource(nameOrPath: string, directory = '.'): Pro
     return { name: nameOrPath, files: [{ path: `${nameOrPath}.yaml`, text }] };
   }
   const file = resolve(directory, nameOrPath);
-  const name = basename(file).replace(/\.ya?ml$/i, '');
   const folder = new PolicyFolder(file);
-  const text = folder.read(basename(file));
+  const path = basename(file);
+  const text = folder.read(path);
   // The parser is loaded where there is something to look for: a policy that names no other file is one file.
-  if (/extends|external/.test(text)) {
-    const { parsePolicy } = await import('../../protocol/policy/index.ts');
-    parsePolicy(text, { name, file, resolve: (path) => ({ name: basename(path), text: folder.read(path) }) });
-  }
-  return { name, files: folder.files() };
+  if (!/extends|external/.test(text)) return { name: path.replace(/\.ya?ml$/i, ''), files: [{ path, text }] };
+  const { collectPolicy } = await import('../../protocol/policy/index.ts');
+  return collectPolicy(path, (named) => folder.read(named));
 }
 
 /** What a policy may name: files in its folder and below, links followed. */
 class PolicyFolder {
   readonly #directory: string;
-  readonly #read = new Map<string, string>();
 
   /** Errors: policy_invalid. */
   constructor(file: string) {
@@ -54,8 +41,6 @@ class PolicyFolder {
 
   /** By its path from the folder. Errors: policy_invalid. */
   read(path: string): string {
-    const held = this.#read.get(path);
-    if (held !== undefined) return held;
     const file = join(this.#directory, path);
     try {
       const real = realpathSync(file);
@@ -73,17 +58,10 @@ class PolicyFolder {
           want,
         });
       }
-      const text = readFileSync(real, 'utf8');
-      this.#read.set(path, text);
-      return text;
+      return readFileSync(real, 'utf8');
     } catch (cause) {
       throw cause instanceof MeshError ? cause : unreadable(file, cause);
     }
-  }
-
-  /** In the order in which they were read. */
-  files(): PolicyFile[] {
-    return [...this.#read].map(([path, text]) => ({ path, text }));
   }
 }
 
