@@ -32,6 +32,7 @@ import { createReconciler } from '../../protocol/sync/negentropy.ts';
 import { RangeIndex } from '../../protocol/sync/range-index.ts';
 import { keyOf } from '../builders.ts';
 import { SAMPLES } from '../protocol/control/samples.ts';
+import { CONDITION_PARSERS } from './condition-parsers.ts';
 import { LOG_PARSERS } from './log-parsers.ts';
 import type { SeededRandom } from './random.ts';
 import { CBOR, type Format, JSON_TEXT, mutateStructure } from './structure.ts';
@@ -545,4 +546,10 @@ const FILE_PARSERS: readonly FuzzedParser[] = [
   },
 ];
 
-export const PARSERS: readonly FuzzedParser[] = [...PROTOCOL_PARSERS, ...LOG_PARSERS, ...BODIES, ...FILE_PARSERS];
+export const PARSERS: readonly FuzzedParser[] = [
+  ...PROTOCOL_PARSERS,
+  ...LOG_PARSERS,
+  ...CONDITION_PARSERS,
+  ...BODIES,
+  ...FILE_PARSERS,
+];

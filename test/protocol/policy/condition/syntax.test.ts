@@ -6,8 +6,12 @@ import { compileCondition } from '../../../../protocol/policy/condition/compile.
 import { parseSyntax } from '../../../../protocol/policy/condition/syntax.ts';
 
 const TOKENS = [
-  ...['and', 'or', 'not', 'in', '(', ')', '[', ']', ',', '.', '==', '<', "'x'", '1', 'tool.name', 'facts', 'size', '!'],
-  ...['exists', 'has', 'matches', 'x', '"', '\\', '\n', '-', '__proto__', 'constructor', '\u0000', '\ud800'],
+  ..."and or not in ( ) [ ] , . == < 'x' 1 tool.name facts size ! exists has matches x \" \\ - __proto__ constructor".split(
+    ' ',
+  ),
+  '\n',
+  '\u0000',
+  '\ud800',
 ];
 
 /** What it is refused with. */
