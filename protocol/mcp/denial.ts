@@ -1,5 +1,5 @@
 /** How a refused request is answered (SPEC "MCP as governed"): so that a model can read it, and a program too. */
-import type { Json, JsonObject } from '../encoding/jcs.ts';
+import type { JsonObject } from '../encoding/jcs.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { PendingApproval, Verdict } from '../policy/gate.ts';
 import type { Era } from './era.ts';
@@ -84,7 +84,7 @@ const withoutStop = (text: string): string => text.replace(/\.$/, '');
 
 export const approvalJson = ({ id, approvers, quorum, expiresAt }: PendingApproval): JsonObject => ({
   id,
-  approvers: approvers as readonly Json[],
+  approvers,
   quorum,
   expiresAt,
 });

@@ -1,7 +1,7 @@
 /** What a message asks for, as a policy judges it (SPEC "MCP as governed"). */
 import type { Json, JsonObject } from '../encoding/jcs.ts';
 import { isMeshError, MeshError } from '../errors.ts';
-import { MCP_NAME_TEXT_MAX, PATHS_MAX, URI_TEXT_MAX } from '../limits.ts';
+import { MCP_NAME_TEXT_MAX, PATH_TEXT_MAX, PATHS_MAX, URI_TEXT_MAX } from '../limits.ts';
 import type { GateRequest } from '../policy/gate.ts';
 import { metaOf } from './era.ts';
 import { exactOf, isObject, type Message, type Refusal, RPC_CODES, type Sender } from './messages.ts';
@@ -90,21 +90,19 @@ function promptGet(params: JsonObject, { paths }: GovernedContext): GateRequest 
 const pathsIn = (args: Json | undefined, paths: Paths): readonly string[] =>
   resolved(args === undefined ? [] : pathTexts(args), paths);
 
-/** Of no path an empty list: what is missing counts against who asks. */
+/** Of no path an empty list: what is missing counts against who asks. What no system call takes is left out. */
 function resolved(texts: readonly string[], paths: Paths): readonly string[] {
   if (texts.length === 0) return [];
-  const found = paths.canonicalPaths(texts);
-  if (found.length > PATHS_MAX)
-    throw new MeshError(
-      'too_large',
-      `Cannot judge the request: its paths have ${found.length} forms, want at most ${PATHS_MAX}`,
-      {
-        is: found.length,
-        want: PATHS_MAX,
-      },
-    );
+  const found = paths.canonicalPaths(texts).filter(({ length }) => length <= PATH_TEXT_MAX);
+  if (found.length > PATHS_MAX) throw tooManyForms(found.length);
   return found;
 }
+
+const tooManyForms = (is: number): MeshError =>
+  new MeshError('too_large', `Cannot judge the request: its paths have ${is} forms, want at most ${PATHS_MAX}`, {
+    is,
+    want: PATHS_MAX,
+  });
 
 function resourceRead(params: JsonObject, context: GovernedContext): GateRequest {
   return { action: 'resource_read', resource: resourceOf(textOf(params, 'uri', URI_TEXT_MAX), context.paths) };
@@ -116,9 +114,10 @@ function completion(params: JsonObject, context: GovernedContext): GateRequest {
   if (!isObject(ref) || ['type', 'name', 'uri'].some((word) => hasVariant(ref, word)))
     throw unclear('its member "ref" names no prompt and no resource');
   if (argument !== undefined && !isObject(argument)) throw unclear('its member "argument" is no object');
-  const known = isObject(params['context']) ? params['context']['arguments'] : undefined;
-  const values: Record<string, Json> = { ...(isObject(known) ? known : {}) };
-  if (isObject(argument) && typeof argument['name'] === 'string') values[argument['name']] = argument['value'] ?? null;
+  const about = params['context'];
+  const known = isObject(about) && isObject(about['arguments']) ? about['arguments'] : {};
+  const name = argument?.['name'];
+  const values = typeof name === 'string' ? { ...known, [name]: argument?.['value'] ?? null } : known;
   if (ref['type'] === 'ref/prompt') return promptGet({ name: ref['name'] ?? null, arguments: values }, context);
   if (ref['type'] === 'ref/resource')
     return { action: 'resource_read', resource: resourceOf(textOf(ref, 'uri', URI_TEXT_MAX), context.paths, values) };
@@ -142,6 +141,8 @@ function argumentsOf(params: JsonObject): JsonObject | undefined {
 
 const unclear = (why: string): MeshError => new MeshError('malformed', `Cannot judge the request: ${why}`);
 
+/** The URL standard takes tabs and line breaks out and trims the ends. */
+const UNFIT = /\p{Cc}|^\s|\s$/u;
 const URI = /^([a-z][-+.a-z0-9]*):(\/\/[^/?#]*)?(.*)$/is;
 
 /**
@@ -149,22 +150,19 @@ const URI = /^([a-z][-+.a-z0-9]*):(\/\/[^/?#]*)?(.*)$/is;
  * nothing that readers of URIs treat differently. Errors: malformed.
  */
 export function resourceOf(uri: string, paths: Paths, values: JsonObject = {}): NonNullable<GateRequest['resource']> {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the URL standard takes tabs and line breaks out, and trims the rest
-  if (/[\u0000-\u001f\u007f]|^\s|\s$/u.test(uri)) throw unclear('its uri has control characters or space at an end');
+  if (UNFIT.test(uri)) throw unclear('its uri has control characters or space at an end');
   const [, scheme = '', host = '', rest = uri] = URI.exec(uri) ?? [];
   const lower = scheme.toLowerCase();
   if (hasDotSegments(rest) || hasDotSegments(host)) throw unclear('its uri has a segment ".."');
   const normal = lower === '' ? uri : `${lower}:${host.toLowerCase()}${unreserved(rest)}`;
-  const texts = lower === 'file' || lower === '' ? [uri, ...Object.values(values).filter(isText)] : [];
-  const forms = [...new Set(texts.flatMap((text) => lexicalForms(text)))];
+  const isPath = lower === 'file' || lower.length < 2; // of one letter: a drive of Windows
+  const forms = new Set([...(isPath ? lexicalForms(uri) : []), ...pathTexts(values)]);
   return {
     uri: normal,
     ...(lower === '' ? {} : { scheme: lower }),
-    paths: resolved(forms, paths),
+    paths: resolved([...forms], paths),
   };
 }
-
-const isText = (value: Json): value is string => typeof value === 'string';
 
 const hasDotSegments = (text: string): boolean => hasDots(decodedOften(text));
 
