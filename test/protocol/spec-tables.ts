@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { ERRORS } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
 import { ENTRY_TYPES } from '../../protocol/log/index.ts';
+import { FIELDS } from '../../protocol/policy/condition/fields.ts';
 
 const protocol = join(import.meta.dirname, '..', '..', 'protocol');
 export const specPath: string = join(protocol, 'SPEC.md');
@@ -74,6 +75,22 @@ export const entryTypesTable = (): string =>
     ),
   ].join('\n');
 
+const TYPE_WORDS: Readonly<Record<string, string>> = {
+  'list<path>': 'list of paths',
+  'list<text>': 'list of texts',
+  'map<dyn>': 'map of any',
+  'map<text>': 'map of texts',
+};
+
+export const fieldsTable = (): string =>
+  [
+    '| field | type | |',
+    '|---|---|---|',
+    ...Object.entries(FIELDS)
+      .filter(([, { type }]) => type !== 'object')
+      .map(([name, { type, says }]) => `| ${name} | ${TYPE_WORDS[type] ?? type} | ${cell(says)} |`),
+  ].join('\n');
+
 /** From its heading to the next one of the same level. */
 export function sectionOf(spec: string, title: string): string {
   const start = spec.indexOf(`\n## ${title}\n`);
@@ -92,6 +109,7 @@ function withTable(spec: string, title: string, table: string): string {
 if (import.meta.main) {
   let spec = readFileSync(specPath, 'utf8');
   spec = withTable(spec, 'Entry types', entryTypesTable());
+  spec = withTable(spec, 'Policy conditions', fieldsTable());
   spec = withTable(spec, 'Limits', limitsTable(spec));
   spec = withTable(spec, 'Error codes', errorsTable());
   writeFileSync(specPath, spec);

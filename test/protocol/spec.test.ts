@@ -15,6 +15,7 @@ import { KINDS } from '../../protocol/statement/kinds.ts';
 import {
   entryTypesTable,
   errorsTable,
+  fieldsTable,
   limitRows,
   limitsTable,
   namedLimits,
@@ -43,6 +44,15 @@ describe('SPEC.md', () => {
     const table = entries.slice(entries.indexOf('| member of `data` |'));
     const rows = [...table.matchAll(/^\| (`[^|]+`) \|/gm)].flatMap(([, names = '']) => codes(names));
     expect(rows.sort()).toEqual([...COMMON_MEMBERS].sort());
+  });
+
+  test('lists every field of conditions with its type, and the grammar by which they are read', () => {
+    const section = sectionOf(spec, 'Policy conditions');
+    expect(section, REWRITE).toContain(fieldsTable());
+    const source = readFileSync(join(root, 'protocol', 'policy', 'condition', 'syntax.ts'), 'utf8');
+    const rules = [...source.matchAll(/^ \*   ([a-z]+ += .+)$/gm)].map(([, rule = '']) => rule.replaceAll(/ +/g, ' '));
+    expect(rules.length).toBeGreaterThan(8);
+    for (const rule of rules) expect(section.replaceAll(/ +/g, ' ')).toContain(rule);
   });
 
   test('names no limit that there is not', () => {

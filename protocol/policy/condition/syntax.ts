@@ -6,12 +6,12 @@
  *   not       = "not" not / relation
  *   relation  = unary [ ( "==" / "!=" / "<" / "<=" / ">" / ">=" / "in" / "not" "in" ) unary ]
  *   unary     = "!" unary / value
- *   value     = primary *( "." word [ arguments ] / "[" ( text / number ) "]" )
+ *   value     = primary *( "." word [ arguments ] / "[" ( text / integer ) "]" )
  *   primary   = text / number / "true" / "false" / "null" / list / "(" condition ")" / word [ arguments ]
  *   list      = "[" [ unary *( "," unary ) ] "]"
  *   arguments = "(" [ condition *( "," condition ) ] ")"
  *
- * CEL's grammar without arithmetic, conditional, maps and messages, and with three more words. What a tree means is
+ * CEL's grammar without arithmetic, `?:`, map literals and messages, and with the words. What a tree means is
  * decided in check.ts.
  */
 import { MeshError } from '../../errors.ts';
