@@ -272,7 +272,7 @@ async function each<T extends { readonly client: ClientId; readonly file: string
       if (!isMeshError(error) || items.length === 1) throw error;
       const { client, file } = item;
       const { code, message } = error;
-      const nothing = { servers: [], changed: false, backup: null, identical: null, diff: '' };
+      const nothing = { servers: [], changed: false, backup: null, identical: null, diff: null };
       told.push({ client, title: clientOf(client).title, file, ...nothing, problem: { code, message } });
     }
   }

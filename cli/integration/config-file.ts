@@ -16,6 +16,7 @@ export interface ConfigFile {
 
 /** Errors: not_found, permissions, too_large, malformed. */
 export async function readConfig(path: string): Promise<ConfigFile> {
+  await verifyFile(path);
   const bytes = await readBounded(path, limits.CLIENT_CONFIG_BYTES_MAX);
   try {
     // A byte order mark stays a letter of the text, to be written again.
@@ -25,6 +26,13 @@ export async function readConfig(path: string): Promise<ConfigFile> {
     if (!(cause instanceof TypeError)) throw cause;
     throw new MeshError('malformed', `Cannot read "${path}": it is not UTF-8`, { path }, { cause });
   }
+}
+
+/** A pipe or device would be waited for. What is not there, or not for us, reading says. */
+async function verifyFile(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found === undefined || found.isFile() || found.isDirectory()) return;
+  throw new MeshError('not_found', `Cannot read "${path}": it is no file`, { path });
 }
 
 /** Errors: permissions, where it may not be written. */

@@ -2,12 +2,12 @@
 import { realpathSync } from 'node:fs';
 import { basename, isAbsolute, sep } from 'node:path';
 import { type ErrorCode, isMeshError, MeshError } from '../../protocol/index.ts';
-import { isFile } from '../files.ts';
 import { type Client, type ClientId, clientOf, isManaged, type Place } from './clients.ts';
 import { type ConfigFile, readConfig, replaceConfig, verifyWritable } from './config-file.ts';
 import { unifiedDiff } from './diff.ts';
 import { type Format, formatOf } from './document.ts';
 import { isObject, isSame, type Json, type JsonObject, valueAt, withValueAt } from './json-value.ts';
+import { isFileHere } from './machine.ts';
 import { type EntryRecord, type FileRecord, type Records, sha256 } from './records.ts';
 import { type Change, changesOf, readServer, type Server, type Transport } from './shapes.ts';
 import type { WrapOptions } from './wrapper.ts';
@@ -56,7 +56,8 @@ export interface FileOutcome {
   readonly backup: string | null;
   /** Undo: whether it is now, byte for byte, what it was before anything was changed. */
   readonly identical: boolean | null;
-  readonly diff: string;
+  /** Where nothing was to be written. It may hold secrets, as the file does. */
+  readonly diff: string | null;
 }
 
 interface Entry {
@@ -128,7 +129,7 @@ function look(client: Client, entry: Entry): FoundServer {
   if (wrapped === undefined) return { ...none, state: 'open', transport: 'stdio' };
   const policy = wrapped.policy ?? null;
   const missing = [...wrapped.launcher, ...(policy === null ? [] : [policy])].find(
-    (word) => isAbsolute(word) && !isFile(word),
+    (word) => isAbsolute(word) && !isFileHere(word),
   );
   const transport = wrapped.flags.some((flag) => flag === '--url' || flag.startsWith('--url=')) ? 'http' : 'stdio';
   const note = missing === undefined ? (wrapped.isOurs ? null : BY_HAND) : `"${missing}" is not there any more`;
@@ -162,7 +163,7 @@ export async function wrapFile(
   try {
     const plan = planWrap(client, id, format, config.text, wrapping, options.chosen);
     const about = { client: id, title: client.title, file, servers: plan.servers, identical: null };
-    const diff = unifiedDiff(config.text, plan.text, file);
+    const diff = options.dryRun ? unifiedDiff(config.text, plan.text, file) : null;
     if (plan.changed.length === 0) return { ...about, changed: false, backup: null, diff };
     if (options.dryRun) {
       await verifyWritable(config);
@@ -346,7 +347,7 @@ export async function undoFile(
   const config = await readConfig(file);
   try {
     const plan = planUndo(format, config.text, record, chosen);
-    const diff = unifiedDiff(config.text, plan.text, file);
+    const diff = dryRun ? unifiedDiff(config.text, plan.text, file) : null;
     const changed = plan.text !== config.text;
     const outcome = {
       client: record.client,

@@ -40,8 +40,16 @@ export const jsonFormat: Format = {
   },
 };
 
+/** The newest: an edit reads the text that was just looked at, and of ~/.claude.json each reading takes a while. */
+let newest: { readonly text: string; readonly root: Node | undefined } | undefined;
+
 /** Undefined for a file without a value: some editors make one. Errors: malformed. */
 function treeOf(text: string): Node | undefined {
+  if (newest?.text !== text) newest = { text, root: readTree(text) };
+  return newest.root;
+}
+
+function readTree(text: string): Node | undefined {
   // A byte order mark is one character of white space, so that offsets are those of the text.
   const plain = text.startsWith(BOM) ? ` ${text.slice(1)}` : text;
   const errors: ParseError[] = [];

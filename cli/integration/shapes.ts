@@ -1,4 +1,5 @@
 /** How each client writes down a server: what it starts or calls, and what has to change to put the proxy in between. */
+import { isOwnHeader } from '../proxy/http-client.ts';
 import { isObject, isSame, isText, isTextList, isTextRecord, type Json, type JsonObject } from './json-value.ts';
 import { readWrapped, rewrap, type Target, wrap, type Wrapped, type WrapOptions } from './wrapper.ts';
 
@@ -88,6 +89,8 @@ function addressed(shape: Shape, value: JsonObject, key: string, type: string | 
   const url = value[key];
   if (!isText(url) || !/^(?:https?:\/\/|\$)/i.test(url))
     return left('other', 'its address is not one of http or https');
+  if (/^[^/]*\/\/[^/?#]*@/.test(url))
+    return left('http', 'its address holds a password; give that as a header instead');
   if (type === undefined && /\/sse\/?(?:[?#]|$)/i.test(url)) return left('sse', SSE_WHY);
   const signIn = SIGN_IN.find((each) => value[each] !== undefined && value[each] !== false);
   if (signIn !== undefined)
@@ -96,8 +99,16 @@ function addressed(shape: Shape, value: JsonObject, key: string, type: string | 
     (each) => value[each] !== undefined && !isTextRecord(value[each]),
   );
   if (bad !== undefined) return left('http', `its "${bad}" is not a table of texts`);
+  const unsent = headerKeys(shape)
+    .flatMap((each) => Object.keys(recordAt(value, each)))
+    .find((header) => isOwnHeader(header) && !SPARE_HEADERS.test(header));
+  if (unsent !== undefined) return left('http', `the proxy does not send its header "${unsent}"`);
   return { kind: 'url', url, key };
 }
+
+/** Set by every client of MCP, so that nothing is lost without them. */
+const SPARE_HEADERS =
+  /^(?:accept|accept-encoding|connection|keep-alive|content-(?:type|length)|mcp-(?:protocol-version|session-id|method|name))$/i;
 
 const headerKeys = ({ isCodex }: Shape): readonly string[] =>
   isCodex ? ['http_headers', 'env_http_headers'] : ['headers'];
@@ -203,6 +214,7 @@ function headersOf(shape: Shape, value: JsonObject, environment: Readonly<Record
   const headers: [string, string][] = [];
   const variables: Record<string, string> = {};
   for (const [header, text] of Object.entries(recordAt(value, headerKeys(shape)[0] ?? ''))) {
+    if (isOwnHeader(header)) continue;
     const variable = variableOf(header, { ...environment, ...variables });
     variables[variable] = text;
     headers.push([header, variable]);
@@ -210,7 +222,7 @@ function headersOf(shape: Shape, value: JsonObject, environment: Readonly<Record
   if (!shape.isCodex) return { headers, variables, forwarded: [] };
   const bearer = value['bearer_token_env_var'];
   const named = [
-    ...Object.entries(recordAt(value, 'env_http_headers')),
+    ...Object.entries(recordAt(value, 'env_http_headers')).filter(([header]) => !isOwnHeader(header)),
     // The token alone: the proxy says "Bearer" before what names no scheme.
     ...(isText(bearer) ? [['Authorization', bearer] as [string, string]] : []),
   ];

@@ -7,7 +7,7 @@
  * Node and script are named by absolute paths, as programs with windows have no shell's PATH. Header values travel in
  * the environment: arguments are shown to every user of the machine in the list of processes.
  */
-import { basename, win32 } from 'node:path';
+import { win32 } from 'node:path';
 
 /** How agentmesh is started: Node, then the script. */
 export type Launcher = readonly [string, ...string[]];
@@ -63,12 +63,14 @@ export interface Wrapped {
   readonly policy: string | undefined;
 }
 
-const SCRIPT = /(?:^|[\\/])(?:agentmesh(?:@[\w.-]+|\.js|\.cmd|\.exe)?|cli[\\/](?:bin\.js|main\.[jt]s))$/i;
+const NAMED = /(?:^|[\\/])agentmesh(?:@[\w.-]+|\.js|\.cmd|\.exe)?$|[\\/]agentmesh[\\/](?:.*[\\/])?cli[\\/]bin\.js$/i;
+/** In a checkout of any name; then only what has exactly our form is ours. */
+const UNNAMED = /[\\/]cli[\\/]bin\.js$/i;
 const HEAD_WORDS_MAX = 4; // "npx -y --package agentmesh" and the like
 
 /** Undefined for what does not lead through the proxy. */
 export function readWrapped(words: readonly string[]): Wrapped | undefined {
-  const at = words.slice(0, HEAD_WORDS_MAX).findIndex((word) => SCRIPT.test(word));
+  const at = words.slice(0, HEAD_WORDS_MAX).findIndex((word) => NAMED.test(word) || UNNAMED.test(word));
   if (at < 0) return undefined;
   let verb = at + 1;
   let home: string | undefined;
@@ -80,9 +82,13 @@ export function readWrapped(words: readonly string[]): Wrapped | undefined {
   if (words[verb] !== 'proxy') return undefined;
   const end = words.indexOf('--', verb);
   const flags = words.slice(verb + 1, end < 0 ? undefined : end);
-  const isDirect = at === 0 || (at === 1 && /^node(?:\.exe)?$/i.test(win32.basename(basename(words[0] ?? ''))));
+  const isDirect = at === 0 || (at === 1 && /^node(?:\.exe)?$/i.test(win32.basename(words[0] ?? '')));
+  const hasTarget = end >= 0 || flags.includes('--url');
+  const hasForm = isDirect && flags.includes('--server') && hasTarget;
+  const isNamed = NAMED.test(words[at] ?? '');
+  if (!isNamed && !(hasForm && flags[0] === '--server' && flags[2] === '--policy')) return undefined;
   return {
-    isOurs: isDirect && flags.includes('--server'),
+    isOurs: hasForm,
     launcher: words.slice(0, at + 1),
     home,
     flags,

@@ -75,6 +75,12 @@ export function parseServerUrl(text: string): URL {
 const OWN_HEADERS =
   /^(?:host|connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|content-.*|accept|accept-encoding|mcp-.*|last-event-id)$/i;
 
+export const isOwnHeader = (name: string): boolean => OWN_HEADERS.test(name);
+
+/** RFC 9110 11.6.2: a scheme, then credentials. Clients that ask for a token alone mean a bearer token (RFC 6750). */
+const withScheme = (name: string, value: string): string =>
+  /^authorization$/i.test(name) && !/\s/.test(value.trim()) ? `Bearer ${value.trim()}` : value;
+
 /** `--header 'Name: value'` and `--header-env NAME=VARIABLE`. Errors: UsageError, which never holds a value. */
 export function parseHeaders(
   given: readonly string[],
@@ -89,7 +95,7 @@ export function parseHeaders(
     } catch {
       throw new UsageError(`Cannot send the header "${name}" of ${flag}: it holds what HTTP does not allow`); // Node's error may quote the value
     }
-    if (OWN_HEADERS.test(name)) throw new UsageError(`Cannot send the header "${name}": the proxy sets it`);
+    if (isOwnHeader(name)) throw new UsageError(`Cannot send the header "${name}": the proxy sets it`);
     headers[name.toLowerCase()] = value;
   };
   for (const text of given) {
@@ -103,7 +109,7 @@ export function parseHeaders(
     const value = env[variable];
     if (value === undefined || value === '')
       throw new UsageError(`Cannot send the header "${name}": the environment has no "${variable}"`);
-    add(name, value, '--header-env');
+    add(name, withScheme(name, value), '--header-env');
   }
   return headers;
 }

@@ -77,7 +77,8 @@ const ACTION_TONES: Readonly<Record<ServerOutcome['action'], Tone>> = {
 
 /** With `isDry` the diffs alone: what patch(1) reads. */
 export function formatOutcomes(told: readonly Told[], isDry: boolean, view: View): string {
-  if (isDry && told.some(({ diff }) => diff !== '')) return told.map(({ diff }) => plainDiff(diff)).join('');
+  const diff = told.map((file) => file.diff ?? '').join('');
+  if (isDry && diff !== '') return plainDiff(diff);
   return told.map((file) => formatOutcome(file, view)).join('\n');
 }
 

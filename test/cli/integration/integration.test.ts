@@ -1,4 +1,5 @@
 /** `agentmesh init-integration`, in homes of its own, on the files that the clients have. */
+import { execFileSync } from 'node:child_process';
 import {
   chmod,
   copyFile,
@@ -18,6 +19,8 @@ import { parse as parseToml } from 'smol-toml';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readConfig, replaceConfig } from '../../../cli/integration/config-file.ts';
 import { jsonFormat } from '../../../cli/integration/json.ts';
+import { parseHeaders } from '../../../cli/proxy/http-client.ts';
+import { parseProxyLine } from '../../../cli/proxy/options.ts';
 import { createHome, type Home, type Ran } from '../start.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
@@ -50,6 +53,16 @@ async function place(fixture: string, ...names: string[]): Promise<string> {
   await mkdir(dirname(file), { recursive: true });
   await copyFile(join(FIXTURES, fixture), file);
   return file;
+}
+
+interface Toml {
+  readonly mcp_servers: {
+    readonly figma: {
+      readonly args: readonly string[];
+      readonly env: Record<string, string>;
+      readonly env_vars: readonly string[];
+    };
+  };
 }
 
 /** What a file holds, to be looked into. */
@@ -298,6 +311,62 @@ describe('wrapping', () => {
     expect(notes.get('postgres')).toBe('an extension brings its command');
     expect(notes.get('inline')).toContain('write it as [mcp_servers.inline]');
     expect(notes.get('typed')).toContain('--undo');
+  });
+
+  test('writes lines that the proxy reads as they are meant', async () => {
+    await place('gemini.json', '.gemini', 'settings.json');
+    const codex = await place('codex.toml', '.codex', 'config.toml');
+    await run(['--client', 'gemini,codex', '--policy', 'moderate']);
+    const { mcpServers = {} } = await read(join(user, '.gemini', 'settings.json'));
+    const { args } = mcpServers['py'] as unknown as { args: readonly string[] };
+    expect(parseProxyLine(args.slice(1))).toMatchObject({
+      home: home.path,
+      flags: { server: 'py', policy: 'moderate' },
+      words: ['python', '-m', 'server'],
+    });
+    const { figma } = (parseToml(await text(codex)) as unknown as Toml).mcp_servers;
+    const variables = figma.args.flatMap((word, i) => (figma.args[i - 1] === '--header-env' ? [word] : []));
+    const env = { ...figma.env, FIGMA_KEY: 'k', FIGMA_TOKEN: 't' };
+    expect(Object.keys(env).toSorted()).toEqual([...Object.keys(figma.env), ...figma.env_vars].toSorted());
+    expect(parseHeaders([], variables, env)).toEqual({
+      'x-figma-region': 'us-east-1',
+      'x-key': 'k',
+      authorization: 'Bearer t',
+    });
+  });
+
+  test('sends the headers that a client sends, and leaves a server whose headers it cannot send', async () => {
+    const file = join(user, '.cursor', 'mcp.json');
+    await mkdir(dirname(file));
+    const servers = {
+      spare: { url: 'https://a.example/mcp', headers: { Accept: 'application/json', Authorization: 'Basic eA==' } },
+      only: { url: 'https://a.example/mcp', headers: { 'Content-Type': 'application/json' } },
+      own: { url: 'https://a.example/mcp', headers: { 'Mcp-Key': 'k' } },
+      password: { url: 'https://u:p@a.example/mcp' },
+      at: { url: 'https://a.example/mcp?user=a@b' },
+      odd: { url: 'https://a.example/mcp', headers: { n: 1 } },
+      ftp: { url: 'ftp://a.example/mcp' },
+    };
+    await writeFile(file, JSON.stringify({ mcpServers: servers }));
+    const ran = await run(['--client', 'cursor', '--json']);
+    expect(actions(ran)).toEqual({
+      spare: 'wrapped',
+      only: 'wrapped',
+      own: 'left',
+      password: 'left',
+      at: 'wrapped',
+      odd: 'left',
+      ftp: 'left',
+    });
+    const { mcpServers = {} } = await read(file);
+    expect(mcpServers['spare']).toMatchObject({ env: { AGENTMESH_HEADER_AUTHORIZATION: 'Basic eA==' } });
+    expect(Object.keys(mcpServers['only'] ?? {})).toEqual(['command', 'args']);
+    const notes = new Map(outcomes(ran)[0]?.servers.map(({ name, note }) => [name, note]));
+    expect(notes.get('own')).toContain('"Mcp-Key"');
+    expect(notes.get('password')).toContain('holds a password');
+    expect(notes.get('at')).toContain('shown in the list of processes');
+    await run(['--undo']);
+    expect(await read(file)).toEqual({ mcpServers: servers });
   });
 
   test('of a project changes its files alone, and says that they are shared', async () => {
@@ -625,6 +694,45 @@ describe('files', () => {
     await chmod(join(directory, name), 0o666);
     expect((await run(['--undo', '--json'])).error.code).toBe('permissions');
   });
+});
+
+test('a server that is there twice is left, and named', async () => {
+  const file = join(user, '.cursor', 'mcp.json');
+  await mkdir(dirname(file));
+  const twice = '{"mcpServers":{"a":{"command":"x"},"b":{"command":"y"},"a":{"command":"z"}}}';
+  await writeFile(file, twice);
+  const ran = await run(['--client', 'cursor', '--json']);
+  expect(outcomes(ran)[0]?.servers).toMatchObject([
+    { name: 'a', action: 'left', note: '"a" is there twice; remove one of them' },
+    { name: 'b', action: 'wrapped' },
+  ]);
+  expect(await text(file)).toContain('"a":{"command":"x"},"b":{"command":"/opt');
+});
+
+test('links in a circle and pipes are no configuration', async () => {
+  const file = join(user, '.cursor', 'mcp.json');
+  await mkdir(dirname(file));
+  await symlink(file, file);
+  expect((await run(['list', '--json'])).json).toEqual({ files: [] });
+  expect((await run(['--client', 'cursor', '--json'])).error.code).toBe('not_found');
+  const pipe = join(user, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  expect((await run(['--config-path', pipe, '--client', 'cursor', '--json'])).error.message).toContain('it is no file');
+});
+
+test('what an answer shows holds no secret, but for the difference that is asked for', async () => {
+  await claude();
+  for (const words of [
+    ['list'],
+    ['list', '--json'],
+    ['--claude', '--json'],
+    ['status', '--json'],
+    ['--undo', '--json'],
+  ]) {
+    const { out, err } = await run(words);
+    expect(`${out}${err}`).not.toContain('ghp_secret');
+  }
+  expect((await run(['--claude', '--dry-run'])).out).toContain('ghp_secret');
 });
 
 describe('list and status', () => {

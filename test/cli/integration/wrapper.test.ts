@@ -57,6 +57,15 @@ describe('readWrapped()', () => {
     expect(rewrap(readWrapped(older) ?? never(), options)).toEqual(words);
   });
 
+  test('knows a checkout of any name by the form of the line', () => {
+    const words = wrap('files', target, {
+      ...options,
+      launcher: ['/usr/bin/node', '/src/main/cli/bin.js'],
+      home: '/h',
+    });
+    expect(readWrapped(words)).toMatchObject({ isOurs: true, home: '/h' });
+  });
+
   test.each([
     [['npx', '-y', 'agentmesh', 'proxy', '--target', 'npx'], false],
     [['agentmesh', 'proxy', '--policy=strict', '--target', 'npx'], false],
@@ -71,6 +80,7 @@ describe('readWrapped()', () => {
     [['npx', '-y', 'some-proxy', 'proxy']],
     [['node', '/opt/agentmesh/cli/bin.js', 'status']],
     [['node', 'server.js', 'proxy', '--server', 'x']],
+    [['node', '/opt/other/cli/bin.js', 'proxy', '--server', 'x', '--', 'npx']],
     [['agentmesh']],
     [['npx', '-y', 'mcp-server', '--name', 'agentmesh', 'proxy']],
     [[]],
