@@ -61,7 +61,7 @@ export function findInvisible(text: string): Span[] {
   for (let i = 0; i < text.length; ) {
     const cp = at(text, i);
     const width = widthOf(cp);
-    if (cp === 0x0a) spans.push(...lines.endLine());
+    if (cp === 0x0a) lines.endLine((start) => add('hidden.bidi', start, start + 1));
     if (!isSuspect(cp)) {
       i += width;
       continue;
@@ -83,8 +83,7 @@ export function findInvisible(text: string): Span[] {
       }
     }
     if (isBidiControl(cp)) {
-      const label = lines.take(cp, i, i + 1);
-      if (label) add('hidden.bidi', i, i + 1);
+      if (lines.take(cp, i)) add('hidden.bidi', i, i + 1);
     } else if (cp === 0x200e || cp === 0x200f || cp === 0x061c) {
       hasRightToLeft ??= RIGHT_TO_LEFT.test(text);
       if (!hasRightToLeft || isInvisibleNeighbour(text, i, width)) add('hidden.invisible', i, i + width);
@@ -92,7 +91,7 @@ export function findInvisible(text: string): Span[] {
     else if (!isLegitimate(text, i, cp)) add(isSelector(cp) ? 'hidden.tags' : 'hidden.invisible', i, i + width);
     i += width;
   }
-  spans.push(...lines.endLine());
+  lines.endLine((start) => add('hidden.bidi', start, start + 1));
   return spans.sort((a, b) => a.start - b.start || a.end - b.end);
 }
 
@@ -144,7 +143,7 @@ class BidiLines {
   #open: { readonly isIsolate: boolean; readonly start: number }[] = [];
 
   /** Whether it is one that hides in itself: an override, or an end of nothing. */
-  take(cp: number, start: number, _end: number): boolean {
+  take(cp: number, start: number): boolean {
     if (cp === 0x202d || cp === 0x202e) return true;
     if (cp === 0x202c || cp === 0x2069) {
       const last = this.#open.at(-1);
@@ -156,10 +155,9 @@ class BidiLines {
     return false;
   }
 
-  endLine(): Span[] {
-    if (this.#open.length === 0) return [];
-    const spans = this.#open.map(({ start }): Span => ({ label: 'hidden.bidi', start, end: start + 1 }));
+  /** Tells of those that did not end. */
+  endLine(onOpen: (start: number) => void): void {
+    for (const { start } of this.#open) onOpen(start);
     this.#open = [];
-    return spans;
   }
 }

@@ -47,6 +47,7 @@ const PREFIXES: readonly Prefix[] = [
   ...of('secret.github_token', ALNUM, 36, 'ghp_ gho_ ghu_ ghs_ ghr_'),
   ...of('secret.gitlab_token', URL | DOT, 20, 'glpat- gldt- glrt- glft- glsoat- glptt- glcbt- glimt- glagent-'),
   ...of('secret.slack', ALNUM | MINUS, 20, 'xoxb- xoxp- xoxa- xoxo- xoxr- xoxs- xoxe- xapp-', { hasDigit: true }),
+  ...of('secret.slack', ALNUM | BASE64, 30, 'hooks.slack.com/services/'),
   ...of('secret.stripe', ALNUM, 16, 'sk_live_ rk_live_ sk_test_ rk_test_'),
   ...of('secret.stripe', ALNUM | BASE64, 24, 'whsec_'),
   ...of('secret.anthropic', URL, 32, 'sk-ant-', { hasDigit: true }),

@@ -195,6 +195,15 @@ const isWordEnd = (text: string): boolean => kindOf(text.charCodeAt(text.length 
 const MARK_START_LOWER = foldText(MARK_START).lower;
 const MARK_UNIT = MARK_START_LOWER.charCodeAt(0);
 
+const WORD_REST_MAX = 32;
+/** Of the word that a stem begins, for people to read. */
+function wordEnd(lower: string, end: number): number {
+  if (kindOf(lower.charCodeAt(end - 1)) !== LETTER) return end;
+  let i = end;
+  while (i < end + WORD_REST_MAX && kindOf(lower.charCodeAt(i) || 0) === LETTER) i++;
+  return i;
+}
+
 /** Of `[redacted: label]`, whose words mean nothing; or 0. */
 function redactionEnd(lower: string, start: number): number {
   if (!lower.startsWith('[redacted: ', start)) return 0;
@@ -230,7 +239,7 @@ export function scanTerms(scan: Scan, plain: string, lower: string, onSecretName
         const before = ends[slot - 1] as number;
         if (from < (isAcross ? acrossAt : sentenceAt) || start < before || start - before > gap) continue;
       }
-      if (step === roles.length - 1) scan.found(label, from, end);
+      if (step === roles.length - 1) scan.found(label, from, wordEnd(lower, end));
       else {
         starts[slot] = from;
         ends[slot] = end;
