@@ -12,13 +12,15 @@ const POLL_MS = 50;
 const STOP_MS = 15_000; // longer than the daemon's own time for requests under way and its store
 const SHOWN_BYTES = 4_096; // of what a daemon that failed said
 
+type DaemonWorld = Pick<World, 'daemonCommand' | 'env' | 'signal'>;
+
 export interface StartedDaemon {
   readonly mesh: Mesh;
   readonly pid: number;
 }
 
 /** The daemon of this home, or undefined. Errors: permissions, version. */
-export async function findDaemon(paths: HomePaths, world: World): Promise<Mesh | undefined> {
+export async function findDaemon(paths: HomePaths, world: DaemonWorld): Promise<Mesh | undefined> {
   try {
     return await connectTo(paths, world, true);
   } catch (error) {
@@ -31,7 +33,7 @@ export async function findDaemon(paths: HomePaths, world: World): Promise<Mesh |
 export async function withDaemon<T>(
   paths: HomePaths,
   flags: readonly string[],
-  world: World,
+  world: DaemonWorld,
   work: (mesh: Mesh) => Promise<T>,
 ): Promise<T> {
   const said: Buffer[] = [];
@@ -47,7 +49,7 @@ export async function withDaemon<T>(
 }
 
 /** Starts a daemon that goes on after this process, writing its log to `logFile`. Errors: internal, when it does not start. */
-export async function startInBackground(paths: HomePaths, logFile: string, world: World): Promise<StartedDaemon> {
+export async function startInBackground(paths: HomePaths, logFile: string, world: DaemonWorld): Promise<StartedDaemon> {
   await mkdir(paths.home, { recursive: true, mode: 0o700 });
   const log = openSync(logFile, 'a', 0o600);
   const child = spawnDaemon(paths, [], world, ['ignore', log, log], true);
@@ -67,7 +69,7 @@ export async function startInBackground(paths: HomePaths, logFile: string, world
 function spawnDaemon(
   paths: HomePaths,
   flags: readonly string[],
-  { daemonCommand, env }: World,
+  { daemonCommand, env }: DaemonWorld,
   stdio: ['ignore', 'ignore' | number, 'pipe' | number],
   detached: boolean,
 ): ChildProcess {
@@ -88,7 +90,7 @@ function endOf(child: ChildProcess): Promise<End> {
 
 async function untilReady(
   paths: HomePaths,
-  world: World,
+  world: DaemonWorld,
   ended: Promise<End>,
   said: () => Promise<string>,
 ): Promise<Mesh> {
@@ -106,7 +108,7 @@ async function untilReady(
   }
 }
 
-async function findReady(paths: HomePaths, world: World): Promise<Mesh | undefined> {
+async function findReady(paths: HomePaths, world: DaemonWorld): Promise<Mesh | undefined> {
   try {
     const mesh = await connectTo(paths, world, true);
     return (await mesh.call('readyz')).ready ? mesh : undefined;

@@ -4,8 +4,10 @@ import { resolve } from 'node:path';
 import { type HomePaths, homeOf, pathsOf, runtimeDirOf } from '../protocol/index.ts';
 import type { World } from './world.ts';
 
+type HomeWorld = Pick<World, 'env' | 'cwd' | 'userHome' | 'temporaryDir' | 'uid'>;
+
 /** Nothing is created. Errors: config_invalid. */
-export function findHome(flag: string | undefined, { env, cwd, userHome, temporaryDir, uid }: World): HomePaths {
+export function findHome(flag: string | undefined, { env, cwd, userHome, temporaryDir, uid }: HomeWorld): HomePaths {
   const home = realPath(resolve(cwd, homeOf(flag, env, userHome)));
   return pathsOf({ home, runtimeDir: runtimeDirOf(env, temporaryDir), uid });
 }

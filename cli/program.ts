@@ -14,6 +14,7 @@ import { addInit } from './commands/init.ts';
 import { addIntegration } from './commands/integration.ts';
 import { addLog } from './commands/log.ts';
 import { addPeers } from './commands/peers.ts';
+import { addProxy } from './commands/proxy.ts';
 import { addRegister } from './commands/register.ts';
 import { addRevoke } from './commands/revoke.ts';
 import { addRun } from './commands/run.ts';
@@ -80,6 +81,7 @@ export function createProgram({ world, act }: ProgramOptions): Command {
   addInit(program, act);
   addRegister(program, act);
   addRun(program, act);
+  addProxy(program, act);
   addDoctor(program, act);
   program.commandsGroup('Govern:');
   addIntegration(program, act);

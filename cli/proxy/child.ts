@@ -66,7 +66,7 @@ export function startChild({ command, args, cwd, env, graceMs = GRACE_MS, onUnwa
 
   let ending: Promise<void> | undefined;
   const endGroup = async (first: EndSignal | undefined): Promise<void> => {
-    child.stdin.destroy();
+    child.stdin.end(); // what was written to it still goes there
     if (group === undefined) return;
     if (first === undefined) await isGone(group, graceMs);
     for (const signal of [first ?? 'SIGTERM', 'SIGKILL'] as const) {

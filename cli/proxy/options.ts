@@ -3,6 +3,7 @@
  * for each server, and wait for it. Whatever is not plainly understood here is left to the program, which knows all
  * the ways to write a flag, and to say what is wrong with one.
  */
+import { resolve } from 'node:path';
 
 export interface ProxyFlag {
   readonly name: string;
@@ -28,6 +29,15 @@ export const PROXY_FLAGS = [
   { name: 'agent', value: 'agent', about: 'name or DID of the agent that acts; without it the only one' },
   { name: 'footer', about: 'say in each result what was checked, and where the log has it' },
   { name: 'approval-wait', value: 'seconds', about: 'how long a call is held for an approval', default: '45' },
+  {
+    name: 'header',
+    value: 'name: value',
+    about: 'sent to the server at --url; whoever lists processes sees it',
+    isMany: true,
+  },
+  { name: 'header-env', value: 'name=variable', about: 'as --header, with the value in a variable', isMany: true },
+  { name: 'token-file', value: 'file', about: 'clients of --listen must bring the token in it' },
+  { name: 'allow-host', value: 'name', about: 'a name by which clients of --listen may call it', isMany: true },
   { name: 'no-daemon', about: 'decide in this process, without identity, audit log and approvals' },
   { name: 'log', value: 'file', about: 'where decisions are noted without a daemon, one line of JSON each' },
 ] as const satisfies readonly ProxyFlag[];
@@ -40,6 +50,10 @@ export interface ProxyFlags {
   readonly listen?: string;
   readonly server?: string;
   readonly agent?: string;
+  readonly header?: readonly string[];
+  readonly headerEnv?: readonly string[];
+  readonly tokenFile?: string;
+  readonly allowHost?: readonly string[];
   readonly footer?: true;
   readonly approvalWait: string;
   /** False where it was said not to be used. */
@@ -168,4 +182,10 @@ const partsOf = (word: string): readonly string[] =>
     .split(/[/\\]/)
     .filter((part) => part !== '' && part !== '.' && part !== '..');
 
-export const serverNameOfUrl = (url: URL): string => url.host;
+/** How it is started, without what may be secret in its arguments: the program, and what it runs. */
+export function serverOriginOf(command: readonly string[], cwd: string): string {
+  const [program = '', ...args] = command;
+  const main = args.find((word) => !word.startsWith('-') && !STARTERS.has(word));
+  const isFile = main !== undefined && (/^[./~]/.test(main) || EXTENSION.test(main));
+  return [program, ...(main === undefined ? [] : [isFile ? resolve(cwd, main) : main])].join(' ');
+}

@@ -21,6 +21,7 @@ export {
   idKey,
   isRefusal,
   type Message,
+  MESSAGE_LIMITS,
   type MessageLimits,
   type NotificationMessage,
   parseMessage,

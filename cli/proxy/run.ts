@@ -1,0 +1,226 @@
+/** `agentmesh proxy`: a client, a server, and who decides between them. */
+import { homedir } from 'node:os';
+import type { Readable, Writable } from 'node:stream';
+import {
+  createSession,
+  type Failure,
+  MESSAGE_LIMITS,
+  type ReportLevel,
+  type SessionComponents,
+  visibleText,
+} from '../../protocol/mcp/index.ts';
+import type { ErrorCode } from '../../protocol/index.ts';
+import type { Gate } from '../../protocol/policy/index.ts';
+import { type Child, type EndSignal, startChild } from './child.ts';
+import type { Upstream } from './http-client.ts';
+import type { OpenSession, ServerProcess, ServerProcessEvents } from './http-processes.ts';
+import { lateGate } from './late-gate.ts';
+import { openGate, type OpenGateOptions } from './open-gate.ts';
+import type { ProxyLine } from './options.ts';
+import { createLineReader, createLineWriter } from './lines.ts';
+import { createPaths, directoriesIn } from './paths.ts';
+import { childEnd, isMessage, linkEnd, type ServerEnd, type ServerEvents } from './server-end.ts';
+import { type Settings, settingsOf } from './settings.ts';
+import { serveStdio } from './stdio.ts';
+
+const SIGNAL_EXITS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+
+export interface ProxyWorld {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  readonly input: Readable;
+  readonly output: Writable;
+  readonly errors: { write(text: string | Uint8Array): unknown };
+  /** Calls `run` for each of these signals. */
+  readonly onSignal: (run: (signal: EndSignal) => void) => void;
+  /** Default: the daemon's, or one in this process. */
+  readonly openGate?: (options: OpenGateOptions) => Promise<Gate>;
+}
+
+interface Running {
+  readonly ended: Promise<number>;
+  stop(signal: EndSignal): void;
+  fail(failure: Failure): void;
+}
+
+/**
+ * Until the server ends, the client leaves or a signal comes; the exit code is the server's where it ended by itself.
+ * Errors: UsageError; those of the gate, once everything has ended.
+ */
+export async function runProxy(line: ProxyLine, world: ProxyWorld): Promise<number> {
+  const settings = await settingsOf(line, world);
+  const { flags, home } = line;
+  const { env, cwd, errors } = world;
+  const report = (level: ReportLevel, text: string): void => {
+    const lines = text.split('\n').map(visibleText).join('\n');
+    errors.write(`agentmesh: ${level === 'warn' ? 'warning: ' : ''}${lines}\n`);
+  };
+  const closing = new AbortController();
+  const opening = (world.openGate ?? openGate)({
+    home,
+    env,
+    cwd,
+    policy: flags.policy,
+    agent: flags.agent,
+    daemon: flags.daemon,
+    logFile: flags.log,
+    signal: closing.signal,
+    note: (text) => report('note', text),
+  });
+  let refusal: unknown;
+  const parts: Parts = { settings, world, report, openSession: sessionsOf(settings, world, lateGate(opening), report) };
+  // The server starts while the daemon is looked for: both take their time.
+  const running = settings.listen === undefined ? await overStdio(parts) : await overHttp(parts, settings.listen);
+  let signalled: EndSignal | undefined;
+  world.onSignal((signal) => {
+    signalled ??= signal;
+    running.stop(signal);
+  });
+  opening.catch((error: unknown) => {
+    refusal = error;
+    running.fail(failureOf(error));
+  });
+  const exit = await running.ended;
+  const isOver = refusal === undefined;
+  closing.abort();
+  await (await opening.catch(() => undefined))?.close(); // what went wrong is told below, unless nobody waited for it
+  if (!isOver) throw refusal;
+  return signalled === undefined ? exit : SIGNAL_EXITS[signalled];
+}
+
+interface Parts {
+  readonly settings: Settings;
+  readonly world: ProxyWorld;
+  readonly report: (level: ReportLevel, text: string) => void;
+  readonly openSession: OpenSession;
+}
+
+function sessionsOf(
+  { session, command }: Settings,
+  { env, cwd }: ProxyWorld,
+  gate: SessionComponents<never>['gate'],
+  report: Parts['report'],
+): OpenSession {
+  const paths = createPaths({ cwd, directories: directoriesIn(command.slice(1), cwd), home: homedir(), env });
+  const after = (ms: number, run: () => void): (() => void) => {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
+  };
+  return (wires) => createSession({ gate, paths, report, after, ...wires }, session);
+}
+
+async function overStdio(parts: Parts): Promise<Running> {
+  const { openSession, report, world } = parts;
+  const openServer = parts.settings.url === undefined ? childOf(parts) : await linkOf(parts, parts.settings.url);
+  return serveStdio({ openSession, openServer, input: world.input, output: world.output, report });
+}
+
+type OpenServer = (events: ServerEvents) => ServerEnd;
+
+function start({ settings: { command }, world: { cwd, env }, report }: Parts): Child {
+  const [program = '', ...args] = command;
+  return startChild({
+    command: program,
+    args,
+    cwd,
+    env,
+    onUnwatched: (why) =>
+      report(
+        'note',
+        `Without a watchdog (${why}): should this proxy be killed, the server only finds its input closed`,
+      ),
+  });
+}
+
+const childOf =
+  (parts: Parts): OpenServer =>
+  (events) =>
+    childEnd(start(parts), events, { report: parts.report, print: printTo(parts.world) });
+
+const printTo =
+  ({ errors }: ProxyWorld) =>
+  (line: Uint8Array): void => {
+    errors.write(line);
+    errors.write('\n');
+  };
+
+async function linkOf(parts: Parts, url: URL): Promise<OpenServer> {
+  const upstream = await upstreamOf(parts, url);
+  const { createHttpLink } = await import('./http-link.ts');
+  return (events) => linkEnd((linkEvents) => createHttpLink(upstream, linkEvents), events, parts.report);
+}
+
+async function upstreamOf({ settings, world }: Parts, url: URL): Promise<Upstream> {
+  const { createUpstream, parseHeaders } = await import('./http-client.ts');
+  const { headers, headersFromEnv } = settings;
+  return createUpstream({ url, headers: parseHeaders(headers, headersFromEnv, world.env) });
+}
+
+/** One of the children behind `--listen`. */
+function processOf(parts: Parts, events: ServerProcessEvents): ServerProcess {
+  const { report, world } = parts;
+  const child = start(parts);
+  const writer = createLineWriter(child.stdin);
+  const bytesMax = MESSAGE_LIMITS.bytesMax;
+  const print = printTo(world);
+  const reader = createLineReader({
+    bytesMax,
+    onLine: (line) => (isMessage(line) ? events.line(line) : print(line)),
+    onTooLong: () => {
+      report('warn', `A server sent a message of more than ${bytesMax} bytes, and is ended`);
+      void child.end();
+    },
+  });
+  child.stdout.on('data', (chunk: Buffer) => reader.push(chunk));
+  let isEnding = false;
+  void child.ended.then(async ({ how }) => {
+    reader.end();
+    events.ended({ code: 'closed', message: `Cannot go on: the server ended (${how})` });
+    if (!isEnding) report('warn', `A server ended: ${how}`);
+    await child.end();
+  });
+  return {
+    send: (message) => writer.write(message),
+    close: () => {
+      isEnding = true;
+      return child.end();
+    },
+  };
+}
+
+async function overHttp(parts: Parts, listen: string): Promise<Running> {
+  const { settings, openSession, report } = parts;
+  const [{ parseListen, readTokenFile }, { startHttpServer }] = await Promise.all([
+    import('./http-guard.ts'),
+    import('./http-server.ts'),
+  ]);
+  const token = settings.tokenFile === undefined ? undefined : await readTokenFile(settings.tokenFile);
+  const backend =
+    settings.url === undefined
+      ? (await import('./http-processes.ts')).createProcessBackend({
+          openSession,
+          report,
+          startServer: (events) => processOf(parts, events),
+        })
+      : (await import('./http-relay.ts')).createRelayBackend(
+          { openSession, upstream: await upstreamOf(parts, settings.url), report },
+          { keepsAuthorization: token !== undefined },
+        );
+  const server = await startHttpServer(backend, {
+    listen: parseListen(listen),
+    allowedHosts: settings.allowedHosts,
+    token,
+  });
+  report('note', `Serving MCP at ${server.url}`);
+  let settle: (exit: number) => void;
+  const ended = new Promise<number>((resolve) => (settle = resolve));
+  const stop = (): void => void server.close().then(() => settle(0));
+  return { ended, stop, fail: stop };
+}
+
+/** Errors of ours have a code; this file loads nothing that knows their class. */
+function failureOf(error: unknown): Failure {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'internal';
+  return { code: code as ErrorCode, message };
+}

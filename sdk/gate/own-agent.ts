@@ -1,0 +1,47 @@
+/** For whom a process beside the daemon acts, found without loading the whole client. */
+import { existsSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import { resolve } from 'node:path';
+import { type Environment, type HomePaths, homeOf, pathsOf, runtimeDirOf } from '../../protocol/control/paths.ts';
+import { MeshError } from '../../protocol/errors.ts';
+import * as limits from '../../protocol/limits.ts';
+import { parseAnswer, readText, send } from '../http.ts';
+import type { Place } from '../place.ts';
+
+export function homePathsOf(home: string | undefined, env: Environment): HomePaths {
+  const uid = process.getuid?.() ?? 0;
+  return pathsOf({ home: resolve(homeOf(home, env, homedir())), runtimeDir: runtimeDirOf(env, tmpdir()), uid });
+}
+
+/** Whether an organisation was set up there. */
+export const isSetUp = (home: string | undefined, env: Environment): boolean =>
+  existsSync(homePathsOf(home, env).database);
+
+interface ListedAgent {
+  readonly did: string;
+  readonly name: string;
+  readonly status: string;
+}
+
+/** The DID of the agent of this name, or of the only one; asked as the operator. Errors: not_found, and the daemon's. */
+export async function findOwnAgent(place: Place, named: string | undefined, signal?: AbortSignal): Promise<string> {
+  if (named !== undefined && named.startsWith('did:mesh:')) return named;
+  const asked = { method: 'GET', path: '/v1/agents', token: undefined, signal, idleMs: limits.API_CALL_MS };
+  const { agents } = parseAnswer(await readText(await send(place, asked), signal)) as {
+    agents: readonly ListedAgent[];
+  };
+  const found =
+    named === undefined
+      ? agents.filter(({ status }) => status !== 'revoked')
+      : agents.filter(({ name }) => name === named);
+  const [agent] = found;
+  if (agent !== undefined && found.length === 1) return agent.did;
+  const names = agents.map(({ name }) => `"${name}"`).join(', ');
+  throw new MeshError(
+    'not_found',
+    named === undefined
+      ? `Cannot tell which agent acts: there are ${found.length}`
+      : `Cannot find agent "${named}": this organisation has none of this name`,
+    { next: agents.length === 0 ? 'make one: agentmesh register --help' : `name one with --agent: ${names}` },
+  );
+}
