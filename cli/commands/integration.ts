@@ -57,7 +57,8 @@ export function addIntegration(program: Command, act: Act): void {
     .option('--config-path <file>', 'this configuration file, wherever it is')
     .option('--project <dir>', 'the files of this project instead of those of the user')
     .option('--dry-run', 'show the difference that it would make (with any secrets in it), write nothing')
-    .option('--no-backup', 'keep no copy of the file as it was; --undo works all the same')
+    .option('--backup', 'keep a copy of the file as it was (the default)', true)
+    .option('--no-backup', 'keep none; --undo works all the same')
     .option('--undo', 'take back what was changed, as far as it is still there')
     .action(
       act(async (invocation) => {

@@ -344,6 +344,10 @@ export async function undoFile(
   const { file } = record;
   const client = clientOf(record.client);
   const format = formatOf(client.format);
+  if (!isFileHere(file)) {
+    if (!dryRun) await records.forget(file);
+    return goneOutcome(record);
+  }
   const config = await readConfig(file);
   try {
     const plan = planUndo(format, config.text, record, chosen);
@@ -377,6 +381,18 @@ export async function undoFile(
   }
 }
 
+/** Nothing is left to take back. */
+function goneOutcome({ client, file, entries }: FileRecord): FileOutcome {
+  const servers = entries.map(({ path }): ServerOutcome => {
+    return { name: nameOf(path), project: projectOf(path), action: 'left', note: 'its file is not there any more' };
+  });
+  const nothing = { changed: false, backup: null, identical: null, diff: null };
+  return { client, title: clientOf(client).title, file, servers, ...nothing };
+}
+
+const nameOf = (path: readonly string[]): string => path.at(-1) ?? '';
+const projectOf = (path: readonly string[]): string | null => (path[0] === 'projects' ? (path[1] ?? null) : null);
+
 interface UndoPlan {
   readonly text: string;
   readonly servers: readonly ServerOutcome[];
@@ -393,12 +409,12 @@ function planUndo(format: Format, before: string, { entries }: FileRecord, chose
   const remaining: EntryRecord[] = [];
   for (const entry of entries) {
     const { path, original, written } = entry;
-    const name = path.at(-1) ?? '';
+    const name = nameOf(path);
     if (chosen?.has(name) === false) {
       remaining.push(entry);
       continue;
     }
-    const project = path[0] === 'projects' ? (path[1] ?? null) : null;
+    const project = projectOf(path);
     const tell = (action: ServerOutcome['action'], note: string | null = null): number =>
       servers.push({ name, project, action, note });
     const current = valueAt(value, path);

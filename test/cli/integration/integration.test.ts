@@ -369,6 +369,47 @@ describe('wrapping', () => {
     expect(await read(file)).toEqual({ mcpServers: servers });
   });
 
+  const URL = 'https://a.example/mcp';
+  const VS_CODE = '.config/Code/User/globalStorage';
+  test.each([
+    ['copilot', '.copilot/mcp-config.json', 'mcpServers', { type: 'http', url: URL, tools: ['*'] }, 'local'],
+    ['lmstudio', '.lmstudio/mcp.json', 'mcpServers', { url: URL }, undefined],
+    ['kiro', '.kiro/settings/mcp.json', 'mcpServers', { url: URL, autoApprove: ['x'] }, undefined],
+    ['antigravity', '.gemini/antigravity/mcp_config.json', 'mcpServers', { serverUrl: URL }, undefined],
+    ['amp', '.config/amp/settings.json', 'amp.mcpServers', { url: URL, includeTools: ['x'] }, undefined],
+    [
+      'cline',
+      `${VS_CODE}/saoudrizwan.claude-dev/settings/cline_mcp_settings.json`,
+      'mcpServers',
+      { type: 'streamableHttp', url: URL },
+      'stdio',
+    ],
+    [
+      'roo',
+      `${VS_CODE}/rooveterinaryinc.roo-cline/settings/mcp_settings.json`,
+      'mcpServers',
+      { type: 'streamable-http', url: URL, alwaysAllow: ['x'] },
+      'stdio',
+    ],
+  ])('of %s has the form that it reads', async (client, name, key, server, type) => {
+    const file = join(user, name);
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, JSON.stringify({ other: true, [key]: { a: server, b: { command: 'x' } } }, null, 2));
+    const before = await text(file);
+    expect(await run(['--client', client])).toMatchObject({ exit: 0 });
+    const { url: _, serverUrl: __, type: ___, ...kept } = { url: '', serverUrl: '', type: '', ...server };
+    const { a = {}, b = {} } = (await read(file))[key] ?? {};
+    expect(a).toEqual({
+      ...kept,
+      ...(type !== undefined && { type }),
+      command: NODE,
+      args: proxied('a strict', `--url ${URL}`),
+    });
+    expect(b).toMatchObject({ command: NODE, args: proxied('b strict', '-- x') });
+    await run(['--undo']);
+    expect(await text(file)).toBe(before);
+  });
+
   test('of a project changes its files alone, and says that they are shared', async () => {
     const own = await claude();
     const before = await text(own);
@@ -561,6 +602,16 @@ describe('--undo', () => {
     await run(['--undo']);
     const original = await text(join(FIXTURES, 'windsurf.json'));
     expect(await text(file)).toBe(original.replace('"disabled": true', '"disabled": false'));
+  });
+
+  test('of a file that is gone says so, once', async () => {
+    const file = await claude();
+    await run(['--claude', '--backup']);
+    await rm(file);
+    expect(outcomes(await run(['--undo', '--json']))).toMatchObject([
+      { changed: false, servers: [{ action: 'left', note: 'its file is not there any more' }, {}, {}] },
+    ]);
+    expect(await run(['--undo'])).toMatchObject({ exit: 4 });
   });
 
   test('works without backup, and says where there is nothing to undo', async () => {

@@ -1,5 +1,7 @@
-import { parse as parseToml } from 'smol-toml';
+import fc from 'fast-check';
+import { parse as parseToml, stringify } from 'smol-toml';
 import { describe, expect, test } from 'vitest';
+import { isSame, withValueAt } from '../../../cli/integration/json-value.ts';
 import { tomlFormat } from '../../../cli/integration/toml.ts';
 
 const { parse, edit, replace, textAt } = tomlFormat;
@@ -72,6 +74,56 @@ describe('edit()', () => {
       'has a table "http_headers" of its own',
     );
   });
+});
+
+test('edit() changes the value that is meant and nothing else, whatever else the file holds', () => {
+  const letters = fc.constantFrom(
+    'a',
+    'B-1',
+    'é',
+    '.',
+    ' ',
+    '"',
+    "'",
+    '\\',
+    '#',
+    '[',
+    ']',
+    '=',
+    '\n',
+    '{',
+    ',',
+    '\t',
+    '\u0000',
+  );
+  const word = fc.array(letters, { minLength: 1, maxLength: 6 }).map((parts) => parts.join(''));
+  const plain = fc.oneof(word, fc.integer(), fc.boolean(), fc.array(word, { maxLength: 3 }));
+  const table = fc.dictionary(word, plain, { minKeys: 1, maxKeys: 3 });
+  const lead = fc.constantFrom(
+    '',
+    '# [mcp_servers.a]\n',
+    'x = """\n[mcp_servers.a]\ny = 1"""\n',
+    "x = '''\n# \"\n'''\n",
+    'x = [ # ]\n  "]", [\'[\'],\n]\n',
+  );
+  fc.assert(
+    fc.property(
+      fc.dictionary(word, table, { minKeys: 1, maxKeys: 3 }),
+      table,
+      lead,
+      word,
+      fc.option(fc.oneof(plain, table), { nil: undefined }),
+      fc.constantFrom('\n', '\r\n'),
+      (servers, other, head, key, value, eol) => {
+        const before = (head + stringify({ mcp_servers: servers, other })).replaceAll('\n', eol);
+        const path = ['mcp_servers', Object.keys(servers)[0] ?? ''];
+        const text = edit(before, path, { at: [key], value });
+        expect(isSame(parse(text), withValueAt(parse(before), [...path, key], value))).toBe(true);
+        expect(replace(text, path, textAt(before, path))).toBe(before);
+      },
+    ),
+    { numRuns: 500 },
+  );
 });
 
 test('parse() says where a text is no TOML', () => {
