@@ -109,7 +109,7 @@ function celEngine(rules: readonly BenchRule[]): Engine {
     let isAllowed = false;
     for (const { isDeny, holds } of compiled) {
       if (isAllowed && !isDeny) continue;
-      if (holds(context as unknown as Record<string, unknown>) !== true) continue;
+      if (holds(context) !== true) continue;
       if (isDeny) return false;
       isAllowed = true;
     }
