@@ -10,7 +10,7 @@ import type { Settle } from '../../../../daemon/core/log/write-ahead.ts';
 import type { Random, Store } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import { didKeyOf, MeshState, type Statement, toBase64url, signedBytes } from '../../../../protocol/index.ts';
-import { approvalMessage } from '../../../../protocol/policy/index.ts';
+import { approvalMessage, type LimitUse } from '../../../../protocol/policy/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
 import { createAgent, createOrganisation, createPerson, keyOf, NOW_MS, type TestKey } from '../../../builders.ts';
 import { seededRandom } from '../../../random.ts';
@@ -30,6 +30,9 @@ export function randomFrom(seed: number): Random {
   const fraction = seededRandom(seed);
   return { fraction, bytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(fraction() * 256)) };
 }
+
+/** Of a limit that is not used up by a test that counts its uses. */
+export const CRASH_USE: LimitUse = { policy: 'p', rule: 'r', count: 1_000_000, windowMs: 86_400_000 };
 
 const MINUTE = 60_000;
 export const wanted = (more: Partial<NewApproval> = {}): NewApproval => ({
@@ -58,7 +61,7 @@ interface GiveOptions {
 
 export class GovernanceWorld {
   readonly clock = new VirtualClock();
-  readonly random: Random = randomFrom(SEED);
+  readonly random: Random;
   readonly state = new MeshState();
   /** What is told, in order. */
   readonly told: string[] = [];
@@ -68,7 +71,8 @@ export class GovernanceWorld {
   sponsors: readonly string[] = [ann.did, ben.did];
   groups: Readonly<Record<string, readonly string[]>> = { 'security-team': [ben.did, cleo.did] };
 
-  constructor() {
+  constructor(random: Random = randomFrom(SEED)) {
+    this.random = random;
     for (const { genesis } of [acme, ann, ben, cleo, agent]) this.admit(genesis);
   }
 
