@@ -11,8 +11,8 @@
  *   list      = "[" [ unary *( "," unary ) ] "]"
  *   arguments = "(" [ condition *( "," condition ) ] ")"
  *
- * CEL's grammar without arithmetic, `?:`, map literals and messages, and with the words. What a tree means is
- * decided in check.ts.
+ * CEL's grammar without arithmetic, `?:`, map literals and messages, and with the words `and`, `or` and `not`. What a tree
+ * means is decided in check.ts.
  */
 import { MeshError } from '../../errors.ts';
 import { CONDITION_DEPTH_MAX, CONDITION_NODES_MAX, CONDITION_TEXT_MAX } from '../../limits.ts';
