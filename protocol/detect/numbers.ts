@@ -190,9 +190,8 @@ export class Numbers {
       while (run < 6 && lengths[g + run] === 4 && separators[g + run - 1] === separator) run++;
       const isFirst = g === 0 || lengths[g - 1] !== 4 || separators[g - 1] !== separator;
       const rest = separators[g + run - 1] === separator ? (lengths[g + run] ?? 5) : 5;
-      if (run === 4 && rest < 4) yield 5;
+      if (run === 4 && rest < 4 && g + 5 === lengths.length) yield 5;
       if ((run >= 4 && isFirst) || run === 4) yield 4;
-      if (run === 3 && rest < 4) yield 4;
     }
     // Other even groups, as "41 11 …", where nothing else is beside them.
     if (g === 0 && length !== 4 && length <= 8 && lengths.length > 1 && lengths.length <= 19) {
@@ -275,7 +274,9 @@ export class Numbers {
       else if ((unit !== SPACE && unit !== DASH) || !isAlnum(plain.charCodeAt(i - 1))) break;
     }
     this.#scan.steps += i - start;
-    if (isAlnum(plain.charCodeAt(i)) || !isIban(text)) return 0;
+    const isGoingOn =
+      isAlnum(plain.charCodeAt(i)) || (plain.charCodeAt(i) === DASH && isAlnum(plain.charCodeAt(i + 1)));
+    if (isGoingOn || !isIban(text)) return 0;
     this.#scan.found('pii.iban', start - 2, i);
     return i;
   }

@@ -64,7 +64,8 @@ const PREFIXES: readonly Prefix[] = [
   ...of('secret.token', ALNUM, 32, 'shpat_ shpca_ shppa_ shpss_', { hasDigit: true }),
   ...of('secret.token', URL | DOT, 80, 'hvs. hvb.', { hasDigit: true }),
   ...of('secret.token', ALNUM, 32, 'lin_api_ ntn_ figd_ gsk_ xai-', { hasDigit: true }),
-  ...of('secret.token', URL, 40, 'dapi r8_ nvapi- sntrys_', { hasDigit: true }),
+  ...of('secret.token', ALNUM, 32, 'dapi r8_', { hasDigit: true }),
+  ...of('secret.token', URL, 40, 'nvapi- sntrys_', { hasDigit: true }),
   ...of('secret.private_key', DIGIT | UPPER, 50, 'AGE-SECRET-KEY-1'),
 ];
 const buckets: Prefix[][] = [[]];
@@ -319,7 +320,7 @@ function isSecretValue(value: string, isQuoted: boolean, isBearer: boolean, next
   if (value.length < 8 || isPlaceholder(value)) return false;
   if (
     !isQuoted &&
-    (/[()[\]{}]/.test(value) || next === 0x28 || /^[A-Za-z_$][\w$]*(?:\??\.[A-Za-z_$][\w$]*)+$/.test(value))
+    (/[()[\]{}]/.test(value) || next === 0x28 || /^[A-Za-z_$][\w$]*(?:\??\.#?[A-Za-z_$][\w$]*)+$/.test(value))
   )
     return false;
   if (/^(?:https?|file|ftp):/i.test(value) || /^[./~]/.test(value)) return false; // where it is, not what it is

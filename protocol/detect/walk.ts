@@ -112,6 +112,7 @@ export function joinedSpans(list: readonly Json[]): Map<number, Span[]> {
 
 function addCrossing(pieces: readonly Piece[], found: Map<number, Span[]>): void {
   const { spans } = scanText(pieces.map(({ text }) => text).join(''));
+  const alone = new Map<Piece, readonly Span[]>();
   let piece = 0;
   let offset = 0;
   for (const { label, start, end } of spans) {
@@ -121,6 +122,7 @@ function addCrossing(pieces: readonly Piece[], found: Map<number, Span[]>): void
       piece++;
     }
     if (end <= offset + (pieces[piece]?.text.length ?? 0)) continue;
+    if (isWhole(pieces[piece], alone, label, start - offset)) continue;
     for (let k = piece, at = offset; k < pieces.length && at < end; k++) {
       const { block, start: from, text } = pieces[k] as Piece;
       const part = { label, start: Math.max(start - at, 0) + from, end: Math.min(end - at, text.length) + from };
@@ -132,6 +134,14 @@ function addCrossing(pieces: readonly Piece[], found: Map<number, Span[]>): void
       at += text.length;
     }
   }
+}
+
+/** Found in its block already, where what follows in the next one is likelier another text than its rest. */
+function isWhole(piece: Piece | undefined, alone: Map<Piece, readonly Span[]>, label: string, start: number): boolean {
+  if (piece === undefined) return false;
+  const spans = alone.get(piece) ?? scanText(piece.text).spans;
+  alone.set(piece, spans);
+  return spans.some((span) => span.label === label && span.start === start);
 }
 
 interface Visit {
