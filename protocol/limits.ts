@@ -330,6 +330,7 @@ export const CONDITION_PATTERN_PROGRAM_MAX = 1_024; // instructions; time a lett
 export const MCP_MESSAGE_BYTES_MAX = 32 * 1024 * 1024; // a file of 20 MiB in base64; servers end on more anyway
 export const MCP_DEPTH_MAX = 128; // JSON Schema nests two levels for one of the data, and data nests 32 at most in practice
 export const MCP_ID_TEXT_MAX = 512; // an id is a number or a UUID; it is kept while a request is in flight
+export const MCP_PATH_LETTERS_MAX = 1024 * 1024; // of all forms of all paths of one request: half a second of work
 export const MCP_PATH_LINES_MAX = 256; // of a text that lists paths; a longer one is the content of a file
 export const MCP_DECODINGS_MAX = 4; // of percent-encoding within percent-encoding: a URL in a URL in a URL
 export const MCP_PATH_FORMS_MAX = 128; // ways to read one text as a path; an ordinary one has one or two, a mix of all tricks some forty

@@ -10,6 +10,7 @@ import {
   MCP_DECODINGS_MAX,
   MCP_DEPTH_MAX,
   MCP_PATH_FORMS_MAX,
+  MCP_PATH_LETTERS_MAX,
   MCP_PATH_LINES_MAX,
   PATH_TEXT_MAX,
   PATHS_MAX,
@@ -26,7 +27,14 @@ export interface Paths {
 /** Every form of every text in a request's arguments that may name a path. Errors: malformed, too_large. */
 export function pathTexts(args: Json): readonly string[] {
   const forms = new Set<string>();
-  for (const text of pathCandidates(args)) for (const form of lexicalForms(text)) forms.add(form);
+  let letters = 0;
+  for (const text of pathCandidates(args)) {
+    for (const form of lexicalForms(text)) {
+      letters += form.length;
+      forms.add(form);
+    }
+    if (letters > MCP_PATH_LETTERS_MAX) throw tooMany('letters in its paths', MCP_PATH_LETTERS_MAX);
+  }
   return [...forms];
 }
 
@@ -163,6 +171,8 @@ const isPath = (form: string): boolean =>
 
 /** Longer than any path, but what `..` undoes makes it short. */
 function shortened(text: string): string[] {
+  if (text.length > MCP_PATH_LETTERS_MAX && text.includes('%'))
+    throw tooMany('letters in its paths', MCP_PATH_LETTERS_MAX);
   const decoded = decodedOften(text.normalize('NFKC'));
   return [text, decoded, ...fileUriPaths(decoded)]
     .map((form) => normalized(form.replaceAll('\\', '/')))
@@ -171,12 +181,8 @@ function shortened(text: string): string[] {
 
 function readingsOf(form: string): string[] {
   if (/^[/.\w-]+$/.test(form) && !/\/\/|\.(?:\/|$)|.\/$/.test(form)) return []; // most are of one reading
-  const spellings = [
-    form.trim(),
-    form.normalize('NFC'),
-    form.normalize('NFKC').replaceAll(INVISIBLE, ''),
-    form.replaceAll('\\', '/'),
-  ];
+  const spellings = [form.trim(), form.replaceAll('\\', '/')];
+  if (!/^[ -~]*$/.test(form)) spellings.push(form.normalize('NFC'), form.normalize('NFKC').replaceAll(INVISIBLE, ''));
   if (isFileUri(form) && !hasDots(form)) return [...spellings, ...fileUriPaths(form)];
   return [
     ...spellings,

@@ -39,8 +39,8 @@ function compare(path: string, before: Json | undefined, after: Json | undefined
   } else if (typeof before === 'string' && typeof after === 'string') {
     if (before !== after) lines.push(...changedWords(path, before, after));
   } else if (before === undefined || after === undefined || textOf(before) !== textOf(after)) {
-    if (before !== undefined) lines.push(line('-', path, textOf(before)));
-    if (after !== undefined) lines.push(line('+', path, textOf(after)));
+    if (before !== undefined) lines.push(line('-', path, shown(before)));
+    if (after !== undefined) lines.push(line('+', path, shown(after)));
   }
 }
 
@@ -52,6 +52,8 @@ const isList = (value: Json | undefined): value is readonly Json[] => Array.isAr
 const textOf = (value: Json): string =>
   utf8Decoder.decode(encodeJcs(value, { numbers: 'any', depthMax: MCP_DEPTH_MAX }));
 const utf8Decoder = new TextDecoder();
+
+const shown = (value: Json): string => (typeof value === 'string' ? value : textOf(value));
 
 const line = (sign: '+' | '-', path: string, text: string): string => `${sign} ${visibleText(`${path}: ${text}`)}`;
 

@@ -34,6 +34,7 @@ import { keyOf } from '../builders.ts';
 import { SAMPLES } from '../protocol/control/samples.ts';
 import { CONDITION_PARSERS } from './condition-parsers.ts';
 import { LOG_PARSERS } from './log-parsers.ts';
+import { MCP_PARSERS } from './mcp-parsers.ts';
 import type { SeededRandom } from './random.ts';
 import { CBOR, type Format, JSON_TEXT, mutateStructure } from './structure.ts';
 import {
@@ -549,6 +550,7 @@ const FILE_PARSERS: readonly FuzzedParser[] = [
 export const PARSERS: readonly FuzzedParser[] = [
   ...PROTOCOL_PARSERS,
   ...LOG_PARSERS,
+  ...MCP_PARSERS,
   ...CONDITION_PARSERS,
   ...BODIES,
   ...FILE_PARSERS,

@@ -189,6 +189,12 @@ describe('pathCandidates()', () => {
     expect(pathCandidates({ nested: JSON.parse(nested) as string })).toContain('/x');
   });
 
+  test('refuses paths that take too much work, in sum', () => {
+    const paths = Array.from({ length: 1_000 }, (_, i) => `/${i}${'%2e./a'.repeat(600)}`);
+    expect(() => pathTexts({ paths })).toThrow(expect.objectContaining({ code: 'too_large' }) as Error);
+    expect(() => pathTexts({ path: `/${'%41'.repeat(400_000)}` })).toThrow(/letters in its paths/);
+  });
+
   test('takes time that grows with the length of the text and no faster', () => {
     const spent = (text: string): number => {
       const before = process.threadCpuUsage();
