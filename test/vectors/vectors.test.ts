@@ -1,9 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { CHAIN_CODES, DIMENSIONS, isErrorCode, parseStatement } from '../../protocol/index.ts';
 import { leafHash, parseEntry } from '../../protocol/log/index.ts';
+import { approvalDigest, type GateRequest, type SignedApproval } from '../../protocol/policy/index.ts';
+import { refusalOfApproval } from './approval.ts';
 import { type ChainVector, verdictOf } from './chain.ts';
 import { type EntryVector, refusalOfEntry, signedByOf } from './entry.ts';
 import { refusalOfOperation, stateJson, stateOf } from './did.ts';
+import { decidedBy, faultOfPolicy, type PolicyCase, type PolicyFault, policyOf, type PolicyVector } from './policy.ts';
+import { type DefinitionVector, hashOf, type MessageVector, refusalOfMessage } from './mcp.ts';
 import { SETS } from './sets.ts';
 import { refusalOf } from './statement.ts';
 import { filesOf, filesOnDisk, type InvalidVector, type ValidVector } from './vectors.ts';
@@ -131,3 +135,54 @@ test.each(read<EntryVector & { readonly code: string }>('entry', 'invalid'))(
       expect(refusalOfEntry({ entryBytes }), `entry ${i}`).toBeUndefined();
   },
 );
+
+test.each(read<PolicyVector & { readonly digest: string; readonly cases: readonly PolicyCase[] }>('policy', 'valid'))(
+  'policy %s has the digest that it says, and decides so',
+  (_, vector) => {
+    expect(policyOf(vector).digest).toBe(vector.digest);
+    for (const { effect, rule, code, ...asked } of vector.cases)
+      expect(decidedBy(vector, asked)).toEqual({ effect, rule, code });
+  },
+);
+
+test.each(read<PolicyVector & PolicyFault>('policy', 'invalid'))(
+  'policy %s is refused at its place',
+  (_, { files, code, file, line, column }) => {
+    expect(faultOfPolicy({ files })).toEqual({ code, file, line, column });
+  },
+);
+
+interface ApprovalVector {
+  readonly agent: string;
+  readonly request: GateRequest;
+  readonly digest: string;
+  readonly approval: SignedApproval;
+}
+test.each(read<ApprovalVector>('approval', 'valid'))('approval %s is for its request', (_, vector) => {
+  expect(approvalDigest(vector.agent, vector.request)).toBe(vector.digest);
+  expect(vector.approval.digest).toBe(vector.digest);
+  expect(refusalOfApproval(vector.approval)).toBeUndefined();
+});
+
+test.each(read<ApprovalVector & { readonly code: string }>('approval', 'invalid'))(
+  'approval %s is refused with its code',
+  (_, { approval, code }) => {
+    expect(refusalOfApproval(approval)).toBe(code);
+  },
+);
+
+test.each(read<DefinitionVector>('mcp', 'valid'))('tool %s has its hash', (_, vector) => {
+  expect(hashOf(vector)).toBe(vector.hash);
+});
+
+test('definitions in another order, and with another _meta, have one hash', () => {
+  const hashes = new Map(read<DefinitionVector>('mcp', 'valid').map(([name, { hash }]) => [name, hash]));
+  expect(hashes.get('definition-in-another-order')).toBe(hashes.get('definition-with-a-schema'));
+  expect(hashes.get('definition-without-its-meta')).toBe(hashes.get('definition-of-a-name'));
+  expect(new Set(hashes.values()).size).toBe(hashes.size - 2);
+});
+
+test.each(read<MessageVector>('mcp', 'invalid'))('MCP %s is refused with its codes', (_, vector) => {
+  const { code, rpcCode, rpcId } = vector;
+  expect(refusalOfMessage(vector)).toEqual({ code, rpcCode, rpcId });
+});

@@ -294,3 +294,43 @@ describeWithShared('vectors/identity/eddsa-jcs-2022', 'the canonical documents o
     expect(encoded(JSON.parse(file(input)))).toBe(file(canonical).trim());
   });
 });
+
+describe("numbers: 'any'", () => {
+  // RFC 8785, appendix B.
+  test.each([
+    ['0000000000000000', '0'],
+    ['8000000000000000', '0'],
+    ['0000000000000001', '5e-324'],
+    ['8000000000000001', '-5e-324'],
+    ['7fefffffffffffff', '1.7976931348623157e+308'],
+    ['4340000000000000', '9007199254740992'],
+    ['4430000000000000', '295147905179352830000'],
+    ['44b52d02c7e14af5', '9.999999999999997e+22'],
+    ['44b52d02c7e14af6', '1e+23'],
+    ['44b52d02c7e14af7', '1.0000000000000001e+23'],
+    ['444b1ae4d6e2ef4e', '999999999999999700000'],
+    ['444b1ae4d6e2ef50', '1e+21'],
+    ['3eb0c6f7a0b5ed8c', '9.999999999999997e-7'],
+    ['3eb0c6f7a0b5ed8d', '0.000001'],
+    ['41b3de4355555553', '333333333.3333332'],
+    ['43143ff3c1cb0959', '1424953923781206.2'],
+  ])('writes the double %s as %s', (bits, text) => {
+    const value = new DataView((fromHex(bits) as Uint8Array).buffer as ArrayBuffer).getFloat64(0);
+    expect(textOf(encodeJcs([value], { numbers: 'any' }))).toBe(`[${text}]`);
+  });
+
+  test('refuses what JSON has no word for, and is asked for: integers are what is taken else', () => {
+    for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])
+      expect(codeOf(() => encodeJcs([value], { numbers: 'any' }))).toBe('malformed');
+    expect(encoding([1.5])).toBe('malformed');
+    expect(encoding([2 ** 53])).toBe('malformed');
+  });
+
+  test('goes as deep as is asked for, and no deeper', () => {
+    let deep: unknown = 1;
+    for (let i = 0; i < 40; i++) deep = [deep];
+    expect(codeOf(() => encodeJcs(deep, { depthMax: 40 }))).toBe('accepted');
+    expect(codeOf(() => encodeJcs(deep, { depthMax: 39 }))).toBe('too_large');
+    expect(encoding(deep)).toBe('too_large');
+  });
+});
