@@ -31,10 +31,10 @@ export const isLoopback = (host: string): boolean =>
 
 /** Errors: not_found, permissions (others may read it), config_invalid (no token, too short, too long). */
 export async function readTokenFile(path: string): Promise<string> {
-  await using file = await open(path).catch((cause: NodeJS.ErrnoException) => {
+  await using file = await open(path).catch((cause: unknown) => {
     throw new MeshError(
       'not_found',
-      `Cannot read the token file "${path}": ${cause.code ?? cause.message}`,
+      `Cannot read the token file "${path}": ${(cause as NodeJS.ErrnoException).code ?? String(cause)}`,
       {},
       { cause },
     );

@@ -7,7 +7,7 @@
  *   again by the next one after it ended. Ids and progress tokens are exchanged, since clients choose the same ones.
  */
 import { randomUUID } from 'node:crypto';
-import { limits, MeshError } from '../../protocol/index.ts';
+import { type JsonObject, limits, MeshError } from '../../protocol/index.ts';
 import {
   type ClientRoute,
   eraOf,
@@ -60,8 +60,6 @@ export interface ProcessBackendOptions {
   readonly idleMs?: number;
   /** Idle for so long a session makes room for a new one; default PROXY_SESSION_SPARE_MS. */
   readonly spareMs?: number;
-  /** A request that takes longer gets a stream; default PROXY_ANSWER_MS. */
-  readonly answerMs?: number;
 }
 
 export interface ProcessBackend extends HttpBackend {
@@ -71,7 +69,10 @@ export interface ProcessBackend extends HttpBackend {
 
 const JSON_HEADERS = { 'content-type': JSON_TYPE };
 const REVISIONS = ['2024-11-05', '2025-03-26', '2025-06-18', '2025-11-25'];
+const STATELESS = '2026-07-28';
 const SERVER_ERROR = -32000;
+const CAPABILITY_MISSING = -32021;
+const VERSION_UNSUPPORTED = -32022;
 const SESSION_UNKNOWN = -32001;
 
 export function createProcessBackend(
@@ -82,7 +83,6 @@ export function createProcessBackend(
     sessionsMax = limits.PROXY_SESSIONS_MAX,
     idleMs = limits.PROXY_SESSION_IDLE_MS,
     spareMs = limits.PROXY_SESSION_SPARE_MS,
-    answerMs = limits.PROXY_ANSWER_MS,
   } = options;
   const sessions = new Map<string, ProcessSession>();
   const ending = new Set<Promise<void>>();
@@ -124,7 +124,7 @@ export function createProcessBackend(
   const initialize = (exchange: Exchange, message: Message): void => {
     makeRoom();
     const id = randomUUID();
-    const session = new ProcessSession(id, components, answerMs, () => endSession(id));
+    const session = new ProcessSession(id, components, () => endSession(id));
     sessions.set(id, session);
     session.post(exchange, message);
   };
@@ -174,6 +174,12 @@ export function createProcessBackend(
       if (message.method !== 'notifications/cancelled') shared?.notify(message);
       return exchange.answer(202);
     }
+    const version = metaOf(message)?.[META_PROTOCOL_VERSION];
+    if (typeof version === 'string' && version !== STATELESS)
+      return fail(exchange, 400, message, VERSION_UNSUPPORTED, 'Unsupported protocol version', {
+        supported: [STATELESS],
+        requested: version,
+      });
     const wrong = envelopeFault(message);
     if (wrong !== undefined) return fail(exchange, 400, message, RPC_CODES.invalidParams, wrong);
     shared ??= new SharedProcess(components, (self) => {
@@ -222,7 +228,7 @@ function isStateless(exchange: Exchange, message: Message): boolean {
     metaOf(message)?.[META_PROTOCOL_VERSION] === undefined
   )
     return false;
-  return (eraOf(message) ?? (version === undefined ? undefined : eraOfVersion(version))) === '2026-07-28';
+  return (eraOf(message) ?? (version === undefined ? undefined : eraOfVersion(version))) === STATELESS;
 }
 
 /** What each request of MCP 2026-07-28 says of itself; the rest of it is the server's to judge. */
@@ -235,9 +241,16 @@ function envelopeFault(message: Message): string | undefined {
   return undefined;
 }
 
-function fail(exchange: Exchange, status: number, message: Message | undefined, code: number, why: string): void {
+function fail(
+  exchange: Exchange,
+  status: number,
+  message: Message | undefined,
+  code: number,
+  why: string,
+  data?: JsonObject,
+): void {
   const id = message?.kind === 'request' ? message.id : null;
-  exchange.answer(status, errorResponse(id, code, why), JSON_HEADERS);
+  exchange.answer(status, errorResponse(id, code, why, data), JSON_HEADERS);
 }
 
 /** A session up to MCP 2025-11-25, and its process. */
@@ -246,18 +259,11 @@ class ProcessSession {
   readonly #process: ServerProcess;
   readonly #session: Session<Reply>;
   readonly #replies: Replies;
-  readonly #answerMs: number;
   #lastMs = performance.now();
   #isClosed = false;
 
-  constructor(
-    id: string,
-    { openSession, startServer }: ProcessBackendComponents,
-    answerMs: number,
-    onEnded: () => void,
-  ) {
+  constructor(id: string, { openSession, startServer }: ProcessBackendComponents, onEnded: () => void) {
     this.id = id;
-    this.#answerMs = answerMs;
     this.#replies = createReplies();
     this.#session = openSession<Reply>({
       toClient: (message, route) => this.#toClient(message, route),
@@ -288,7 +294,7 @@ class ProcessSession {
       return exchange.answer(202);
     }
     const canPrime = (exchange.header('mcp-protocol-version') ?? '') >= '2025-11-25'; // older clients read no empty data
-    this.#session.fromClient(message, this.#replies.open(exchange, { answerMs: this.#answerMs, canPrime }));
+    this.#session.fromClient(message, this.#replies.open(exchange, canPrime));
   }
 
   listen(exchange: Exchange): void {
@@ -442,8 +448,12 @@ const cancelled = (requestId: Id): Uint8Array =>
 function statusOf(error: unknown): number {
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   if (code === RPC_CODES.methodNotFound) return 404;
-  const isOfTheRequest = [RPC_CODES.parse, RPC_CODES.invalidRequest, RPC_CODES.headerMismatch, -32021, -32022].some(
-    (one) => one === code,
-  );
+  const isOfTheRequest = [
+    RPC_CODES.parse,
+    RPC_CODES.invalidRequest,
+    RPC_CODES.headerMismatch,
+    CAPABILITY_MISSING,
+    VERSION_UNSUPPORTED,
+  ].some((one) => one === code);
   return isOfTheRequest ? 400 : 200;
 }

@@ -13,16 +13,9 @@ export interface Reply {
   end(): void;
 }
 
-export interface ReplyOptions {
-  /** An answer that takes longer gets a stream, which can be resumed. */
-  readonly answerMs: number;
-  /** Whether the client takes an event without data. */
-  readonly canPrime: boolean;
-}
-
 export interface Replies {
-  /** For a request. */
-  open(exchange: Exchange, options: ReplyOptions): Reply;
+  /** For a request. `canPrime`: its client takes an event without data, and can resume from the start. */
+  open(exchange: Exchange, canPrime: boolean): Reply;
   /** For a message that is to no request; if `isUnrelated` is false, to the one that is under way, where one is. */
   standalone(isUnrelated: boolean): Reply;
   /** GET. False: somebody listens already. */
@@ -67,7 +60,8 @@ export function createReplies({
     }
   };
   const add = (): Stream => {
-    const stream = new Stream(streamCount++, keep);
+    const number = streamCount++;
+    const stream: Stream = new Stream(number, keep, () => streams.delete(number));
     streams.set(stream.number, stream);
     return stream;
   };
@@ -79,10 +73,11 @@ export function createReplies({
   const own = add();
 
   return {
-    open(exchange, options) {
+    open(exchange, canPrime) {
       const stream = add();
       stream.attach(exchange);
-      stream.primeLater(options, () => streams.delete(stream.number));
+      const first = { data: new Uint8Array(), id: `${stream.number}-0`, retryMs: limits.PROXY_RETRY_MS };
+      exchange.openStream(canPrime ? first : undefined);
       return stream;
     },
     standalone(isUnrelated) {
@@ -122,14 +117,14 @@ class Stream implements Reply {
   /** Of the last event that is kept no more. */
   lostCount = 0;
   readonly #keep: (event: Kept) => void;
+  readonly #forget: () => void;
   #exchange: Exchange | undefined;
-  #later: NodeJS.Timeout | undefined;
   #isEnded = false;
-  #onUnresumable: (() => void) | undefined;
 
-  constructor(number: number, keep: (event: Kept) => void) {
+  constructor(number: number, keep: (event: Kept) => void, forget: () => void) {
     this.number = number;
     this.#keep = keep;
+    this.#forget = forget;
   }
 
   get isAttached(): boolean {
@@ -142,26 +137,9 @@ class Stream implements Reply {
     this.#exchange = exchange;
   }
 
-  primeLater({ answerMs, canPrime }: ReplyOptions, onUnresumable: () => void): void {
-    const exchange = this.#exchange;
-    this.#onUnresumable = onUnresumable;
-    exchange?.onClosed(() => clearTimeout(this.#later));
-    this.#later = setTimeout(() => {
-      exchange?.openStream(canPrime ? { data: new Uint8Array(), id: `${this.number}-0` } : undefined);
-    }, answerMs);
-  }
-
   send(bytes: Uint8Array, isLast: boolean): void {
-    clearTimeout(this.#later);
     if (this.#isEnded) return;
     this.#isEnded = isLast;
-    const exchange = this.#exchange;
-    if (isLast && exchange !== undefined && !exchange.isStream) {
-      // One object; if its client is gone it has no event to resume from either.
-      exchange.sendMessage(bytes, true);
-      this.#onUnresumable?.();
-      return;
-    }
     const event: Kept = { stream: this, count: ++this.count, bytes, isLast };
     this.#keep(event);
     this.deliver(event);
@@ -174,8 +152,8 @@ class Stream implements Reply {
   }
 
   end(): void {
-    clearTimeout(this.#later);
     this.#isEnded = true;
+    this.#forget();
     this.#exchange?.end();
   }
 }

@@ -7,10 +7,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { isMeshError, limits, MeshError } from '../../protocol/index.ts';
 import {
+  eraOfVersion,
   errorResponse,
   isRefusal,
   type Message,
   parseMessage,
+  type RequestMessage,
   refusalAnswer,
   RPC_CODES,
   verifyHeaders,
@@ -230,8 +232,18 @@ class McpHttpServer implements HttpServer {
         JSON_HEADERS,
       );
     verifyHeaders(message, (name) => exchange.header(name));
+    if (isGone(message, exchange)) {
+      const why = `Method not found: MCP 2026-07-28 has no "${message.method}"`;
+      return exchange.answer(404, errorResponse(message.id, RPC_CODES.methodNotFound, why), JSON_HEADERS);
+    }
     this.#backend.post(exchange, message);
   }
+}
+
+/** What is judged by what it names, and names nothing any more: `subscriptions/listen` came in its place. */
+function isGone(message: Message, exchange: Exchange): message is RequestMessage {
+  if (message.kind !== 'request' || !/^resources\/(?:un)?subscribe$/.test(message.method)) return false;
+  return eraOfVersion(exchange.header('mcp-protocol-version') ?? '') === '2026-07-28'; // which its body says too
 }
 
 const JSON_HEADERS = { 'content-type': JSON_TYPE };

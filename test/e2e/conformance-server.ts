@@ -10,6 +10,7 @@ import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import {
+  CLIENT_CAPABILITIES_META_KEY,
   createMcpHandler,
   hostHeaderValidationResponse,
   inputRequired,
@@ -78,7 +79,7 @@ const sample = (said: string, maxTokens: number): Json => ({
 });
 const roots: Json = { method: 'roots/list', params: {} };
 const require = (inputRequests: Json, requestState?: string): Json =>
-  inputRequired({ inputRequests, ...(requestState !== undefined && { requestState }) } as never) as unknown as Json;
+  inputRequired({ inputRequests, ...(requestState !== undefined && { requestState }) } as never);
 const sign = (state: string): string => `${state}.${createHash('sha256').update(`conformance ${state}`).digest('hex')}`;
 
 function verifyState(state: string | undefined, wanted: string): void {
@@ -97,6 +98,22 @@ async function elicit({ ctx }: Call, message: string, requestedSchema: Json): Pr
 
 const titled = (...pairs: readonly [string, string][]): Json[] =>
   pairs.map(([name, title]) => ({ const: name, title }));
+
+const SCHEMA_2020_12: Json = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  $defs: { address: { $anchor: 'addressDef', ...object({ street: { type: 'string' }, city: { type: 'string' } }) } },
+  ...object({
+    name: { type: 'string' },
+    address: { $ref: '#/$defs/address' },
+    contactMethod: { type: 'string', enum: ['phone', 'email'] },
+    phone: { type: 'string' },
+    email: { type: 'string' },
+  }),
+  allOf: [{ anyOf: [{ required: ['phone'] }, { required: ['email'] }] }],
+  if: { properties: { contactMethod: { const: 'phone' } }, required: ['contactMethod'] },
+  ...(JSON.parse('{"then":{"required":["phone"]},"else":{"required":["email"]}}') as Json), // as text: an object with "then" looks like a promise
+  additionalProperties: false,
+};
 
 function toolsFor(announcer: Announcer): Record<string, ToolSpec> {
   return {
@@ -223,6 +240,11 @@ function toolsFor(announcer: Announcer): Record<string, ToolSpec> {
     test_trigger_prompt_change: {
       description: 'Says that prompts changed',
       run: () => announce(announcer.promptsChanged),
+    },
+    json_schema_2020_12_tool: {
+      description: 'Tool with JSON Schema 2020-12 features',
+      inputSchema: SCHEMA_2020_12,
+      run: () => text('Valid'),
     },
     ...INPUT_TOOLS,
   };
@@ -374,7 +396,7 @@ const PROMPTS: Record<string, { readonly arguments?: Json[]; readonly get: (args
   },
 };
 
-function createConformanceServer(era: 'legacy' | 'modern', announcer: Announcer): Server {
+function createConformanceServer(era: 'legacy' | 'modern', toAll?: Announcer): Server {
   const server = new Server(
     { name: 'agentmesh-conformance-server', version: '1.0.0' },
     {
@@ -388,6 +410,10 @@ function createConformanceServer(era: 'legacy' | 'modern', announcer: Announcer)
       inputRequired: { legacyShim: false },
     },
   );
+  const announcer = toAll ?? {
+    toolsChanged: () => void server.sendToolListChanged(),
+    promptsChanged: () => void server.sendPromptListChanged(),
+  };
   const tools = toolsFor(announcer);
   // The SDK's types of results are narrower than what is said here as plain JSON; the suite checks them.
   const on = (method: string, answer: (params: Json, ctx: ServerContext) => Reply): void =>
@@ -407,8 +433,10 @@ function createConformanceServer(era: 'legacy' | 'modern', announcer: Announcer)
     const { name, arguments: args } = params as { name: string; arguments?: Json };
     const tool = tools[name];
     if (tool === undefined) throw new ProtocolError(INVALID_PARAMS, `Unknown tool: ${name}`);
-    const capabilities = (server.getClientCapabilities() ?? {}) as Json;
-    const responses = ctx.mcpReq.inputResponses as Json | undefined;
+    const capabilities = ((ctx.mcpReq.envelope as Json | undefined)?.[CLIENT_CAPABILITIES_META_KEY] ??
+      server.getClientCapabilities() ??
+      {}) as Json;
+    const responses: Json | undefined = ctx.mcpReq.inputResponses;
     return tool.run({ args: args ?? {}, ctx, server, era, capabilities, responses, state: stateOf(ctx) });
   });
   on('resources/list', () => ({
@@ -433,7 +461,7 @@ function createConformanceServer(era: 'legacy' | 'modern', announcer: Announcer)
     const prompt = PROMPTS[name];
     if (prompt === undefined) throw new ProtocolError(INVALID_PARAMS, `Unknown prompt: ${name}`);
     if (name !== 'test_input_required_result_prompt') return { messages: prompt.get(args ?? {}) };
-    const context = contentOf((ctx.mcpReq.inputResponses as Json | undefined)?.['user_context'], 'context');
+    const context = contentOf(ctx.mcpReq.inputResponses?.['user_context'], 'context');
     if (context === undefined) return require({ user_context: ask('What context should the prompt use?', 'context') });
     return { messages: prompt.get({ context }) };
   });
@@ -501,7 +529,7 @@ export async function startConformanceServer(port = 0): Promise<ConformanceHttpS
       );
     const transport: WebStandardStreamableHTTPServerTransport = new WebStandardStreamableHTTPServerTransport({
       sessionIdGenerator: randomUUID,
-      eventStore: createEventStore() as never,
+      eventStore: createEventStore(),
       retryInterval: 100,
       onsessioninitialized: (session) => void sessions.set(session, transport),
       onsessionclosed: (session) => void sessions.delete(session),
@@ -564,8 +592,7 @@ function sendReply(reply: Response, response: ServerResponse): void {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   if (process.argv[2] === 'stdio') {
-    const announcer: Announcer = { toolsChanged: () => {}, promptsChanged: () => {} };
-    serveStdio(({ era }) => createConformanceServer(era, announcer));
+    serveStdio(({ era }) => createConformanceServer(era));
   } else {
     const server = await startConformanceServer(Number(process.argv[3] ?? 0));
     process.stdout.write(`${server.url}\n`);

@@ -58,7 +58,11 @@ export function testGate(denies: readonly string[] = []): TestGate {
     filter: async (requests) => requests.map((request) => !isDenied(request)),
     settle: () => undefined,
     checkTools: async (_server, tools) =>
-      tools.map((tool) => ({ name: String(tool['name']), state: 'pinned', action: 'ignore' })),
+      tools.map((tool) => ({
+        name: typeof tool['name'] === 'string' ? tool['name'] : '',
+        state: 'pinned',
+        action: 'ignore',
+      })),
     close: async () => undefined,
     [Symbol.asyncDispose]: async () => undefined,
   };
