@@ -10,23 +10,42 @@ import type { Constant } from './syntax.ts';
 import { compareTexts, isUnder } from './text.ts';
 
 /** Why it is true of no request, where that is certain. */
-export const isNeverTrue = (condition: Condition): string | undefined =>
-  neverTrue(formulaOf(condition), [], { stepsLeft: CONDITION_PROOF_STEPS_MAX });
+export const isNeverTrue = (condition: Condition): string | undefined => knownOf(condition).neverBecause;
 
 /** Certain that it is true of every request, and never unknown. */
-export const isAlwaysTrue = (condition: Condition): boolean => alwaysTrue(formulaOf(condition));
+export const isAlwaysTrue = (condition: Condition): boolean => knownOf(condition).isAlways;
 
 /** Certain that `a` is true whenever `b` is. */
-export const covers = (a: Condition, b: Condition): boolean =>
-  coversFormula(formulaOf(a), formulaOf(b), { stepsLeft: CONDITION_PROOF_STEPS_MAX });
-
-/** Made when it is asked for, and once: rules are compared with all others. */
-function formulaOf(condition: Condition): Formula {
-  const formula = formulas.get(condition) ?? normalOf(condition.tree, condition.text);
-  formulas.set(condition, formula);
-  return formula;
+export function covers(a: Condition, b: Condition): boolean {
+  const [wide, narrow] = [knownOf(a), knownOf(b)];
+  if (wide.isAlways || narrow.neverBecause !== undefined) return true;
+  // What most pairs of rules are: about different things.
+  if (!isSubset(b.actionTypes, a.actionTypes) || !isSubset(b.toolNames, a.toolNames)) return false;
+  return coversFormula(wide.formula, narrow.formula, { stepsLeft: CONDITION_PROOF_STEPS_MAX });
 }
-const formulas = new WeakMap<Condition, Formula>();
+
+const isSubset = (a: ReadonlySet<string> | undefined, b: ReadonlySet<string> | undefined): boolean => {
+  if (b === undefined || a === undefined) return b === undefined;
+  for (const value of a) if (!b.has(value)) return false;
+  return true;
+};
+
+interface Known {
+  readonly formula: Formula;
+  readonly neverBecause: string | undefined;
+  readonly isAlways: boolean;
+}
+/** Found out when it is asked for, and once: rules are compared with all others. */
+function knownOf(condition: Condition): Known {
+  const before = known.get(condition);
+  if (before !== undefined) return before;
+  const formula = normalOf(condition.tree, condition.text);
+  const neverBecause = neverTrue(formula, [], { stepsLeft: CONDITION_PROOF_STEPS_MAX });
+  const found = { formula, neverBecause, isAlways: alwaysTrue(formula) };
+  known.set(condition, found);
+  return found;
+}
+const known = new WeakMap<Condition, Known>();
 
 /** What a proof may take; when it is used up nothing more is certain. */
 interface Effort {
