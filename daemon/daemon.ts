@@ -23,7 +23,9 @@ import type { Passphrase } from './keys/passphrase.ts';
 import { createLibp2pNetwork, type Libp2pNetwork } from './libp2p/index.ts';
 import { createLogger } from './log.ts';
 import type { Logger, Signer } from './ports.ts';
-import { type Config, hostPortOf, type SettingName, witnessUrlOf } from './settings.ts';
+import { createDecisionPoint } from './pdp/index.ts';
+import { createPolicyFiles } from './policy-files.ts';
+import { approverOf, type Config, hostPortOf, type SettingName, witnessUrlOf } from './settings.ts';
 import { createFileAnchor } from './store/anchor.ts';
 import { openLevelStore } from './store/level.ts';
 import { createSystemClock, createSystemRandom, sha256 } from './system.ts';
@@ -51,6 +53,8 @@ export interface Daemon extends AsyncDisposable {
   readonly recoveryFiles: readonly string[];
   readonly warnings: readonly Warning[];
   readonly log: Logger;
+  /** Reads the configured policies again. Never rejects: the log says what is wrong with them. */
+  reload(): Promise<void>;
   /** Ends event streams, tells peers, writes what is open. */
   close(): Promise<void>;
 }
@@ -85,6 +89,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const network = opened.use(await createNetwork(resolved, listen, paths, keys, { clock, random, log }));
     const checkSignatures = opened.use(createVerifyPool({ log, threads: availableParallelism() }));
     const recoveryFiles: string[] = [];
+    const policyFiles = opened.use(createPolicyFiles(config));
     const node = await MeshNode.open(
       {
         network,
@@ -116,10 +121,18 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         heartbeatMs: config.heartbeatSeconds * 1000,
         syncMs: config.syncSeconds * 1000,
         audit: auditOptions(config, version),
+        governance: {
+          load: policyFiles.load,
+          pointOf: createDecisionPoint,
+          environment: config.environment ?? undefined,
+          approvers: config.approvers.flatMap((each) => approverOf(each) ?? []),
+          requestsKeptMs: config.requestDays * 86_400_000,
+        },
       },
     );
     opened.defer(() => node.close());
     await node.start();
+    policyFiles.watch(() => void reloadPolicies(node));
     await network.start();
 
     const witnessServer = await openWitnessServer(node.audit.witness, config, log);
@@ -130,7 +143,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 
     const socket = config.socket ?? paths.socket;
     await claimSocket(socket, paths, store);
-    const warnings = (): Warning[] => warningsOf(resolved, keys, paths);
+    const warnings = (): Warning[] => [...warningsOf(resolved, keys, paths), ...policyWarnings(node)];
     const startedMs = clock.nowMs();
     let isReady = true;
     const backend = createBackend(node, {
@@ -179,6 +192,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       recoveryFiles,
       warnings: warnings(),
       log,
+      reload: () => reloadPolicies(node),
       close,
       [Symbol.asyncDispose]: close,
     };
@@ -187,6 +201,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     throw error;
   }
 }
+
+/** What is wrong with the newest files is in the log and in the status; the last good ones stay in force. */
+const reloadPolicies = (node: MeshNode): Promise<void> => node.governance.library.reload().catch(() => {});
 
 /** The configuration was checked when it was read. */
 const auditOptions = (config: Config, version: string): NodeLogOptions => ({
@@ -289,6 +306,14 @@ function warningsOf({ warnings }: ResolvedConfig, keys: KeyRing, paths: HomePath
     });
   }
   return out;
+}
+
+function policyWarnings({ governance }: MeshNode): Warning[] {
+  const { problem } = governance.library.status();
+  if (problem === undefined) return [];
+  return [
+    { code: 'policies', message: `Other policies are in force than those in the files: ${problem.error.message}` },
+  ];
 }
 
 /** Recovery keys go to a folder of their own, to be carried away. */

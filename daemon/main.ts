@@ -51,7 +51,7 @@ async function main(): Promise<void> {
     passphrase,
     version: VERSION,
   });
-  stopOnSignals(daemon);
+  heedSignals(daemon);
   process.stdout.write(greeting(daemon));
 }
 
@@ -140,7 +140,8 @@ function nextSteps(home: string, addresses: readonly string[]): string[] {
 }
 
 /** The first signal stops in order, the second at once. */
-function stopOnSignals(daemon: Daemon): void {
+function heedSignals(daemon: Daemon): void {
+  process.on('SIGHUP', () => void daemon.reload());
   let stopping = false;
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) {

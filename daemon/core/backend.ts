@@ -5,6 +5,7 @@ import {
   type ChainSummary,
   type ControlBackend,
   type Credential as CredentialView,
+  type DelegateBody,
   type DelegationAnswer,
   loginMessage,
   type Peer as PeerView,
@@ -40,7 +41,7 @@ import type { Commitments, Retirement } from './organisation.ts';
 import { grantChain } from './presenter.ts';
 import type { AgentRow, SponsorRow } from './registry.ts';
 import { Revocations } from './revocations.ts';
-import { afterWritten } from './log/write-ahead.ts';
+import { afterWritten, type Settle } from './log/write-ahead.ts';
 import { createLogBackend, type LogBackend } from './log/log-backend.ts';
 import { formatSession } from './sessions.ts';
 import {
@@ -170,6 +171,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
 
   return {
     ...log.operations,
+    ...node.governance.operations,
     status: async () => ({
       version: surroundings.version,
       network: surroundings.networkName,
@@ -310,7 +312,10 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
     operationComplete: async ({ params: { id }, body: { signatures } }) =>
       operations.complete(id, signatures.map(signatureFrom)),
 
-    delegationCreate: async ({ body }) => delegationView(await delegations.create(body)),
+    delegationCreate: async ({ body }) => {
+      const governed = await requireDelegation(node, body);
+      return delegationView(await afterWritten(Promise.resolve(governed), () => delegations.create(body)));
+    },
     delegationComplete: async ({ params: { id }, body: { signatures } }, caller) => {
       const link = await delegations.complete(
         id,
@@ -404,6 +409,20 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
       return { did, token, expiresAt: timeOf(untilMs) };
     },
   };
+}
+
+/** Delegating is subject to the configured policies. Errors: policy_denied, limit_exceeded, approval_pending, approval_denied. */
+function requireDelegation(
+  { governance, organisation }: MeshNode,
+  { as = organisation.did, to, capabilities, depth }: DelegateBody,
+): Promise<Settle> {
+  const names = capabilities.map(({ can }) => can);
+  return governance.governance.require(
+    governance.acting(as),
+    { action: 'delegate', facts: { to, capabilities: names, ...(depth !== undefined && { depth }) } },
+    { delegation: { audience: to, capabilities: names, ...(depth !== undefined && { depth }) } },
+    `delegate to "${to}"`,
+  );
 }
 
 function logBackendOf(node: MeshNode, { witnessUrl }: Surroundings): LogBackend {

@@ -28,6 +28,7 @@ import { deadline } from './deadline.ts';
 import { Delegations } from './delegations.ts';
 import { EventBus } from './events.ts';
 import { Freshness } from './freshness.ts';
+import { NodeGovernance, type NodeGovernanceOptions } from './governance/node-governance.ts';
 import { createHandshakes, type Handshakes } from './handshake.ts';
 import { Convictions } from './log/convictions.ts';
 import type { Decisions } from './log/decisions.ts';
@@ -81,6 +82,8 @@ export interface NodeOptions {
   readonly syncMs?: number;
   /** Of the audit log and the witness. Default: the program is "unversioned", witnesses are chosen, nobody reads entries. */
   readonly audit?: NodeLogOptions;
+  /** Policies and who approves. Default: there is no policy, so that nothing is allowed that needs one. */
+  readonly governance?: NodeGovernanceOptions;
 }
 
 const SWEEP_MS = 5_000; // expired statements leave within this
@@ -112,6 +115,7 @@ export class MeshNode {
   readonly sessions: Sessions;
   readonly handshakes: Handshakes;
   readonly audit: NodeLog;
+  readonly governance: NodeGovernance;
   readonly #forward: TokenBuckets;
   readonly #reliedOn = new Map<string, { staleAfterSeconds: number; atMs: number }>();
   readonly #timers = new Set<Timer>();
@@ -128,9 +132,11 @@ export class MeshNode {
     readonly organisation: Organisation;
     readonly convictions: Convictions;
     readonly audit: NodeLog;
+    readonly governance: NodeGovernance;
     readonly late: Late;
   }) {
-    const { components, options, pipeline, index, registry, signers, organisation, convictions, audit } = parts;
+    const { components, options, pipeline, index, registry, signers, organisation, convictions, audit, governance } =
+      parts;
     const { clock, random, log, network, isSignatureValid, ephemeralSigner } = components;
     parts.late.learnOwn = () => this.#learnOwn();
     this.components = components;
@@ -144,6 +150,7 @@ export class MeshNode {
     this.convictions = convictions;
     this.events = new EventBus(clock, { run: toHex(random.bytes(8)) });
     this.audit = audit;
+    this.governance = governance;
     const ahead = audit.decisions;
     this.sessions = new Sessions({
       clock,
@@ -212,6 +219,11 @@ export class MeshNode {
       emit: (event) => this.events.emit(event),
       learnOwn: () => this.#learnOwn(),
     });
+    governance.attach({
+      agents: this.agents,
+      emit: (event) => this.events.emit(event),
+      policiesChanged: () => this.sessions.trustChanged(),
+    });
     this.resolver = new Resolver({ network, pipeline, sync: this.sync, clock, log });
     this.freshness = new Freshness(
       {
@@ -252,6 +264,7 @@ export class MeshNode {
         scoreOf: () => ({ score: limits.NETWORK_SCORE_NEUTRAL, basis: 'neutral default: no evidence is kept yet' }),
         verifyNoneRefused: (dids, attempted) => convictions.verifyNoneRefused(dids, attempted),
         roots: () => this.roots,
+        policy: governance.governance.handshakePolicy(),
       },
       { staleness: this.staleness, ...(options.networkName !== undefined && { network: options.networkName }) },
     );
@@ -309,6 +322,17 @@ export class MeshNode {
       options.audit ?? { version: 'unversioned' },
     );
     late.decisions = audit.decisions;
+    const governance = await NodeGovernance.open(
+      {
+        ...components,
+        state: pipeline.state,
+        registry,
+        signers,
+        recorder: audit.recorder,
+        organisation: organisation.did,
+      },
+      options.governance,
+    );
     return new MeshNode({
       components,
       options,
@@ -319,6 +343,7 @@ export class MeshNode {
       organisation,
       convictions,
       audit,
+      governance,
       late,
     });
   }
@@ -360,6 +385,7 @@ export class MeshNode {
       });
     }
     await this.audit.start();
+    this.governance.start();
     await this.handshakes.start();
     await this.sync.start();
     await this.agents.start();
@@ -377,6 +403,7 @@ export class MeshNode {
     await this.agents.close();
     await this.handshakes.close();
     await this.sessions.close();
+    await this.governance.close();
     await this.pipeline.close();
     await this.audit.close();
   }

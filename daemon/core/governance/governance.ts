@@ -1,0 +1,443 @@
+/**
+ * What becomes of something that an agent wants to do: policies, approvals and limits asked in that order, and the
+ * answer in the log, on disk, before anybody has it. Whatever cannot be decided or logged is not allowed.
+ */
+import type { MeshEventInput } from '../../../protocol/control/index.ts';
+import { labelsOf } from '../../../protocol/detect/index.ts';
+import {
+  approvalDigest,
+  approvedFacts,
+  digestOf,
+  type ErrorCode,
+  isMeshError,
+  type Json,
+  limits,
+  MeshError,
+  toHex,
+} from '../../../protocol/index.ts';
+import { createUuid7, parseUuid7 } from '../../../protocol/log/index.ts';
+import type {
+  ApprovalNeed,
+  Decision,
+  DecisionPoint,
+  ExternalPoint,
+  GateRequest,
+  LimitUse,
+  Outcome,
+  PendingApproval,
+  PointOutcome,
+  PolicyContext,
+  PolicySet,
+  ToolDefinition,
+  ToolState,
+  Verdict,
+} from '../../../protocol/policy/index.ts';
+import { contextOf, type Detected, explainDecision, mergePoints, NO_POLICY } from '../../../protocol/policy/index.ts';
+import type { Clock, Logger, Random } from '../../ports.ts';
+import { deadline } from '../deadline.ts';
+import { type HandshakePolicy, OPEN_POLICY } from '../handshake-ports.ts';
+import type { Details, Recorder } from '../log/recorder.ts';
+import type { Settle } from '../log/write-ahead.ts';
+import { type Approval, type Approvals, type ApprovalTerms, pendingApproval, type TakenApproval } from './approvals.ts';
+import type { LimitStore } from './limits.ts';
+import type { PolicyLibrary } from './policy-library.ts';
+import type { RequestArchive } from './request-archive.ts';
+import type { Shadow } from './shadow.ts';
+import type { ToolPins } from './tool-pins.ts';
+
+/** Who wants to do something: the organisation itself, or an agent of it that may act. */
+export interface Acting {
+  readonly did: string;
+  readonly name?: string | undefined;
+  /** The person who answers for it. */
+  readonly principal?: string | undefined;
+}
+
+/** What the daemon knows of a request of its own making. */
+export type OwnFacts = Pick<PolicyContext, 'peer' | 'trust' | 'delegation'>;
+
+export interface GovernanceComponents {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly recorder: Pick<Recorder, 'record' | 'announceAs' | 'verifyOpen'>;
+  readonly library: PolicyLibrary;
+  readonly approvals: Approvals;
+  readonly limits: LimitStore;
+  readonly archive: RequestArchive;
+  readonly pins: ToolPins;
+  readonly shadow: Shadow;
+  readonly organisation: string;
+  /** An agent that may act now, or the organisation. Errors: not_found, suspended, revoked. */
+  readonly acting: (did: string) => Acting;
+  /** Errors: policy_invalid. */
+  readonly pointOf: (external: ExternalPoint) => DecisionPoint;
+  readonly emit: (event: MeshEventInput) => void;
+}
+
+export interface GovernanceOptions {
+  /** What policies know as environment.name. */
+  readonly environment?: string | undefined;
+}
+
+interface OpenDecision {
+  readonly agent: string;
+  readonly settle: Settle;
+}
+
+/** The outcome of asking: what is decided, and what it used up. */
+interface Judgement {
+  readonly decision: Decision;
+  readonly approval?: Approval;
+  /** It used up an approval or a limit: undone where it does not go ahead. */
+  readonly giveBack: () => Promise<void>;
+}
+
+const NONE_DETECTED: Detected = {
+  labels: [],
+  contains_pii: false,
+  contains_phi: false,
+  contains_card: false,
+  contains_secret: false,
+};
+const NOTHING = async (): Promise<void> => {};
+
+export class Governance {
+  readonly #components: GovernanceComponents;
+  readonly #environment: PolicyContext['environment'];
+  /** Allowed, and not yet told how they ended; the oldest first. */
+  readonly #open = new Map<string, OpenDecision>();
+  readonly #points = new WeakMap<ExternalPoint, DecisionPoint>();
+
+  constructor(components: GovernanceComponents, { environment }: GovernanceOptions = {}) {
+    this.#components = components;
+    this.#environment = environment === undefined ? undefined : { name: environment };
+  }
+
+  /**
+   * Logged before it resolves. Errors: log_halted, busy, not_found (a policy that was named), policy_invalid, and those
+   * of Recorder.record: then it is not allowed.
+   */
+  async decide(
+    agent: Acting,
+    brought: readonly string[],
+    request: GateRequest,
+    own: OwnFacts = {},
+    signal?: AbortSignal,
+  ): Promise<Verdict> {
+    this.#components.recorder.verifyOpen();
+    const policies = await this.#components.library.policiesFor(brought);
+    const detected = this.#detect(request);
+    const context = this.#contextOf(agent, request, own, detected);
+    const judged = await this.#judge(policies, agent, request, context, signal);
+    this.#components.shadow.observe(context);
+    return this.#log(agent, request, context, judged);
+  }
+
+  /** Of several, which may be done with some arguments or other. Errors: not_found, policy_invalid. */
+  async filter(agent: Acting, brought: readonly string[], requests: readonly GateRequest[]): Promise<boolean[]> {
+    const policies = await this.#components.library.policiesFor(brought);
+    return requests.map((request) => {
+      const context = this.#contextOf(agent, request, {}, undefined);
+      return policies.decide(context, { mode: 'possible', isLimitFree: () => true }).effect !== 'deny';
+    });
+  }
+
+  /** What would be decided, and why; nothing is logged or used up. */
+  async explain(agent: Acting, brought: readonly string[], request: GateRequest): Promise<Explained> {
+    const policies = await this.#components.library.policiesFor(brought);
+    return explainDecision(policies, this.#contextOf(agent, request, {}, this.#detect(request)));
+  }
+
+  /** How something that was allowed ended. Errors: not_found. */
+  settle(agent: string, id: string, { code }: Outcome): void {
+    const open = this.#open.get(id);
+    if (open === undefined || open.agent !== agent)
+      throw new MeshError('not_found', `Cannot say how "${id}" ended: it is not open, or of another agent`, { id });
+    this.#open.delete(id);
+    open.settle(code === 'ok' ? undefined : new MeshError(code, 'Cannot go on: it failed where it was to be done'));
+  }
+
+  /** Compares with the definitions that were seen first. Errors: busy, log_halted, those of ToolPins.check. */
+  async checkTools(
+    agent: Acting,
+    brought: readonly string[],
+    server: string,
+    tools: readonly ToolDefinition[],
+    options: { readonly isComplete: boolean; readonly origin?: string | undefined },
+  ): Promise<readonly ToolState[]> {
+    this.#components.recorder.verifyOpen();
+    const policies = await this.#components.library.policiesFor(brought);
+    const facts = this.#facts(agent);
+    const { name, digest } = policies.layersOf(facts)[0] ?? NO_POLICY;
+    const terms = { agent: agent.did, policy: { name, digest }, ...policies.pins(facts) };
+    return this.#components.pins.check({ server, tools, ...options }, terms);
+  }
+
+  /**
+   * For what the daemon does itself, by the configured policies alone; where none concerns the agent, nothing is asked.
+   * Resolves with what says how it ended. Errors: policy_denied, limit_exceeded, approval_pending, approval_denied, those
+   * of decide.
+   */
+  async require(agent: Acting, request: GateRequest, own: OwnFacts, attempted: string): Promise<Settle> {
+    if (this.#components.library.configured.layersOf(this.#facts(agent)).length === 0) return () => {};
+    const { id, effect, code, rule, reason, approval, policy } = await this.decide(agent, [], request, own);
+    if (effect === 'allow' && id !== null)
+      return (problem) => this.settle(agent.did, id, { code: problem?.code ?? 'ok' });
+    const facts = { policy: policy.name, ...(rule !== null && { rule }), ...(approval && { id: approval.id }) };
+    throw new MeshError(code ?? 'policy_denied', `Cannot ${attempted}: ${reason}`, facts);
+  }
+
+  /** Handshakes cannot wait, so that an approval is a denial to them. */
+  handshakePolicy(): HandshakePolicy {
+    const { library, acting } = this.#components;
+    return {
+      get name() {
+        const { policies } = library.configured;
+        if (policies.length === 0) return OPEN_POLICY.name;
+        return {
+          version: policies
+            .map(({ name }) => name)
+            .join(' ')
+            .slice(0, limits.LOG_TEXT_MAX),
+          text: policies.map(({ digest }) => digest).join('\n'),
+        };
+      },
+      need: (facts) => OPEN_POLICY.need(facts),
+      verify: ({ as, did, direction }, { organisation, score }) => {
+        const agent = acting(as);
+        if (library.configured.layersOf(this.#facts(agent)).length === 0) return;
+        const own = { peer: { did, organisation }, trust: { score } };
+        const context = this.#contextOf(agent, { action: 'handshake', facts: { direction } }, own, NONE_DETECTED);
+        const { effect, reason, rule } = library.configured.decide(context, { isLimitFree: () => true });
+        if (effect === 'allow') return;
+        const data = { did, ...(rule !== null && { rule }) };
+        throw new MeshError('policy_denied', `Cannot shake hands with "${did}": ${reason}`, data);
+      },
+    };
+  }
+
+  // Judging
+
+  async #judge(
+    policies: PolicySet,
+    agent: Acting,
+    request: GateRequest,
+    context: PolicyContext,
+    signal: AbortSignal | undefined,
+  ): Promise<Judgement> {
+    const decision = await this.#decideBy(policies, context, signal);
+    if (decision.effect === 'require_approval' && decision.approval !== undefined)
+      return this.#judgeApproval(agent, request, decision, decision.approval);
+    return decision.effect === 'allow' ? this.#take(agent, decision, NOTHING) : { decision, giveBack: NOTHING };
+  }
+
+  /** The policies, then the decision points outside that they name. */
+  async #decideBy(policies: PolicySet, context: PolicyContext, signal: AbortSignal | undefined): Promise<Decision> {
+    const decision = policies.decide(context, { isLimitFree: () => true }); // used up where it goes ahead
+    const points = policies.layersOf(context.agent).flatMap(({ external }) => external);
+    if (points.length === 0 || decision.effect === 'deny') return decision;
+    const outcomes = await Promise.all(points.map((point) => this.#ask(point, context, signal)));
+    return mergePoints(decision, outcomes, limits.APPROVAL_MS_DEFAULT);
+  }
+
+  async #ask(external: ExternalPoint, context: PolicyContext, signal: AbortSignal | undefined): Promise<PointOutcome> {
+    const { clock, pointOf } = this.#components;
+    try {
+      const point = this.#points.get(external) ?? pointOf(external);
+      this.#points.set(external, point);
+      const until = deadline(clock, external.timeoutMs, signal);
+      const { promise: over, reject } = Promise.withResolvers<never>();
+      until.addEventListener('abort', () => reject(until.reason));
+      return { point: external.name, answer: await Promise.race([point.decide(context, until), over]) };
+    } catch (error) {
+      const failure = error instanceof Error ? error.message : String(error);
+      this.#components.log.warn({ point: external.name, reason: failure }, 'a decision point did not answer');
+      return { point: external.name, failure };
+    }
+  }
+
+  async #judgeApproval(
+    agent: Acting,
+    request: GateRequest,
+    decision: Decision,
+    need: ApprovalNeed,
+  ): Promise<Judgement> {
+    const { approvals } = this.#components;
+    const terms = this.#termsOf(agent, request, need);
+    const taken = await approvals.take(terms);
+    if (taken !== undefined)
+      return this.#take(agent, allowedBy(decision, taken), () => taken.giveBack(), taken.approval);
+    const { approval, isNew } = await approvals.request({
+      ...terms,
+      request: approvedFacts(agent.did, request),
+      policy: decision.policy,
+      rule: decision.rule,
+      expiresMs: need.expiresMs,
+    });
+    if (isNew) await this.#recordRequested(approval, request);
+    return { decision: waitingFor(decision, approval), approval, giveBack: NOTHING };
+  }
+
+  #termsOf(agent: Acting, request: GateRequest, { approvers, quorum }: ApprovalNeed): ApprovalTerms {
+    return { kind: 'action', digest: approvalDigest(agent.did, request), agent: agent.did, approvers, quorum };
+  }
+
+  /** Uses the limits up, or refuses. */
+  async #take(
+    agent: Acting,
+    decision: Decision,
+    giveBack: () => Promise<void>,
+    approval?: Approval,
+  ): Promise<Judgement> {
+    const of = approval === undefined ? {} : { approval };
+    if (decision.limits.length === 0) return { decision, giveBack, ...of };
+    const taken = await this.#components.limits.take(agent.did, decision.limits);
+    if (taken.isTaken) {
+      const undo = async (): Promise<void> => {
+        taken.giveBack();
+        await giveBack();
+      };
+      return { decision, giveBack: undo, ...of };
+    }
+    await giveBack();
+    return {
+      decision: usedUp(decision, taken.use, taken.freeAtMs - this.#components.clock.nowMs()),
+      giveBack: NOTHING,
+    };
+  }
+
+  #facts({ did, name }: Acting): PolicyContext['agent'] {
+    return { did, organisation: this.#components.organisation, ...(name !== undefined && { name }) };
+  }
+
+  #contextOf(agent: Acting, request: GateRequest, own: OwnFacts, detected: Detected | undefined): PolicyContext {
+    const { clock } = this.#components;
+    return contextOf(request, {
+      agent: this.#facts(agent),
+      nowMs: Math.floor(clock.nowMs()),
+      ...(agent.principal !== undefined && { principal: { did: agent.principal } }),
+      ...(this.#environment !== undefined && { environment: this.#environment }),
+      ...(detected !== undefined && { detected }),
+      ...own,
+    });
+  }
+
+  #detect({ tool, prompt, resource, facts }: GateRequest): Detected {
+    const said = [tool?.arguments, prompt?.arguments, facts, resource?.uri].filter((part) => part !== undefined);
+    return labelsOf(said as Json);
+  }
+
+  // Logging
+
+  async #log(agent: Acting, request: GateRequest, context: PolicyContext, judged: Judgement): Promise<Verdict> {
+    const { decision, approval, giveBack } = judged;
+    const { clock, random, archive, recorder, emit } = this.#components;
+    const id = createUuid7(Math.floor(clock.nowMs()), random.bytes(16));
+    const { effect, code, rule } = decision;
+    try {
+      const { commitment, written } = archive.put(parseUuid7(id).bytes, { context, decided: { effect, rule } });
+      const details = detailsOf(agent, request, decision, { id, in: commitment });
+      const labels = context.data?.labels ?? [];
+      const members = {
+        action: request.action,
+        ...(request.tool?.server !== undefined && { server: request.tool.server }),
+        ...(labels.length > 0 && { labels: labels.slice(0, limits.LABELS_MAX) }),
+        ...(approval !== undefined && { approval: approval.id }),
+      };
+      if (effect === 'allow') {
+        const [{ index, settle }] = await Promise.all([
+          recorder.announceAs('action.allowed', members, details),
+          written, // before the entry, which is synced
+        ]);
+        this.#remember(id, { agent: agent.did, settle });
+        return verdictOf(decision, { id, index });
+      }
+      const refusal: ErrorCode = code ?? 'policy_denied';
+      const [{ index }] = await Promise.all([
+        recorder.record('action.refused', { ...members, code: refusal }, details),
+        written,
+      ]);
+      const tool = request.tool?.name ?? null;
+      emit({ type: 'action.refused', data: { as: agent.did, action: request.action, tool, code: refusal, rule } });
+      return verdictOf(decision, { id, index, ...(approval !== undefined && { approval: pendingApproval(approval) }) });
+    } catch (error) {
+      await giveBack();
+      throw error;
+    }
+  }
+
+  #remember(id: string, open: OpenDecision): void {
+    this.#open.set(id, open);
+    if (this.#open.size <= limits.DECISIONS_OPEN_MAX) return;
+    const [oldest] = this.#open.keys();
+    if (oldest !== undefined) this.#open.delete(oldest); // its intent stays without an end
+  }
+
+  async #recordRequested(approval: Approval, { action, tool }: GateRequest): Promise<void> {
+    const { id, kind, digest, approvers, quorum, untilMs, agent } = approval;
+    const members = { id, kind, digest, approvers, quorum, until: new Date(untilMs).toISOString(), action };
+    const server = tool?.server === undefined ? {} : { server: tool.server };
+    await this.#components.recorder.record(
+      'approval.requested',
+      { ...members, ...server },
+      { actor: agent, subject: id },
+    );
+  }
+}
+
+export type Explained = ReturnType<typeof explainDecision>;
+
+const allowedBy = (decision: Decision, { approval }: TakenApproval): Decision => {
+  const { code: _code, approval: _need, ...rest } = decision;
+  return { ...rest, effect: 'allow', reason: `${decision.reason}; approved as "${approval.id}"` };
+};
+
+function waitingFor(decision: Decision, { id, state }: Approval): Decision {
+  if (state === 'denied')
+    return {
+      ...decision,
+      effect: 'deny',
+      code: 'approval_denied',
+      reason: `${decision.reason}; approval "${id}" was denied`,
+    };
+  return { ...decision, code: 'approval_pending', reason: `${decision.reason}; it waits for approval "${id}"` };
+}
+
+const usedUp = (decision: Decision, { policy, rule, count }: LimitUse, freeInMs: number): Decision => ({
+  ...decision,
+  effect: 'deny',
+  code: 'limit_exceeded',
+  rule,
+  policy: decision.policy.name === policy ? decision.policy : { ...decision.policy, name: policy },
+  reason: Number.isFinite(freeInMs)
+    ? `rule "${rule}" of policy "${policy}" allows ${count}, and they are used up: try again in ${Math.ceil(Math.max(0, freeInMs) / 1000)} s`
+    : `rule "${rule}" of policy "${policy}" allows none`,
+});
+
+const verdictOf = (
+  { effect, code, rule, policy, matched, output, reason }: Decision,
+  { id, index, approval }: { readonly id: string; readonly index: number; readonly approval?: PendingApproval },
+): Verdict => ({
+  id,
+  index,
+  effect,
+  ...(code !== undefined && { code }),
+  rule,
+  policy,
+  matched,
+  ...(approval !== undefined && { approval }),
+  output,
+  reason,
+});
+
+function detailsOf(agent: Acting, request: GateRequest, decision: Decision, more: Details): Details {
+  const { policy, rule, effect } = decision;
+  return {
+    ...more,
+    actor: agent.did,
+    ...(request.tool !== undefined && { op: 'execute_tool', tool: request.tool.name }),
+    ...(request.trace !== undefined && { trace: request.trace }),
+    policy: { hash: policy.digest, version: policy.name, rule, decision: effect },
+  };
+}
