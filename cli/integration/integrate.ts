@@ -262,7 +262,7 @@ function urlNote(url: string): string {
 }
 
 /** Errors: conflict, where the edit would change anything else. */
-function editEntry(
+export function editEntry(
   format: Format,
   text: string,
   value: Json,
