@@ -1,6 +1,7 @@
 /** The tables of SPEC.md that the code decides. `npm run generate` writes them into it. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { LABELS } from '../../protocol/detect/index.ts';
 import { ERRORS } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
 import { ENTRY_TYPES } from '../../protocol/log/index.ts';
@@ -91,6 +92,13 @@ export const fieldsTable = (): string =>
       .map(([name, { type, says }]) => `| ${name} | ${TYPE_WORDS[type] ?? type} | ${cell(says)} |`),
   ].join('\n');
 
+export const labelsTable = (): string =>
+  [
+    '| label | output rule | found is |',
+    '|---|---|---|',
+    ...Object.entries(LABELS).map(([label, row]) => `| ${label} | ${row.class} | ${cell(row.summary)} |`),
+  ].join('\n');
+
 /** From its heading to the next one of the same level. */
 export function sectionOf(spec: string, title: string): string {
   const start = spec.indexOf(`\n## ${title}\n`);
@@ -110,6 +118,7 @@ if (import.meta.main) {
   let spec = readFileSync(specPath, 'utf8');
   spec = withTable(spec, 'Entry types', entryTypesTable());
   spec = withTable(spec, 'Policy conditions', fieldsTable());
+  spec = withTable(spec, 'Labels and output rules', labelsTable());
   spec = withTable(spec, 'Limits', limitsTable(spec));
   spec = withTable(spec, 'Error codes', errorsTable());
   writeFileSync(specPath, spec);

@@ -15,6 +15,7 @@ import { KINDS } from '../../protocol/statement/kinds.ts';
 import {
   entryTypesTable,
   errorsTable,
+  labelsTable,
   fieldsTable,
   limitRows,
   limitsTable,
@@ -53,6 +54,10 @@ describe('SPEC.md', () => {
     const rules = [...source.matchAll(/^ \*   ([a-z]+ += .+)$/gm)].map(([, rule = '']) => rule.replaceAll(/ +/g, ' '));
     expect(rules.length).toBeGreaterThan(8);
     for (const rule of rules) expect(section.replaceAll(/ +/g, ' ')).toContain(rule);
+  });
+
+  test('lists every label of the detectors', () => {
+    expect(sectionOf(spec, 'Labels and output rules'), REWRITE).toContain(labelsTable());
   });
 
   test('names no limit that there is not', () => {
