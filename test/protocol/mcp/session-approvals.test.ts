@@ -175,7 +175,7 @@ test.each([{}, { elicitation: { url: {} } }, { elicitation: true }])(
   'a client with %j is not asked',
   async (capabilities) => {
     const { world } = held();
-    world.fromClient(INITIALIZE(capabilities as JsonObject));
+    world.fromClient(INITIALIZE(capabilities));
     world.call(1);
     await quiet();
     expect(world.client).toEqual([]);

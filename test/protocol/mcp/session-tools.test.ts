@@ -3,7 +3,7 @@ import type { JsonObject } from '../../../protocol/encoding/jcs.ts';
 import { MCP_TOOLS_MAX } from '../../../protocol/limits.ts';
 import { createKnownTools } from '../../../protocol/mcp/index.ts';
 import type { ToolDefinition, ToolState } from '../../../protocol/policy/index.ts';
-import { APPROVAL, denied, quiet, STATELESS, textResult, verdictOf, World } from './session-world.ts';
+import { APPROVAL, denied, quiet, STATELESS, textOf, textResult, verdictOf, World } from './session-world.ts';
 
 const CHANGED = '{"method":"notifications/tools/list_changed","jsonrpc":"2.0"}';
 const tool = (name: string, description = 'does it'): JsonObject => ({
@@ -16,7 +16,7 @@ const holding =
   (name: string, fields: Partial<ToolState> = {}) =>
   (tools: readonly ToolDefinition[]): ToolState[] =>
     tools.map((each) => ({
-      name: String(each['name']),
+      name: textOf(each['name']),
       ...(each['name'] === name
         ? { state: 'changed', action: 'approve', approval: APPROVAL, ...fields }
         : { state: 'pinned', action: 'ignore' }),
@@ -53,11 +53,11 @@ test('a page is judged beside the whole list, which is fetched to the end', asyn
   await quiet();
   world.fromServer({ id: 1, result: { tools: [tool('a')], nextCursor: 'two' } });
   await quiet();
-  const own = String(world.server[1]?.['id']);
+  const own = textOf(world.server[1]?.['id']);
   world.fromServer({ id: own, result: { tools: [tool('a')], nextCursor: 'two' } });
   await quiet();
   expect(world.server[2]).toMatchObject({ method: 'tools/list', params: { cursor: 'two' } });
-  world.fromServer({ id: String(world.server[2]?.['id']), result: { tools: [tool('b')] } });
+  world.fromServer({ id: textOf(world.server[2]?.['id']), result: { tools: [tool('b')] } });
   await quiet();
   expect(world.gate.checked).toEqual([
     { names: ['a', 'b'], isComplete: true },
@@ -160,7 +160,7 @@ test('warn and ignore hold nothing back', async () => {
   world.tools = [tool('a'), tool('b')];
   world.gate.statesOf = (tools) =>
     tools.map(({ name }) => ({
-      name: String(name),
+      name: textOf(name),
       state: 'changed',
       action: name === 'a' ? 'warn' : 'ignore',
       diff: '- x\n+ y',
@@ -233,7 +233,7 @@ test('a server with an endless or too long list gets no call', async () => {
     await quiet();
     const asked = endless.server.at(-1);
     if (asked?.['method'] === 'tools/list')
-      endless.fromServer({ id: String(asked['id']), result: { tools: [], nextCursor: String(page) } });
+      endless.fromServer({ id: textOf(asked['id']), result: { tools: [], nextCursor: String(page) } });
   }
   expect(JSON.stringify(endless.client)).toMatch(/too_large/);
 
@@ -250,7 +250,7 @@ test('a server without a list of tools is asked what the gate lets through', asy
   world.tools = undefined;
   world.call(1, 'a');
   await quiet();
-  world.fromServer({ id: String(world.server[0]?.['id']), error: { code: -32601, message: 'no such method' } });
+  world.fromServer({ id: textOf(world.server[0]?.['id']), error: { code: -32601, message: 'no such method' } });
   await quiet();
   expect(world.server.at(-1)).toMatchObject({ id: 1 });
 });

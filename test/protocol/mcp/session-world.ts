@@ -50,7 +50,7 @@ export class TestGate {
   decideBy: (request: GateRequest, options: DecideOptions) => Answer = () => verdictOf();
   shows: (request: GateRequest) => boolean = () => true;
   statesOf: (tools: readonly ToolDefinition[]) => readonly ToolState[] = (tools) =>
-    tools.map(({ name }) => ({ name: String(name), state: 'pinned', action: 'ignore' }));
+    tools.map(({ name }) => ({ name: textOf(name), state: 'pinned', action: 'ignore' }));
   readonly description = { mode: 'local', agent: 'tester', organisation: null, policies: [], missing: [] } as const;
 
   async decide(request: GateRequest, options: DecideOptions = {}): Promise<Verdict> {
@@ -69,7 +69,7 @@ export class TestGate {
     tools: readonly ToolDefinition[],
     { isComplete }: { readonly isComplete: boolean },
   ): Promise<readonly ToolState[]> {
-    this.checked.push({ names: tools.map(({ name }) => String(name)), isComplete });
+    this.checked.push({ names: tools.map(({ name }) => textOf(name)), isComplete });
     return this.statesOf(tools);
   }
 }
@@ -173,3 +173,9 @@ export const STATELESS = (capabilities: JsonObject = {}): JsonObject => ({
   'io.modelcontextprotocol/clientCapabilities': capabilities,
 });
 export const textResult = (text: string): JsonObject => ({ content: [{ type: 'text', text }] });
+
+/** What is known to be a text. */
+export function textOf(value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError(`not a text: ${JSON.stringify(value)}`);
+  return value;
+}

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { MeshError } from '../../../protocol/errors.ts';
 import { MCP_PENDING_MAX } from '../../../protocol/limits.ts';
-import { denied, INITIALIZE, later, quiet, textResult, verdictOf, World } from './session-world.ts';
+import { denied, INITIALIZE, later, quiet, textOf, textResult, verdictOf, World } from './session-world.ts';
 
 test('an allowed call and its result go on as the bytes that came', async () => {
   const world = new World();
@@ -164,9 +164,9 @@ test('a client cannot take the id of a question of ours', async () => {
   await quiet();
   const own = world.server[0]?.['id'];
   expect(own).toMatch(/^agentmesh\//);
-  world.fromClient({ id: String(own), method: 'ping' });
+  world.fromClient({ id: textOf(own), method: 'ping' });
   expect(world.client[0]).toMatchObject({ id: null, error: { code: -32600 } });
-  world.fromClient({ method: 'notifications/cancelled', params: { requestId: String(own) } });
+  world.fromClient({ method: 'notifications/cancelled', params: { requestId: textOf(own) } });
   expect(world.server).toHaveLength(1);
 });
 
