@@ -44,7 +44,7 @@ export interface HandshakeNeed {
 
 export interface HandshakePolicy {
   /** How the log names it; absent: the log names none. `text` says all of its rules, and its hash pins them. */
-  readonly name?: { readonly version: string; readonly text: string };
+  readonly name?: { readonly version: string; readonly text: string } | undefined;
   /** What is asked of somebody who knocks, by what HELLO says alone; no look-up. Errors: policy_denied. */
   need(facts: HandshakeFacts): HandshakeNeed;
   /** The last check on either side, and again whenever trust changed. Errors: policy_denied. */
