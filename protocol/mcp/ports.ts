@@ -1,4 +1,4 @@
-/** What a session stands between: a client, a server, and whoever decides (SPEC "The MCP proxy"). */
+/** What a session stands between: a client, a server, and whoever decides (SPEC "MCP as governed"). */
 import type { ErrorCode } from '../errors.ts';
 import type { Gate, ToolDefinition, ToolState } from '../policy/gate.ts';
 import type { Id, Message } from './messages.ts';
