@@ -5,7 +5,7 @@
  * camel case run together.
  */
 
-/** Of tools and of resources the same, in two rules: a rule that needs what a request is not about does not apply. */
+/** Of tools, resources and prompts the same, in three rules: a rule that needs what a request is not about does not apply. */
 const pathRules = (name: string, description: string, pattern: string): string => `\
   - name: ${name}
     description: ${description}
@@ -18,6 +18,11 @@ const pathRules = (name: string, description: string, pattern: string): string =
       action.type == 'resource_read' and (has(resource.paths)
       and resource.paths.exists(p, p.matches('${pattern}'))
       or not has(resource.paths) and resource.uri.lower().startsWith('file:'))
+    action: deny
+  - name: ${name}-as-prompts
+    description: ${description}
+    condition: >-
+      prompt.paths.exists(p, p.matches('${pattern}'))
     action: deny
 `;
 

@@ -22,7 +22,7 @@ const RUNNING =
   );
 const SECRET = 'get_secret_value read_password list_api_keys get-env'.split(' ');
 const PATHS =
-  '/etc/passwd /etc/shadow /proc/self/environ /root/notes /home/u/.ssh/id_rsa /home/u/.SSH/config /Users/u/.aws/credentials /home/u/app/.env /home/u/app/.env.local /home/u/key.pem /home/u/x/id_ed25519 /home/u/.agentmesh/keys/a /private/etc/hosts C:/Windows/System32/config/SAM /home/u/.config/gh/hosts.yml /home/u/.netrc /srv/secrets.yaml'.split(
+  '/etc/passwd /etc/shadow /proc/self/environ /root /home/u/.ssh/id_rsa /home/u/.SSH/config /Users/u/.aws/credentials /home/u/app/.env /home/u/app/.env.local /home/u/key.pem /home/u/x/id_ed25519 /home/u/.agentmesh/keys/a /private/etc/hosts C:/Windows/System32/config/SAM /home/u/.config/gh/hosts.yml /home/u/.netrc /srv/secrets.yaml'.split(
     ' ',
   );
 const HARMLESS =
@@ -85,6 +85,14 @@ describe.each(['strict', 'moderate'] as const)('%s', (name) => {
     for (const path of PATHS)
       expect(decide(parsed[name], tool('read_file', {}, ['/tmp/x', path])).effect, path).toBe('deny');
     for (const path of HARMLESS) expect(decide(parsed[name], tool('read_file', {}, [path])).effect, path).toBe('allow');
+  });
+  test('keeps prompts from carrying such paths', () => {
+    const prompt = (paths: readonly string[]) => ({ action: 'prompt_get', prompt: { name: 'review', paths } });
+    expect(decide(parsed[name], prompt(['/etc/passwd']))).toMatchObject({
+      effect: 'deny',
+      rule: 'no-system-files-as-prompts',
+    });
+    expect(decide(parsed[name], prompt([])).effect).toBe('allow');
   });
   test('denies a tool whose paths nobody looked at', () => {
     expect(decide(parsed[name], { action: 'tool_call', tool: { name: 'read_file' } }).effect).toBe('deny');
