@@ -206,7 +206,7 @@ async function write(invocation: Invocation, options: Options): Promise<ExitCode
   }
   const { world, place } = invocation;
   const { Records, wrapFile } = await load();
-  const policy = policyOf(invocation, options.policy);
+  const policy = await policyOf(invocation, options.policy);
   const places = await placesOf(invocation, options);
   if (places.length === 0)
     throw new MeshError('not_found', 'Cannot find the configuration of any client', {
@@ -229,11 +229,21 @@ const writing = ({ world }: Invocation, { server, dryRun }: Options, records: Re
   dryRun: dryRun === true,
 });
 
-/** A client starts the proxy in a directory of its own choice: files are named in full. */
-function policyOf({ world }: Invocation, policy: string | undefined): string | undefined {
+/**
+ * A client starts the proxy in a directory of its own choice: files are named in full. One that no proxy could read
+ * would stop every server. Errors: not_found, policy_invalid.
+ */
+async function policyOf({ world }: Invocation, policy: string | undefined): Promise<string | undefined> {
   if (policy === undefined || BUILT_IN.includes(policy)) return policy;
   const file = resolve(world.cwd, policy);
-  if (isFile(file)) return file;
+  if (isFile(file)) {
+    const [{ parseSource }, { readPolicySource }] = await Promise.all([
+      import('../../protocol/policy/index.ts'),
+      import('../../sdk/gate/index.ts'),
+    ]);
+    parseSource(await readPolicySource(file));
+    return file;
+  }
   const meant = nearest(policy, BUILT_IN);
   throw new MeshError('not_found', `Cannot find the policy "${policy}": want ${BUILT_IN.join(', ')} or a file`, {
     path: file,

@@ -476,7 +476,7 @@ describe('a second run', () => {
     const file = await claude();
     await run(['--claude']);
     const first = await text(file);
-    await writeFile(join(home.path, 'own.yaml'), 'version: "1.0"\n');
+    await writeFile(join(home.path, 'own.yaml'), 'version: "1.0"\nrules: []\n');
     const ran = await run(['--claude', '--policy', 'own.yaml', '--json']);
     expect(actions(ran)).toEqual({ filesystem: 'updated', github: 'updated', time: 'updated', remote: 'left' });
     const policy = join(home.path, 'own.yaml');
@@ -849,6 +849,15 @@ describe('refused', () => {
     expect([ran.exit, ran.out]).toEqual([exit, '']);
     expect(ran.err).toContain(why);
     if (next !== null) expect(ran.err).toContain(next);
+  });
+
+  test('a policy that no proxy could read', async () => {
+    const file = await claude();
+    await writeFile(join(home.path, 'own.yaml'), 'version: "1.0"\nruels: []\n');
+    const ran = await run(['--claude', '--policy', 'own.yaml', '--json']);
+    expect([ran.exit, ran.error.code]).toEqual([3, 'policy_invalid']);
+    expect(ran.error.message).toContain('ruels');
+    expect(await text(file)).toBe(await text(join(FIXTURES, 'claude-desktop.json')));
   });
 
   test('a policy and a server that are not there', async () => {
