@@ -20,15 +20,6 @@ export const indexOf = (tree: Node): IndexedSets => ({
   toolNames: valuesOf(tree, 'tool.name'),
 });
 
-/** Whether it can be true or unknown of a request. Both canonical (`canonicalName`); no tool name: there is none. */
-export const isCandidate = (
-  { actionTypes, toolNames }: IndexedSets,
-  actionType: string,
-  toolName: string | undefined,
-): boolean =>
-  (actionTypes === undefined || actionTypes.has(actionType)) &&
-  (toolNames === undefined || toolName === undefined || toolNames.has(toolName));
-
 type Values = ReadonlySet<string> | undefined;
 
 function valuesOf(node: Node, field: FieldName): Values {
