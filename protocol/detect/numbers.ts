@@ -243,16 +243,14 @@ export class Numbers {
       total = length;
     }
     // "1EG4-TE5-MK73" has digits and letters in turn; the label then covers its first run.
-    const isMixed = isAlnum(this.#plain.charCodeAt(start - 1)) || isAlnum(this.#plain.charCodeAt(start + length));
-    if (total < 5 && !isMixed) return undefined;
-    if (total < 4 && !isBeneficiary(this.#plain, start)) return undefined;
+    if (total < 5 && !isBeneficiary(this.#plain, start)) return undefined;
     return { label: role === ROLES.mrn ? 'phi.mrn' : 'phi.health_plan', groups };
   }
 
   #diagnosis(start: number, length: number): void {
     if (length > 3 || !this.#isNear(ROLES.diagnosis, start, 80)) return;
     const plain = this.#plain;
-    if (isWordUnit(plain.charCodeAt(start - 2))) return;
+    if (start > 1 && !/[\s:(["',;=]/.test(plain.charAt(start - 2))) return;
     this.#scan.steps += 10;
     const code = /^[A-Z]\d[0-9A-Z](?:\.[0-9A-Z]{1,4})?(?!\w)/.exec(plain.slice(start - 1, start + 9))?.[0];
     if (code !== undefined) this.#scan.found('phi.icd10', start - 1, start - 1 + code.length);
@@ -262,7 +260,8 @@ export class Numbers {
   #iban(start: number): number {
     const plain = this.#plain;
     if (!isLetter(plain.charCodeAt(start - 1)) || !isLetter(plain.charCodeAt(start - 2))) return 0;
-    if (isWordUnit(plain.charCodeAt(start - 3))) return 0;
+    const before = plain.charCodeAt(start - 3);
+    if (isWordUnit(before) || (before === DASH && isAlnum(plain.charCodeAt(start - 4)))) return 0;
     const country = plain.slice(start - 2, start).toUpperCase();
     const length = ibanLength(country);
     if (length === 0) return 0;
