@@ -114,11 +114,10 @@ class Scanner {
     const end = endOfString(this.#text, start);
     const after = skipSpace(this.#text, end);
     const isName = this.#text.charCodeAt(after) === COLON;
-    // Without escapes it is what it was in the text, which is Unicode where it was decoded from UTF-8.
     const quoted = this.#text.slice(start, end);
-    const hasEscapes = quoted.includes('\\');
-    if (isName || hasEscapes) {
-      const string = hasEscapes ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
+    // Half a surrogate pair can only be written as an escape where the text was decoded from UTF-8.
+    if (isName || quoted.includes('\\u')) {
+      const string = quoted.includes('\\') ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
       if (!string.isWellFormed()) this.#refuse('a text in it is not Unicode');
       if (isName) this.#name(string, after);
     }
