@@ -45,8 +45,13 @@ export function createPaths({ cwd, directories, home, env }: PathsOptions): Path
 export const directoriesIn = (words: readonly string[], cwd: string): readonly string[] =>
   words.filter((word) => !word.startsWith('-') && isDirectory(resolve(cwd, word)));
 
-const isDirectory = (path: string): boolean =>
-  statSync(path, { throwIfNoEntry: false, bigint: false })?.isDirectory() === true;
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false; // no path at all, as most words
+  }
+}
 
 /** As it is, and with what shells and servers put in for home and variables. */
 function expanded(text: string, home: string, env: PathsOptions['env']): string[] {
@@ -144,9 +149,10 @@ function caseProbe(): (path: string) => boolean {
       const stats = statsOf(at);
       if (stats !== undefined) {
         const found = known.get(stats.dev) ?? probe(at, stats.ino);
-        if (found === undefined) return false;
-        known.set(stats.dev, found);
-        return found;
+        if (found !== undefined) {
+          known.set(stats.dev, found);
+          return found;
+        }
       }
       if (dirname(at) === at) return false;
     }
