@@ -54,17 +54,17 @@ class Known implements KnownTools {
       if (outputSchema !== undefined && typeof name === 'string') this.#withSchema.add(canonicalName(name));
   }
 
-  async complete(fetch: () => Promise<CheckedTools>): Promise<boolean> {
+  async complete(load: () => Promise<CheckedTools>): Promise<boolean> {
     for (let i = 0; i < FETCHES_MAX && !this.#isComplete; i++) {
-      this.#fetching ??= this.#fetch(fetch).finally(() => (this.#fetching = undefined));
+      this.#fetching ??= this.#fetch(load).finally(() => (this.#fetching = undefined));
       await this.#fetching;
     }
     return this.#isComplete;
   }
 
-  async #fetch(fetch: () => Promise<CheckedTools>): Promise<void> {
+  async #fetch(load: () => Promise<CheckedTools>): Promise<void> {
     const changes = this.#changes;
-    this.keep(await fetch(), { changes });
+    this.keep(await load(), { changes });
   }
 }
 
