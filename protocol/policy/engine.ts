@@ -304,7 +304,7 @@ function tryRule(
   if (rule.agents !== null && !rule.agents.has(context.agent)) return hits;
   if (truth === true) return withHit(hits, rule, rule.match);
   if (!isUnknown(truth) || !countsUnknown(rule, context, action, isPossible)) return hits;
-  return withHit(hits, rule, { ...rule.match, certain: false, because: truth.because });
+  return withHit(hits, rule, { ...rule.match, certain: false, because: truth.because.slice(0, BECAUSE_SHOWN_MAX) });
 }
 
 /** What cannot be told restricts and does not grant; where something is only to be possible, it grants. */
@@ -487,7 +487,7 @@ function compileRule(rule: PolicyRule, order: number, policy: Policy, counted: s
   const { name, action, condition, limit, approval, document, isInherited } = rule;
   const fields = condition?.fields ?? [];
   const who = `Rule "${name}" of policy "${policy.name}"`;
-  const why = rule.description === undefined ? '' : `: ${rule.description.trim().replace(/\.$/, '')}`;
+  const why = rule.description === undefined ? '' : `: ${shortened(rule.description)}`;
   return {
     name,
     strictness: STRICTNESS[action],
@@ -514,9 +514,21 @@ function compileRule(rule: PolicyRule, order: number, policy: Policy, counted: s
   };
 }
 
+/** Sentences are for people; whoever wants everything has the policy. */
+const APPROVERS_NAMED_MAX = 4;
+const DESCRIPTION_SHOWN_MAX = 280;
+const BECAUSE_SHOWN_MAX = 1_000;
+
+function shortened(description: string): string {
+  const text = description.trim().replaceAll(/\s+/g, ' ');
+  return text.length > DESCRIPTION_SHOWN_MAX ? `${text.slice(0, DESCRIPTION_SHOWN_MAX)}…` : text.replace(/\.$/, '');
+}
+
 function approversText(approval: PolicyRule['approval']): string {
   const { approvers = [], quorum = 1 } = approval ?? {};
-  const who = approvers.length === 0 ? 'a sponsor' : approvers.join(', ');
+  const more = approvers.length - APPROVERS_NAMED_MAX;
+  const named = approvers.slice(0, APPROVERS_NAMED_MAX).join(', ');
+  const who = approvers.length === 0 ? 'a sponsor' : more > 0 ? `${named} and ${more} more` : named;
   return quorum === 1 ? who : `${quorum} of ${who}`;
 }
 

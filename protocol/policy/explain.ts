@@ -62,7 +62,12 @@ function explainRule(policy: string, rule: PolicyRule, context: PolicyContext): 
   const { name, action, condition } = rule;
   if (condition === null) return { policy, rule: name, action, is: 'true', leaves: [] };
   const truth = evaluatorOf(condition.tree, condition.text)(context);
-  const leaves = explainCondition(condition, context).map(({ is, ...leaf }) => ({ ...leaf, is: told(is) }));
+  const leaves = explainCondition(condition, context).map(({ is, text, because, ...leaf }) => ({
+    ...leaf,
+    text: shown(text, LEAF_SHOWN_MAX),
+    is: told(is),
+    ...(because !== undefined && { because: shown(because, LEAF_SHOWN_MAX) }),
+  }));
   return { policy, rule: name, action, is: told(isUnknown(truth) ? 'unknown' : truth), leaves };
 }
 
@@ -85,17 +90,22 @@ function changeOf(
     if (strictness === 0 || effect === 'allow') return undefined;
     const missing = leaves.filter((leaf) => leaf.is === 'unknown');
     return missing.length > 0
-      ? `If ${missing.map(({ text }) => text).join(' and ')} could be told, ${who} might not apply`
-      : `Without what makes ${who} apply${leaves.length === 0 ? '' : `: ${holding(leaves)}`}`;
+      ? `If ${shown(missing.map(({ text }) => text).join(' and '))} could be told, ${who} might not apply`
+      : `Without what makes ${who} apply${leaves.length === 0 ? '' : `: ${shown(holding(leaves))}`}`;
   }
   if (strictness === EFFECT_STRICTNESS[effect]) return undefined;
   const open = leaves.filter((leaf) => leaf.is !== 'true');
   // With "or" or "not" in it the open ones are not what is wanted; a rule of plain conditions is what people write.
   if (is === 'true' || open.length !== 1 || !isPlain(rule)) return undefined;
   const [{ text, value, because } = { text: '' }] = open;
-  const now = because ?? (value === undefined ? 'it is not' : `it is ${JSON.stringify(value)}`);
-  return `With ${text} (${now}), ${who} would apply: ${rule.action}`;
+  const now = because ?? (value === undefined ? 'it is not' : `it is ${shown(JSON.stringify(value))}`);
+  return `With ${shown(text)} (${now}), ${who} would apply: ${rule.action}`;
 }
+
+/** Conditions and arguments may be long; a sentence is not. */
+const SHOWN_MAX = 400;
+const LEAF_SHOWN_MAX = 2_000;
+const shown = (text: string, max = SHOWN_MAX): string => (text.length > max ? `${text.slice(0, max)}…` : text);
 
 const holding = (leaves: readonly ExplainedLeaf[]): string =>
   leaves

@@ -304,3 +304,13 @@ test('a decision changes nothing that the next one sees', () => {
   set.decide(context({ action: 'delete' }), options);
   expect(JSON.stringify(set.decide(context({ action: 'export' }), options))).toBe(first);
 });
+
+test('a reason stays a sentence, however much a policy says', () => {
+  const long = policy(
+    `name: ${'n'.repeat(128)}\nrules:\n  - name: ${'r'.repeat(128)}\n    description: ${'why '.repeat(500)}\n    action: require_approval\n    approvers: [${Array.from({ length: limits.APPROVERS_MAX }, (_, i) => `${i}${'a'.repeat(250)}`).join(', ')}]\n`,
+  );
+  const { reason, approval } = decide(long, { action: 'x' });
+  expect(reason.length).toBeLessThan(2_000);
+  expect(reason).toContain('and 12 more: why why');
+  expect(approval?.approvers).toHaveLength(limits.APPROVERS_MAX);
+});
