@@ -51,7 +51,8 @@ export function createHttpLink(upstream: Upstream, events: LinkEvents): HttpLink
   let isExpired = false;
   let isListening = false;
   let tools: ParamHeaders = new Map();
-  let turn: Promise<void> = Promise.resolve(); // messages leave in the order in which they came
+  /** Messages leave in the order in which they came; what is no request has arrived before the next one leaves. */
+  let turn: Promise<void> = Promise.resolve();
 
   const headersFor = (message: Message | undefined): OutgoingHttpHeaders => {
     const modern = message === undefined ? undefined : metaOf(message)?.[META_PROTOCOL_VERSION];

@@ -33,6 +33,8 @@ import type { HttpBackend } from './http-server.ts';
 /** A running server, as lines of messages. */
 export interface ServerProcess {
   send(message: Uint8Array): void;
+  /** Sent, and not taken by the server so far. */
+  readonly backlogBytes: number;
   /** Resolves when nothing of it is left. */
   close(): Promise<void>;
 }
@@ -253,6 +255,12 @@ function fail(
   exchange.answer(status, errorResponse(id, code, why, data), JSON_HEADERS);
 }
 
+/** Errors: busy: what a server does not read would pile up here. */
+function verifyTakes({ backlogBytes }: ServerProcess): void {
+  if (backlogBytes > limits.PROXY_BACKLOG_BYTES_MAX)
+    throw new MeshError('busy', 'Cannot take the message: the server does not read those that it has');
+}
+
 /** A session up to MCP 2025-11-25, and its process. */
 class ProcessSession {
   readonly id: string;
@@ -288,6 +296,7 @@ class ProcessSession {
 
   post(exchange: Exchange, message: Message): void {
     this.#touch(exchange);
+    verifyTakes(this.#process);
     exchange.headers['mcp-session-id'] = this.id;
     if (message.kind !== 'request') {
       this.#session.fromClient(message);
@@ -374,6 +383,7 @@ class SharedProcess {
   }
 
   post(exchange: Exchange, request: Message & { readonly kind: 'request' }): void {
+    verifyTakes(this.#process);
     this.#lastMs = performance.now();
     const [message, renamed] = rename(request, String(++this.#count));
     const asked = { exchange, renamed, wantsLogs: metaOf(request)?.[META_LOG_LEVEL] !== undefined };

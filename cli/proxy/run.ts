@@ -181,6 +181,9 @@ function processOf(parts: Parts, events: ServerProcessEvents): ServerProcess {
   });
   return {
     send: (message) => writer.write(message),
+    get backlogBytes() {
+      return writer.backlogBytes;
+    },
     close: () => {
       isEnding = true;
       return child.end();

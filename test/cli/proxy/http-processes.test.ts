@@ -6,6 +6,7 @@ import {
   type ServerProcessEvents,
 } from '../../../cli/proxy/http-processes.ts';
 import { type HttpServer, startHttpServer } from '../../../cli/proxy/http-server.ts';
+import { limits } from '../../../protocol/index.ts';
 import type { Id } from '../../../protocol/mcp/index.ts';
 import { type Ask, ask, call, messageOf, type Reply, stateless, until } from './http-requests.ts';
 import { LISTEN, sessionsWith, testGate, type TestGate } from './http-world.ts';
@@ -25,6 +26,7 @@ interface FakeServer {
   /** Ends by itself. */
   die(): void;
   isClosed: boolean;
+  backlogBytes: number;
 }
 
 type Answer = (message: Said, server: FakeServer) => void;
@@ -56,9 +58,13 @@ async function serve(answer: Answer = usual, options: ProcessBackendOptions = {}
       say: (message) => line(Buffer.from(JSON.stringify({ jsonrpc: '2.0', ...(message as object) }))),
       die: () => ended({ code: 'closed', message: 'The server ended: exit code 7' }),
       isClosed: false,
+      backlogBytes: 0,
     };
     servers.push(server);
     return {
+      get backlogBytes() {
+        return server.backlogBytes;
+      },
       send: (bytes: Uint8Array) => {
         const message = JSON.parse(Buffer.from(bytes).toString()) as Said;
         server.got.push(message);
@@ -263,6 +269,15 @@ describe('sessions (up to MCP 2025-11-25)', () => {
     expect(JSON.stringify([stolen.status, stolen.events])).not.toContain('mine');
   });
 
+  test('a process that does not read what it has gets no more', async () => {
+    await using world = await serve();
+    const session = await world.begin();
+    const [server] = world.servers;
+    if (server !== undefined) server.backlogBytes = limits.PROXY_BACKLOG_BYTES_MAX + 1;
+    expect((await world.post(call(1, 'custom/x'), inSession(session))).status).toBe(503);
+    expect(server?.got.map(({ method }) => method)).toEqual(['initialize']);
+  });
+
   test('a call that is denied never reaches the process', async () => {
     await using world = await serve(usual, {}, testGate(['delete']));
     const session = await world.begin();
@@ -434,6 +449,7 @@ describe('requests without sessions (MCP 2026-07-28)', () => {
           line(Buffer.from(`{"result":{"n":1.50,"id":"y"},"id":${JSON.stringify(id)}, "jsonrpc":"2.0"}`));
         },
         close: async () => undefined,
+        backlogBytes: 0,
       }),
     });
     await using http = await startHttpServer(backend, { listen: LISTEN });

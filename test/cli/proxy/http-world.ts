@@ -107,6 +107,9 @@ export function startProgram(words: readonly string[]): (events: ServerProcessEv
     child.stdin.on('error', () => undefined);
     return {
       send: (message) => void child.stdin.write(Buffer.concat([message, Buffer.from('\n')])),
+      get backlogBytes() {
+        return child.stdin.writableLength;
+      },
       close: () => {
         isClosing = true;
         child.kill('SIGKILL');
