@@ -825,7 +825,7 @@ export const ROUTES = {
   }),
   policyReload: route({
     method: 'POST',
-    path: '/v1/policies/reload',
+    path: '/v1/policy/reload',
     summary: 'Read the configured files again: all of them, or none',
     response: P.Policies,
     errors: ['policy_invalid', 'log_halted', 'key_missing'],
@@ -833,7 +833,7 @@ export const ROUTES = {
   }),
   policyReplay: route({
     method: 'POST',
-    path: '/v1/policies/replay',
+    path: '/v1/policy/replay',
     summary: 'What a policy would have said of the requests that are kept, beside what was decided',
     body: P.ReplayBody,
     response: P.Comparison,
@@ -843,7 +843,7 @@ export const ROUTES = {
   }),
   policyShadow: route({
     method: 'GET',
-    path: '/v1/policies/shadow',
+    path: '/v1/policy/shadow',
     summary: 'The candidates that run beside the live policies, and where they would have decided otherwise',
     response: P.ShadowAnswer,
     who: 'operator',

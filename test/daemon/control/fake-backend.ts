@@ -48,13 +48,20 @@ import {
   verifySignatures,
 } from '../../../protocol/index.ts';
 import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
-import type { HeldCredential } from '../../../daemon/core/agents.ts';
+import type { Agents, HeldCredential } from '../../../daemon/core/agents.ts';
 import { EventBus } from '../../../daemon/core/events.ts';
+import type { GovernanceOperation } from '../../../daemon/core/governance/governance-backend.ts';
+import { NodeGovernance } from '../../../daemon/core/governance/node-governance.ts';
 import type { Conviction } from '../../../daemon/core/log/convictions.ts';
 import { createLogBackend, type LogBackend } from '../../../daemon/core/log/log-backend.ts';
 import type { MirrorStatus } from '../../../daemon/core/log/mirrors.ts';
 import type { MonitorStatus } from '../../../daemon/core/log/monitor.ts';
+import { Recorder } from '../../../daemon/core/log/recorder.ts';
+import type { OwnSigners } from '../../../daemon/core/own-signers.ts';
+import type { Registry, SponsorRow } from '../../../daemon/core/registry.ts';
 import type { Clock } from '../../../daemon/ports.ts';
+import { MemoryStore } from '../../../daemon/store/memory.ts';
+import { createSystemClock, createSystemRandom } from '../../../daemon/system.ts';
 import {
   createOrganisation,
   createHeartbeat,
@@ -129,6 +136,9 @@ export class FakeBackend implements ControlBackend {
   /** What `log status` says of others' logs, and of copies kept for them. */
   watched: MonitorStatus = NOTHING_WATCHED;
   copies: MirrorStatus[] = [];
+  /** Texts of the configured policies, as long as nothing was decided. */
+  policies: string[] = [];
+  #governance: Promise<NodeGovernance> | undefined;
   /** Called at the start of each call; may wait, or throw. */
   onCall: (operationId: string, signal: AbortSignal) => Promise<void> = async () => {};
 
@@ -165,11 +175,7 @@ export class FakeBackend implements ControlBackend {
         principal: (did) => this.#agents.get(did)?.view.sponsor.did,
       },
       credential: (did) => this.#heldCredential(did),
-      verifyMayAct: (did) => {
-        const { status } = this.#agent(did).view;
-        if (status === 'suspended' || status === 'revoked')
-          throw new MeshError(status, `Cannot act for "${did}": it is ${status}`, { did });
-      },
+      verifyMayAct: (did) => this.#verifyMayAct(did),
       isKeyOf: (did, key) => multikeyText(this.#agent(did).publicKey) === key,
       recover: async (how) => {
         if (this.auditLog.problem === undefined) throw new MeshError('conflict', 'Cannot recover: nothing is wrong');
@@ -774,6 +780,14 @@ export class FakeBackend implements ControlBackend {
     };
     return ask as unknown as ControlBackend[K];
   }
+  #governed<K extends GovernanceOperation>(operationId: K): ControlBackend[K] {
+    const ask = async (input: never, caller: Caller, signal: AbortSignal): Promise<unknown> => {
+      await this.#begin(operationId, caller, signal);
+      this.#governance ??= this.#openGovernance();
+      return (await this.#governance).operations[operationId](input, caller, signal);
+    };
+    return ask as unknown as ControlBackend[K];
+  }
   readonly logStatus = this.#asked('logStatus');
   readonly logEntries = this.#asked('logEntries');
   readonly logEntry = this.#asked('logEntry');
@@ -786,8 +800,76 @@ export class FakeBackend implements ControlBackend {
   readonly convictionList = this.#asked('convictionList');
   readonly convictionShow = this.#asked('convictionShow');
   readonly convictionLift = this.#asked('convictionLift');
+  readonly decide = this.#governed('decide');
+  readonly decisionFilter = this.#governed('decisionFilter');
+  readonly decisionExplain = this.#governed('decisionExplain');
+  readonly decisionSettle = this.#governed('decisionSettle');
+  readonly approvalList = this.#governed('approvalList');
+  readonly approvalShow = this.#governed('approvalShow');
+  readonly approvalDecide = this.#governed('approvalDecide');
+  readonly policyList = this.#governed('policyList');
+  readonly policyShow = this.#governed('policyShow');
+  readonly policyLoad = this.#governed('policyLoad');
+  readonly policyReload = this.#governed('policyReload');
+  readonly policyReplay = this.#governed('policyReplay');
+  readonly policyShadow = this.#governed('policyShadow');
+  readonly toolCheck = this.#governed('toolCheck');
 
   // Inside
+
+  /** The daemon's own, over a store in memory and this log; policies are those of `policies`. */
+  async #openGovernance(): Promise<NodeGovernance> {
+    const clock = createSystemClock();
+    const random = createSystemRandom();
+    const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+    const sponsors = (): SponsorRow[] =>
+      [...this.#sponsors].map(([did, { contact, name }]) => ({ did, contact, name, createdMs: Date.now() }));
+    const governance = await NodeGovernance.open(
+      {
+        store: new MemoryStore(),
+        clock,
+        random,
+        log,
+        isSignatureValid: isSignatureValidSodium,
+        state: this.state,
+        registry: { sponsors } as unknown as Registry,
+        signers: {
+          signerFor: (_state: unknown, did: string) => this.#sponsors.get(did)?.identity.keys.sign,
+        } as unknown as OwnSigners,
+        recorder: new Recorder({
+          auditLog: this.auditLog,
+          actors: {
+            signer: () => this.organisation.keys.sign,
+            principal: (did) => this.#agents.get(did)?.view.sponsor.did,
+          },
+          organisation: this.organisation.did,
+          clock,
+          random,
+          log,
+        }),
+        organisation: this.organisation.did,
+      },
+      {
+        load: async () =>
+          this.policies.map((policy) => ({ file: 'acme.yaml', name: 'acme', text: policy, use: 'live' })),
+      },
+    );
+    governance.attach({
+      agents: {
+        agent: (did: string) => ({ name: this.#agent(did).view.name, sponsor: this.#agent(did).view.sponsor.did, did }),
+        requireActive: ({ did }: { did: string }) => this.#verifyMayAct(did),
+      } as unknown as Agents,
+      emit: (event) => this.events.emit(event),
+      policiesChanged: () => {},
+    });
+    return governance;
+  }
+
+  #verifyMayAct(did: string): void {
+    const { status } = this.#agent(did).view;
+    if (status === 'suspended' || status === 'revoked')
+      throw new MeshError(status, `Cannot act for "${did}": it is ${status}`, { did });
+  }
 
   #lift(did: string, reason: string): Conviction {
     const held = this.#convictions.get(did);

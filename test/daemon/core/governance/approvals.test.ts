@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { boundedRequest, pendingApproval } from '../../../../daemon/core/governance/approvals.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import { isMeshError } from '../../../../protocol/index.ts';
-import { createRevocation, createRotate, keyOf } from '../../../builders.ts';
+import { createDeactivate, createRevocation, createRotate, keyOf } from '../../../builders.ts';
 import { FragileStore, storeOf } from '../log/log-world.ts';
 import { settle } from '../virtual-clock.ts';
 import { acme, agent, ann, ben, cleo, GovernanceWorld, outsider, outsiderDid, wanted } from './governance-world.ts';
@@ -233,6 +233,15 @@ describe('decide()', () => {
     ).rejects.toMatchObject({
       code: 'did_unknown',
     });
+  });
+
+  it('refuses a person whose DID is deactivated', async () => {
+    const world = new GovernanceWorld();
+    await using approvals = await world.open();
+    const { approval } = await approvals.request(wanted());
+    world.admit(createDeactivate(ann));
+    await expect(approvals.decide(approval.id, world.given(approval))).rejects.toMatchObject({ code: 'revoked' });
+    expect(approvals.mayDecide(approval)).toEqual([ben.did]);
   });
 
   it('refuses a key that the organisation or the person revoked', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { LimitStore, type TakenLimits } from '../../../../daemon/core/governance/limits.ts';
-import type { Store } from '../../../../daemon/ports.ts';
+import type { Store, StoreWrite } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import type { LimitUse } from '../../../../protocol/policy/index.ts';
 import { FragileStore, quiet, rowsOf, storeOf } from '../log/log-world.ts';
@@ -9,6 +9,21 @@ import { settle, VirtualClock } from '../virtual-clock.ts';
 const HOUR = 3_600_000;
 const hourly: LimitUse = { policy: 'p', rule: 'r', count: 3, windowMs: HOUR };
 const other: LimitUse = { policy: 'p', rule: 's', count: 1, windowMs: HOUR };
+
+/** Shows a write only once it is over, as a store on a disk does. */
+class SlowStore extends MemoryStore {
+  rangeEnds: Promise<void> = Promise.resolve();
+
+  override async batch(writes: readonly StoreWrite[], options: { readonly sync: boolean }): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    await super.batch(writes, options);
+  }
+
+  override async *range(gte: Uint8Array, lt: Uint8Array): AsyncGenerator<readonly [Uint8Array, Uint8Array]> {
+    yield* super.range(gte, lt);
+    await this.rangeEnds;
+  }
+}
 
 const open = (store: Store, clock: VirtualClock, cachedMax?: number): LimitStore =>
   new LimitStore({ store, clock, log: quiet }, cachedMax === undefined ? {} : { cachedMax });
@@ -58,15 +73,19 @@ describe('take()', () => {
     await taken(limits, 'a', [hourly]);
   });
 
-  it('never gives more than there are to many who ask at once, whatever is in memory', async () => {
+  it('never gives more than there are, at once or in turn, whatever is in memory', async () => {
     const clock = new VirtualClock();
     for (const cachedMax of [0, 1, 100]) {
-      const limits = open(await FragileStore.of([]), clock, cachedMax);
+      const limits = open(new SlowStore(), clock, cachedMax);
       const asked = Array.from({ length: 40 }, (_, i) =>
         limits.take(`agent ${i % 4}`, [hourly, { ...hourly, rule: `${i % 3}`, count: 100 }]),
       );
       const answers = await Promise.all(asked);
       expect(answers.filter(({ isTaken }) => isTaken)).toHaveLength(4 * 3);
+
+      let inTurn = 0; // while the writes of those before are on their way
+      for (let i = 0; i < 20; i++) if ((await limits.take(`other ${i % 2}`, [hourly])).isTaken) inTurn += 1;
+      expect(inTurn).toBe(2 * 3);
     }
   });
 
@@ -152,13 +171,17 @@ describe('prune()', () => {
   });
 
   it('keeps what is used while it looks', async () => {
-    const store = new MemoryStore();
+    const store = new SlowStore();
     const clock = new VirtualClock();
     const limits = open(store, clock);
     await (await taken(limits, 'a', [hourly])).written;
     await clock.advance(2 * HOUR);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    store.rangeEnds = promise;
     const pruned = limits.prune();
+    await settle();
     await (await taken(limits, 'a', [hourly])).written;
+    resolve();
     expect(await pruned).toBe(0);
     expect(await usesLeft(open(store, clock))).toBe(2);
   });

@@ -99,6 +99,16 @@ describe('check()', () => {
     ]);
   });
 
+  it('pins nothing more once all were listed, also of listings that are not complete', async () => {
+    const world = new PinsWorld();
+    const pins = await world.pins();
+    await pins.check(listing([tool('a')]), terms());
+    for (let i = 0; i < 2; i++)
+      expect(statesOf(await pins.check(listing([tool('b')], { isComplete: false }), terms()))).toEqual([
+        'b new approve',
+      ]);
+  });
+
   it('does not mind the order of members, nor `_meta`', async () => {
     const world = new PinsWorld();
     const pins = await world.pins();
@@ -137,6 +147,9 @@ describe('check()', () => {
       action: 'approve',
       diff: expect.stringContaining('in another way') as string,
     });
+    expect(statesOf(await pins.check(listing([tool('a')], { origin: 'npx evil' }), terms()))).toEqual([
+      'a changed approve',
+    ]);
     await world.approve(pins, moved);
     expect(statesOf(await pins.check(listing([tool('a')], { origin: 'npx evil' }), terms()))).toEqual([
       'a pinned ignore',
