@@ -1,5 +1,5 @@
 /**
- * What each server's tools were when they were seen first (SPEC "Policies", pinned tools). A tool that is defined
+ * What each server's tools were when they were seen first (SPEC "Approvals", pinned tools). A tool that is defined
  * otherwise later, or is new, is told apart until a person has approved exactly that definition. Tools that are gone stay
  * pinned: what comes back otherwise has changed. Pins go by the server's name, and a server of that name that is started
  * in another way has changed altogether, whatever it says of its tools.
