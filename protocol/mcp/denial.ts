@@ -67,7 +67,8 @@ function refusalOf(parts: {
 
 /** Which rule of which policy, and what to do; never what its condition is. */
 export function denialText(verdict: Verdict, waiting: PendingApproval | undefined = verdict.approval): string {
-  const parts = [`AgentMesh did not let this through: ${withoutStop(verdict.reason)}.`, ruleText(verdict)];
+  const parts = [`AgentMesh did not let this through: ${withoutStop(verdict.reason)}.`];
+  if (!verdict.reason.includes(`"${verdict.policy.name}"`)) parts.push(ruleText(verdict));
   if (waiting !== undefined)
     parts.push(
       `It waits for approval until ${waiting.expiresAt}: "agentmesh approvals approve ${waiting.id}" lets it through, then ask again with the same arguments.`,

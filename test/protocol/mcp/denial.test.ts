@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { denialOf, failureOf } from '../../../protocol/mcp/index.ts';
+import { denialOf, denialText, failureOf } from '../../../protocol/mcp/index.ts';
 import { approval, jsonOf, request, verdict } from './sample.ts';
 
 const call = request('tools/call', { name: 'write_file' }, 'x');
@@ -56,6 +56,11 @@ describe('denialOf()', () => {
         },
       },
     });
+  });
+
+  test('does not name rule and policy twice', () => {
+    const reason = 'Rule "no-writes" of policy "acme-baseline" denies it';
+    expect(denialText({ ...verdict, reason })).toBe(`AgentMesh did not let this through: ${reason}.`);
   });
 
   test('says which command approves what waits', () => {
