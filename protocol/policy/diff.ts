@@ -126,8 +126,7 @@ const opposite = (direction: Direction): Direction =>
 function whenAdded({ action, isEnabled, isInherited }: PolicyRule, before: Policy, after: Policy): Direction {
   if (!isEnabled || action === 'warn' || action === 'log') return 'same';
   if (action === 'limit' || (action === 'deny' && isInherited)) return 'narrower';
-  if ([before, after].some(({ conflict }) => conflict !== 'deny_overrides') || before.default !== after.default)
-    return 'unclear';
+  if ([before, after].some(({ conflict }) => conflict !== 'deny_overrides')) return 'unclear';
   if (action === 'deny') return 'narrower';
   if (action === 'allow') return after.default === 'allow' ? 'same' : 'wider';
   return after.default === 'allow' ? 'narrower' : 'unclear'; // it asks where something was allowed, or denied

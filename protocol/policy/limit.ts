@@ -77,12 +77,11 @@ const usesIn = (slices: readonly LimitSlice[]): number => {
   return sum;
 };
 
-/** Slices that a window ending now touches. A clock that stands before the newest use counts as standing at it. */
+/** Slices that a window ending now touches, and later ones: a clock that goes back frees nothing. */
 function liveSlices(state: LimitState | undefined, nowMs: number, windowMs: number): readonly LimitSlice[] {
   if (state === undefined) return [];
   const { slices } = inWindow(state, nowMs, windowMs);
-  const now = Math.max(sliceAt(nowMs, windowMs), slices.at(-1)?.at ?? 0);
-  const oldest = now - LIMIT_SLICES;
+  const oldest = sliceAt(nowMs, windowMs) - LIMIT_SLICES;
   const first = slices.findIndex(({ at }) => at >= oldest);
   return first < 0 ? [] : first === 0 ? slices : slices.slice(first);
 }

@@ -94,6 +94,11 @@ describe('a condition that cannot be told', () => {
       'deny',
     );
   });
+  test('or not: limits are not asked then', () => {
+    const limited = policy(rules('name: r, action: allow, limit: 1/day'));
+    expect(decide(limited, { action: 'x' }, { mode: 'possible', isFree: () => false }).effect).toBe('allow');
+    expect(decide(limited, { action: 'x' }, { isFree: () => false }).effect).toBe('deny');
+  });
   test('of a rule about tools says nothing of what is about none', () => {
     const about = policy(
       `default: allow\n${rules(

@@ -82,6 +82,10 @@ test('output and pinning are the strictest of all', () => {
 });
 
 test('approvers that a parent names are not replaced by the policy', () => {
+  const pins = (who: string): string => `tools: { changes: approve, approvers: [${who}] }`;
+  expect(extending(`extends: base.yaml\n${pins('me')}`, { 'base.yaml': pins('security') }).pins.approvers).toEqual([
+    'security',
+  ]);
   const parsed = extending(
     `extends: base.yaml\n${rules('name: own, action: require_approval, approvers: [me], priority: 9')}`,
     {

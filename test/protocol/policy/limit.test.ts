@@ -72,6 +72,7 @@ describe('take()', () => {
     const state = take(undefined, NOW_MS, hourly(1));
     for (const back of [1, HOUR_MS, 100 * HOUR_MS]) expect(isFree(state, NOW_MS - back, hourly(1))).toBe(false);
     const two = take(state, NOW_MS - 10 * HOUR_MS, hourly(2)); // counted where the newest is
+    expect(two.slices).toEqual([{ at: state.slices[0]?.at, uses: 2 }]);
     expect(isFree(two, NOW_MS, hourly(2))).toBe(false);
     expect(isFree(two, NOW_MS + HOUR_MS - 60_000, hourly(2))).toBe(false);
   });
