@@ -23,21 +23,29 @@ interface ListedAgent {
   readonly status: string;
 }
 
-/** The DID of the agent of this name, or of the only one; asked as the operator. Errors: not_found, and the daemon's. */
+/**
+ * The DID of the agent of this name or DID, or of the only one, which is published where it is not; asked as the
+ * operator. Errors: not_found, and the daemon's.
+ */
 export async function findOwnAgent(place: Place, named: string | undefined, signal?: AbortSignal): Promise<string> {
-  if (named !== undefined && named.startsWith('did:mesh:')) return named;
-  const asked = { method: 'GET', path: '/v1/agents', token: undefined, signal, idleMs: limits.API_CALL_MS };
-  const { agents } = parseAnswer(await readText(await send(place, asked), signal)) as {
-    agents: readonly ListedAgent[];
+  const call = async (method: string, path: string): Promise<unknown> => {
+    const asked = { method, path, token: undefined, signal, idleMs: limits.API_CALL_MS };
+    return parseAnswer(await readText(await send(place, asked), signal));
   };
+  const { agents } = (await call('GET', '/v1/agents')) as { agents: readonly ListedAgent[] };
   const found =
     named === undefined
       ? agents.filter(({ status }) => status !== 'revoked')
-      : agents.filter(({ name }) => name === named);
+      : agents.filter(({ name, did }) => name === named || did === named);
   const [agent] = found;
-  if (agent !== undefined && found.length === 1) return agent.did;
+  if (agent === undefined || found.length > 1) throw notOne(agents, found, named);
+  if (agent.status === 'unregistered') await call('POST', `/v1/agents/${agent.did}/register`);
+  return agent.did;
+}
+
+function notOne(agents: readonly ListedAgent[], found: readonly ListedAgent[], named: string | undefined): MeshError {
   const names = agents.map(({ name }) => `"${name}"`).join(', ');
-  throw new MeshError(
+  return new MeshError(
     'not_found',
     named === undefined
       ? `Cannot tell which agent acts: there are ${found.length}`
