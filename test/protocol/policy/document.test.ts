@@ -214,3 +214,60 @@ test('aliases may share lists, and are counted', () => {
 test('a document is no larger than it may be', () => {
   expect(refusal(`version: "1.0"\n#${'x'.repeat(limits.POLICY_TEXT_BYTES_MAX)}`).message).toContain('bytes, want <=');
 });
+
+test('whatever becomes of a text, it loads or is refused with a place inside it', () => {
+  const whole = `${SEED}
+conflict: deny_overrides
+output: { secrets: redact, max_bytes: 5 }
+tools: { changes: approve, approvers: &team [x] }
+`;
+  const edit = fc.record({
+    at: fc.integer({ min: 0, max: whole.length - 1 }),
+    length: fc.integer({ min: 0, max: 6 }),
+    text: fc.oneof(
+      fc.constantFrom(
+        ':',
+        '\n',
+        '  ',
+        '- ',
+        '[',
+        '{',
+        '"',
+        "'",
+        '*team',
+        '&a ',
+        '!x ',
+        '# ',
+        '|',
+        '>',
+        '---\n',
+        '? ',
+        '<<: ',
+        '\t',
+        '\u0000',
+        '\ud800',
+      ),
+      fc.string({ maxLength: 3 }),
+    ),
+  });
+  let refused = 0;
+  fc.assert(
+    fc.property(fc.array(edit, { minLength: 1, maxLength: 3 }), (edits) => {
+      let text = whole;
+      for (const { at, length, text: put } of edits) text = text.slice(0, at) + put + text.slice(at + length);
+      try {
+        parsePolicy(text, { name: 'policy' });
+      } catch (error) {
+        refused++;
+        const { code, data } = error as MeshError;
+        expect(code).toBe('policy_invalid');
+        const lines = text.split(/\r\n?|\n/);
+        expect(data.line).toBeGreaterThan(0);
+        expect(data.line).toBeLessThanOrEqual(lines.length);
+        expect(data['column']).toBeGreaterThan(0);
+      }
+    }),
+    { numRuns: 500 },
+  );
+  expect(refused).toBeGreaterThan(50);
+});

@@ -45,6 +45,15 @@ describe('explainDecision()', () => {
     );
   });
 
+  test('has nothing to tell where everything is allowed', () => {
+    const set = compilePolicies([policy(`default: allow\n${rules('name: l, limit: 9/day', 'name: w, action: warn')}`)]);
+    expect(explainDecision(set, context({ action: 'x' }))).toMatchObject({
+      decision: { effect: 'allow' },
+      rules: [{ rule: 'l', is: 'true', leaves: [] }, { rule: 'w' }],
+      wouldChange: [],
+    });
+  });
+
   test('tells that no policy is loaded, or none for the agent', () => {
     expect(explainDecision(compilePolicies([]), context({ action: 'x' })).wouldChange).toEqual([
       'With a policy loaded',

@@ -68,6 +68,7 @@ describe('found is', () => {
 describe('not found is', () => {
   test.each([
     ['a deny rule that another one covers in part', rules(deny('a', X_AND), allow('b', X))],
+    ['a quorum of all who are named', rules(ask('a', X, ', quorum: 2, approvers: [a@b.c, d@e.f]'))],
     ['a quorum of a group', rules(ask('a', X, ', quorum: 3, approvers: [security-team]'))],
     ['a limit of what an approval allows', rules(`name: a, ${X}, limit: 1/day`, ask('b', XY))],
     ['a limit where the default allows', `default: allow\n${rules(`name: a, ${X}, limit: 1/day`)}`],
@@ -90,6 +91,10 @@ test('which rule decides nothing depends on the strategy', () => {
 });
 
 test('what a parent denies is never shadowed, and shadows', () => {
+  const base = `version: "1.0"\n${rules(deny('no-x', X))}`;
+  const child = `extends: base.yaml\nconflict: allow_overrides\n${rules(allow('a', X), allow('all', XY))}`;
+  const both = lintPolicy(policy(child, { resolve: (path) => ({ name: path, text: base }) }));
+  expect(both.map(({ lint: kind, rule }) => `${kind} ${rule}`)).toEqual(['shadowed a']);
   const found = lintPolicy(
     policy(
       `extends: agentmesh:strict\nconflict: allow_overrides\n${rules('name: shells, action: allow, condition: "tool.name == \'shell\'"', allow('a', X))}`,
