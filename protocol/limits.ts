@@ -248,6 +248,7 @@ export const POLICY_LINT_PAIRS_MAX = 1_000_000; // of rules that are held agains
 export const DECISION_BODY_BYTES_MAX = 4 * 1024 * 1024; // a file that an agent writes; larger calls are refused, not passed unchecked
 export const DECISION_JSON_DEPTH_MAX = 64; // arguments of tools: schemas and syntax trees nest deeper than requests of ours
 export const GATE_CONNECTIONS_MAX = 16; // of one proxy to its daemon, which has 256 for all
+export const OUTCOMES_MAX = 256; // told at once: of a few milliseconds
 export const DECISIONS_OPEN_MAX = 4_096; // allowed, and not yet told how they ended; older ones stay without an end
 export const APPROVAL_ID_BYTES = 8; // people type them; a daemon keeps thousands
 export const ACTION_TEXT_MAX = 64; // a word or two, joined

@@ -304,8 +304,7 @@ export class AgentMesh {
     /** What would be decided, why, and what would change it; nothing is logged or used up. */
     explain: (body: BodyOf<'decisionExplain'>, options?: CallOptions) =>
       this.call('decisionExplain', { body }, options),
-    settle: (id: string, body: BodyOf<'decisionSettle'>, options?: CallOptions) =>
-      this.call('decisionSettle', { params: { id }, body }, options),
+    settle: (body: BodyOf<'decisionSettle'>, options?: CallOptions) => this.call('decisionSettle', { body }, options),
   };
 
   /** What waits, or waited, for a person. */

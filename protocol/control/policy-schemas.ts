@@ -8,6 +8,7 @@ import {
   LABELS_MAX,
   MCP_NAME_TEXT_MAX,
   MCP_TOOLS_MAX,
+  OUTCOMES_MAX,
   PATHS_MAX,
   PATH_TEXT_MAX,
   POLICY_BROUGHT_MAX,
@@ -126,12 +127,22 @@ export const FilterBody = object({
   requests: list(GateRequestBody, MCP_TOOLS_MAX, 1),
 });
 export const FilterAnswer = object({ allowed: Type.Array(Type.Boolean()) });
-export const OutcomeBody = object({
-  as: optional(Did),
-  code: Type.Union([Type.Literal('ok'), ErrorCodeText]),
-  labels: optional(list(label, LABELS_MAX)),
-});
-export const OutcomeAnswer = object({ id: EntryId });
+export const OutcomesBody = object(
+  {
+    as: optional(Did),
+    outcomes: list(
+      object({
+        id: EntryId,
+        code: Type.Union([Type.Literal('ok'), ErrorCodeText]),
+        labels: optional(list(label, LABELS_MAX)),
+      }),
+      OUTCOMES_MAX,
+      1,
+    ),
+  },
+  'How what was allowed ended; several at once, since nobody waits for them',
+);
+export const OutcomesAnswer = object({ settled: count('those that were open, and of this agent') });
 
 // Approvals
 export const ApprovalKind = Type.Enum(['action', 'tool']);

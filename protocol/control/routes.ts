@@ -115,7 +115,6 @@ const leaf = params({ leaf: S.Id });
 const id = params({ id: S.Id });
 const sid = params({ sid: S.SessionId });
 const at = params({ at: S.EntryAt });
-const entry = params({ id: S.EntryId });
 const approval = params({ id: P.ApprovalId });
 
 type Given = Pick<Route, 'method' | 'path' | 'summary' | 'response' | 'who'> & Partial<Route>;
@@ -746,12 +745,10 @@ export const ROUTES = {
   }),
   decisionSettle: route({
     method: 'POST',
-    path: '/v1/decisions/{id}/outcome',
-    summary: 'How something that was allowed ended',
-    params: entry,
-    body: P.OutcomeBody,
-    response: P.OutcomeAnswer,
-    errors: ['not_found'],
+    path: '/v1/decisions/outcomes',
+    summary: 'How what was allowed ended; what is not open any more is left out',
+    body: P.OutcomesBody,
+    response: P.OutcomesAnswer,
     who: 'agent',
     own: 'body.as',
   }),

@@ -29,6 +29,7 @@ export interface DaemonGateOptions {
 }
 
 const WAIT_SECONDS = 5; // between two signs of life to a client that waits for an approval
+const TELL_MS = 20; // outcomes are gathered: nobody waits for them, and the next decision should not wait behind each
 const SETTLE_MS = 2_000; // for outcomes under way when the gate closes
 
 /**
@@ -49,6 +50,8 @@ export async function openDaemonGate(options: DaemonGateOptions): Promise<Gate> 
 class DaemonGate implements Gate {
   readonly #options: DaemonGateOptions;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: limits.GATE_CONNECTIONS_MAX });
+  readonly #outcomes: { readonly id: string; readonly code: string; readonly labels?: readonly string[] }[] = [];
+  #timer: NodeJS.Timeout | undefined;
   /** Outcomes that the daemon has not taken yet. */
   readonly #settling = new Set<Promise<void>>();
   readonly #stop = new AbortController();
@@ -100,12 +103,9 @@ class DaemonGate implements Gate {
 
   settle({ id, effect }: Verdict, { code, labels }: Outcome): void {
     if (id === null || effect !== 'allow' || this.#stop.signal.aborted) return;
-    // An outcome that is lost leaves an intent without an end, which is what the log then says.
-    const told = this.#post(`/v1/decisions/${id}/outcome`, { ...this.#as, code, ...(labels && { labels }) }, undefined)
-      .then(() => {})
-      .catch(() => {})
-      .finally(() => this.#settling.delete(told));
-    this.#settling.add(told);
+    this.#outcomes.push({ id, code, ...(labels && labels.length > 0 && { labels }) });
+    if (this.#outcomes.length >= limits.OUTCOMES_MAX) this.#tell();
+    else this.#timer ??= setTimeout(() => this.#tell(), TELL_MS).unref();
   }
 
   async checkTools(
@@ -121,6 +121,7 @@ class DaemonGate implements Gate {
 
   async close(): Promise<void> {
     if (this.#stop.signal.aborted) return;
+    this.#tell();
     await Promise.race([Promise.all(this.#settling), new Promise((over) => setTimeout(over, SETTLE_MS).unref())]);
     this.#stop.abort(new MeshError('closed', 'Cannot go on: the gate is closed'));
     this.#agent.destroy();
@@ -128,6 +129,19 @@ class DaemonGate implements Gate {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** An outcome that is lost leaves an intent without an end, which is what the log then says. */
+  #tell(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const outcomes = this.#outcomes.splice(0);
+    if (outcomes.length === 0) return;
+    const told = this.#post('/v1/decisions/outcomes', { ...this.#as, outcomes }, undefined)
+      .then(() => {})
+      .catch(() => {})
+      .finally(() => this.#settling.delete(told));
+    this.#settling.add(told);
   }
 
   get #as(): { as?: string } {

@@ -89,7 +89,7 @@ describe('AgentMesh', () => {
       mesh.decisions.decide(body('decide')),
       mesh.decisions.filter(body('decisionFilter')),
       mesh.decisions.explain(body('decisionExplain')),
-      mesh.decisions.settle(id, body('decisionSettle')),
+      mesh.decisions.settle(body('decisionSettle')),
       mesh.approvals.list(),
       mesh.approvals.show(id),
       mesh.approvals.decide(id, body('approvalDecide')),

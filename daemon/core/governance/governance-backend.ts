@@ -102,10 +102,9 @@ export function createGovernanceBackend(
     }),
     decisionExplain: async ({ body: { as, policies = [], request } }) =>
       explainView(await governance.explain(actingFor(as), policies, request as GateRequest)),
-    decisionSettle: async ({ params: { id }, body: { as, ...outcome } }) => {
-      governance.settle(as ?? organisation, id, outcome);
-      return { id };
-    },
+    decisionSettle: async ({ body: { as = organisation, outcomes } }) => ({
+      settled: outcomes.filter(({ id, ...outcome }) => governance.settle(as, id, outcome)).length,
+    }),
 
     approvalList: async ({ query: { all } }, caller) => ({
       approvals: approvals

@@ -7,13 +7,9 @@ import { labelsOf } from '../../../protocol/detect/index.ts';
 import {
   approvalDigest,
   approvedFacts,
-  digestOf,
   type ErrorCode,
-  isMeshError,
-  type Json,
   limits,
   MeshError,
-  toHex,
 } from '../../../protocol/index.ts';
 import { createUuid7, parseUuid7 } from '../../../protocol/log/index.ts';
 import type {
@@ -126,17 +122,18 @@ export class Governance {
     signal?: AbortSignal,
   ): Promise<Verdict> {
     this.#components.recorder.verifyOpen();
-    const policies = await this.#components.library.policiesFor(brought);
+    const policies = this.#components.library.policiesFor(brought);
     const detected = this.#detect(request);
     const context = this.#contextOf(agent, request, own, detected);
-    const judged = await this.#judge(policies, agent, request, context, signal);
+    const decided = await this.#decideBy(policies, context, signal);
+    const judged = await this.#judge(agent, request, decided);
     this.#components.shadow.observe(context);
-    return this.#log(agent, request, context, judged);
+    return this.#log(agent, request, { context, decided }, judged);
   }
 
   /** Of several, which may be done with some arguments or other. Errors: not_found, policy_invalid. */
   async filter(agent: Acting, brought: readonly string[], requests: readonly GateRequest[]): Promise<boolean[]> {
-    const policies = await this.#components.library.policiesFor(brought);
+    const policies = this.#components.library.policiesFor(brought);
     return requests.map((request) => {
       const context = this.#contextOf(agent, request, {}, undefined);
       return policies.decide(context, { mode: 'possible', isLimitFree: () => true }).effect !== 'deny';
@@ -145,17 +142,17 @@ export class Governance {
 
   /** What would be decided, and why; nothing is logged or used up. */
   async explain(agent: Acting, brought: readonly string[], request: GateRequest): Promise<Explained> {
-    const policies = await this.#components.library.policiesFor(brought);
+    const policies = this.#components.library.policiesFor(brought);
     return explainDecision(policies, this.#contextOf(agent, request, {}, this.#detect(request)));
   }
 
-  /** How something that was allowed ended. Errors: not_found. */
-  settle(agent: string, id: string, { code }: Outcome): void {
+  /** How something that was allowed ended. False: it is not open, or of another agent. */
+  settle(agent: string, id: string, { code }: Outcome): boolean {
     const open = this.#open.get(id);
-    if (open === undefined || open.agent !== agent)
-      throw new MeshError('not_found', `Cannot say how "${id}" ended: it is not open, or of another agent`, { id });
+    if (open === undefined || open.agent !== agent) return false;
     this.#open.delete(id);
     open.settle(code === 'ok' ? undefined : new MeshError(code, 'Cannot go on: it failed where it was to be done'));
+    return true;
   }
 
   /** Compares with the definitions that were seen first. Errors: busy, log_halted, those of ToolPins.check. */
@@ -167,7 +164,7 @@ export class Governance {
     options: { readonly isComplete: boolean; readonly origin?: string | undefined },
   ): Promise<readonly ToolState[]> {
     this.#components.recorder.verifyOpen();
-    const policies = await this.#components.library.policiesFor(brought);
+    const policies = this.#components.library.policiesFor(brought);
     const facts = this.#facts(agent);
     const { name, digest } = policies.layersOf(facts)[0] ?? NO_POLICY;
     const terms = { agent: agent.did, policy: { name, digest }, ...policies.pins(facts) };
@@ -183,7 +180,7 @@ export class Governance {
     if (this.#components.library.configured.layersOf(this.#facts(agent)).length === 0) return () => {};
     const { id, effect, code, rule, reason, approval, policy } = await this.decide(agent, [], request, own);
     if (effect === 'allow' && id !== null)
-      return (problem) => this.settle(agent.did, id, { code: problem?.code ?? 'ok' });
+      return (problem) => void this.settle(agent.did, id, { code: problem?.code ?? 'ok' });
     const facts = { policy: policy.name, ...(rule !== null && { rule }), ...(approval && { id: approval.id }) };
     throw new MeshError(code ?? 'policy_denied', `Cannot ${attempted}: ${reason}`, facts);
   }
@@ -219,14 +216,8 @@ export class Governance {
 
   // Judging
 
-  async #judge(
-    policies: PolicySet,
-    agent: Acting,
-    request: GateRequest,
-    context: PolicyContext,
-    signal: AbortSignal | undefined,
-  ): Promise<Judgement> {
-    const decision = await this.#decideBy(policies, context, signal);
+  /** Approvals and limits are used up by what goes ahead. */
+  async #judge(agent: Acting, request: GateRequest, decision: Decision): Promise<Judgement> {
     if (decision.effect === 'require_approval' && decision.approval !== undefined)
       return this.#judgeApproval(agent, request, decision, decision.approval);
     return decision.effect === 'allow' ? this.#take(agent, decision, NOTHING) : { decision, giveBack: NOTHING };
@@ -325,18 +316,26 @@ export class Governance {
 
   #detect({ tool, prompt, resource, facts }: GateRequest): Detected {
     const said = [tool?.arguments, prompt?.arguments, facts, resource?.uri].filter((part) => part !== undefined);
-    return labelsOf(said as Json);
+    return labelsOf(said);
   }
 
   // Logging
 
-  async #log(agent: Acting, request: GateRequest, context: PolicyContext, judged: Judgement): Promise<Verdict> {
+  async #log(
+    agent: Acting,
+    request: GateRequest,
+    { context, decided }: { readonly context: PolicyContext; readonly decided: Decision },
+    judged: Judgement,
+  ): Promise<Verdict> {
     const { decision, approval, giveBack } = judged;
     const { clock, random, archive, recorder, emit } = this.#components;
     const id = createUuid7(Math.floor(clock.nowMs()), random.bytes(16));
     const { effect, code, rule } = decision;
     try {
-      const { commitment, written } = archive.put(parseUuid7(id).bytes, { context, decided: { effect, rule } });
+      const { commitment, written } = archive.put(parseUuid7(id).bytes, {
+        context,
+        decided: { effect: decided.effect, rule: decided.rule }, // by the policies: what replay compares with
+      });
       const details = detailsOf(agent, request, decision, { id, in: commitment });
       const labels = context.data?.labels ?? [];
       const members = {

@@ -38,8 +38,7 @@ const given: Given = {
   decisionFilter: { body: { requests: [request] } },
   decisionExplain: { body: { request } },
   decisionSettle: {
-    params: { id: '01980000-0000-7000-8000-000000000001' },
-    body: { code: 'ok', labels: ['card'] },
+    body: { outcomes: [{ id: '01980000-0000-7000-8000-000000000001', code: 'ok', labels: ['card'] }] },
   },
   approvalShow: { params: approval, query: { wait: '20' } },
   approvalDecide: {
