@@ -10,7 +10,7 @@ import type { SeededRandom } from './random.ts';
 const CONDITIONS = [
   "action.type == 'export' and data.contains_pii",
   "not (trust.score < 700) or tool.name not in ['a', 'b', \"c\"]",
-  "tool.paths.all(p, under(p, '/work') && !p.endsWith('.env'))",
+  "tool.paths.all(p, under(p, '/srv') && !p.endsWith('.env'))",
   "has(tool.arguments['a b'][0].c) and tool.arguments.amount >= -1.5e3",
   "tool.name.matches(r'^(read|list)_\\w+$') || size(tool.arguments) > 3",
   "['a', 'b'].exists(x, tool.name.lower().startsWith(x)) and environment.name != 'prod'",
@@ -33,7 +33,7 @@ const contexts: readonly PolicyContext[] = [
     tool: {
       name: 'Read_File',
       arguments: { amount: 3, 'a b': [{ c: null }], a: 'b'.repeat(5_000) },
-      paths: ['/work/a'],
+      paths: ['/srv/a'],
     },
     facts: { a: null, l: [{ y: 1 }, 'x', 3, [], true], x: 'a' },
   },
