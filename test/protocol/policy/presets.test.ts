@@ -22,11 +22,11 @@ const RUNNING =
   );
 const SECRET = 'get_secret_value read_password list_api_keys get-env'.split(' ');
 const PATHS =
-  '/etc/passwd /etc/shadow /proc/self/environ /root /home/u/.ssh/id_rsa /home/u/.SSH/config /Users/u/.aws/credentials /home/u/app/.env /home/u/app/.env.local /home/u/key.pem /home/u/x/id_ed25519 /home/u/.agentmesh/keys/a /private/etc/hosts C:/Windows/System32/config/SAM /home/u/.config/gh/hosts.yml /home/u/.netrc /srv/secrets.yaml'.split(
+  '/etc/passwd /etc/shadow /proc/self/environ /root /Users/u/.ssh/id_rsa /Users/u/.SSH/config /Users/u/.aws/credentials /Users/u/app/.env /Users/u/app/.env.local /Users/u/key.pem /Users/u/x/id_ed25519 /Users/u/.agentmesh/keys/a /private/etc/hosts C:/Windows/System32/config/SAM /Users/u/.config/gh/hosts.yml /Users/u/.netrc /srv/secrets.yaml'.split(
     ' ',
   );
 const HARMLESS =
-  '/home/u/app/readme.md /srv/data/environment.ts /tmp/etc/x /home/u/rooted/x /home/u/keys.md /var/log/syslog'.split(
+  '/Users/u/app/readme.md /srv/data/environment.ts /tmp/etc/x /Users/u/rooted/x /Users/u/keys.md /var/log/syslog'.split(
     ' ',
   );
 
