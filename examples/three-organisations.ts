@@ -2,8 +2,8 @@
  * The three-organisation story, with real processes on this machine: npm run demo.
  *
  * Three daemons (Acme, Beta, Gamma) in homes of their own trust each other, delegate, hand a chain to a fourth process
- * that has no network, shake hands, lose a daemon, and revoke. Then what happened is read from their audit logs, and
- * checked by bytes alone once all daemons are gone. Each step says what it expects; the first that is otherwise ends the
+ * that has no network, shake hands, lose a daemon, and revoke; an agent works on a real MCP server under policy. Then what
+ * happened is read from their audit logs, and checked by bytes alone once all daemons are gone. Each step says what it expects; the first that is otherwise ends the
  * story with exit code 1. Every process is ended, whatever happens.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
@@ -20,6 +20,7 @@ import {
   verifyLogFiles,
   verifyProof,
 } from 'agentmesh/sdk';
+import { playGovernedTools } from './acts/governed-tools.ts';
 
 const DAEMON = fileURLToPath(new URL('../daemon/bin.js', import.meta.url));
 const CLI = fileURLToPath(new URL('../cli/bin.js', import.meta.url));
@@ -444,6 +445,16 @@ async function tell(folder: string): Promise<void> {
     stale.exit === 3 && stale.code === 'status_stale',
     'says status_stale, not valid: what it knows is too old to rely on',
   );
+
+  heading("Acme's own agent works on a filesystem server, under policy");
+  await playGovernedTools({
+    home: acme.home,
+    mesh: acme.mesh,
+    agent: { name: 'clerk', did: clerk },
+    folder,
+    say,
+    check,
+  });
 
   const story = { acme, beta, gamma, agents: { clerk, analyst, reader }, links: { root, leaf }, sid };
   const revoked = await readLogs(story);
