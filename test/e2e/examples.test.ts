@@ -38,11 +38,15 @@ test('the three-organisation story is as it should be, and leaves no process beh
   const { exit, out } = await run('three-organisations.ts');
   expect(out).toContain('As it should be');
   expect(exit).toBe(0);
-  expect(out.match(/✓/g)?.length).toBeGreaterThanOrEqual(34);
+  expect(out.match(/✓/g)?.length).toBeGreaterThanOrEqual(47);
   for (const evidence of [
     /✓ Acme: the delegation of Acme, by Acme itself: announced as entry \d+, done by \d+\n/,
     /✓ Gamma: session\.opened by its agent: announced as \d+, done by \d+\n/,
     /✓ Acme: entry \d+: it ended: revoked\n/,
+    /✓ a write is refused, by rule "no-writing"\n/,
+    /✓ a delete waits for approval [0-9a-f]{16} of alice@acme\.example\n/,
+    /✓ asked again, it goes through, once\n/,
+    /✓ Acme's log has it: move_file allowed \(entry \d+\)\n/,
     /✓ Gamma: \d+ entries, cosigned by Acme and Beta: the quorum\n/,
     /✓ all three daemons ended in order\n/,
     /✓ the copy: \d+ entries, \d+ signatures, every tile; /,
