@@ -92,7 +92,8 @@ function contentOf(response: unknown, field: string): unknown {
 }
 
 async function elicit({ ctx }: Call, message: string, requestedSchema: Json): Promise<Json> {
-  const { action, content } = await ctx.mcpReq.elicitInput({ mode: 'form', message, requestedSchema } as never);
+  const params = { mode: 'form', message, requestedSchema };
+  const { action, content } = await ctx.mcpReq.send({ method: 'elicitation/create', params });
   return text(`User response: action=${action}, content=${JSON.stringify(content ?? {})}`);
 }
 
@@ -157,7 +158,7 @@ function toolsFor(announcer: Announcer): Record<string, ToolSpec> {
       inputSchema: object({ prompt: { type: 'string' } }, ['prompt']),
       run: async ({ args, ctx }) => {
         const { params } = sample(String(args['prompt']), 100);
-        const { content } = await ctx.mcpReq.requestSampling(params as never);
+        const { content } = await ctx.mcpReq.send({ method: 'sampling/createMessage', params: params as Json });
         return text(`LLM response: ${JSON.stringify(content)}`);
       },
     },
@@ -255,9 +256,11 @@ function announce(change: () => void): Json {
   return text('Announced');
 }
 
-async function runLogging({ ctx }: Call): Promise<Json> {
+async function runLogging({ ctx, era }: Call): Promise<Json> {
   for (const said of ['Tool execution started', 'Tool processing data', 'Tool execution completed']) {
-    await ctx.mcpReq.log('info', said);
+    // On the stream of the request: the session's own may not be open yet, and what is sent there is then lost.
+    if (era === 'modern') await ctx.mcpReq.log('info', said);
+    else await ctx.mcpReq.notify({ method: 'notifications/message', params: { level: 'info', data: said } });
     await sleep(PAUSE_MS);
   }
   return text('Tool with logging executed successfully');
