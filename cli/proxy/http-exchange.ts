@@ -10,6 +10,8 @@ import { formatEvent, KEEP_ALIVE, type ServerEvent } from './sse.ts';
 export const EVENT_STREAM = 'text/event-stream';
 export const JSON_TYPE = 'application/json';
 
+const LISTENERS_MAX = 32; // a handful of owners wait for its end
+
 export interface ExchangeOptions {
   /** Unread by the client: more cuts the connection. Default PROXY_BACKLOG_BYTES_MAX. */
   readonly backlogBytesMax?: number | undefined;
@@ -35,6 +37,7 @@ export class Exchange {
     this.#response = response;
     this.#backlogBytesMax = options.backlogBytesMax ?? limits.PROXY_BACKLOG_BYTES_MAX;
     this.#keepAliveMs = options.keepAliveMs ?? limits.PROXY_KEEP_ALIVE_MS;
+    response.setMaxListeners(LISTENERS_MAX);
     response.once('close', () => {
       clearInterval(this.#keepAlive);
       this.#isEnded = true;

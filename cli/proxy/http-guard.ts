@@ -62,7 +62,7 @@ export async function readTokenFile(path: string): Promise<string> {
 export interface GuardOptions {
   /** As it is after the socket was opened. */
   readonly address: HttpAddress;
-  /** Names that clients may use beside those of the address, with or without a port: of a reverse proxy, of the machine. */
+  /** Names that clients may use beside those of the address: of a reverse proxy, of the machine. Without a port: with ours too. */
   readonly allowedHosts: readonly string[];
   /** Without it everybody who reaches the port may ask. */
   readonly token?: string | undefined;
@@ -83,7 +83,9 @@ export function createGuard({ address, allowedHosts, token }: GuardOptions): Gua
   const names = new Set([
     ...own.map(withPort),
     ...(address.port === 80 ? own : []), // browsers leave out the port that http has anyway
-    ...allowedHosts.map((name) => name.toLowerCase()),
+    ...allowedHosts
+      .flatMap((name) => (/:\d+$/.test(name) ? [name] : [name, withPort(name)]))
+      .map((name) => name.toLowerCase()),
   ]);
   const digest = token === undefined ? undefined : digestOf(token);
   return {

@@ -81,6 +81,41 @@ export function paramHeadersOf(message: Message, tools: ParamHeaders): OutgoingH
   );
 }
 
+/** What is wrong with the headers that repeat arguments; undefined: nothing. "Server Behavior for Custom Headers". */
+export function paramFault(
+  message: Message,
+  tools: ParamHeaders,
+  header: (name: string) => string | undefined,
+): string | undefined {
+  if (message.kind !== 'request' || message.method !== 'tools/call') return undefined;
+  const declared = tools.get(nameOf(message) ?? '') ?? [];
+  const args = memberOf(message.params, 'arguments');
+  for (const { header: name, path } of declared) {
+    const value = path.reduce<unknown>((from, part) => memberOf(from, part), args);
+    const said = header(name);
+    if (value === undefined || value === null) {
+      if (said !== undefined) return `the header "${name}" repeats an argument that is not there`;
+    } else if (said === undefined) return `the header "${name}" is missing`;
+    else if (!isSame(decodeHeader(said), value)) return `the header "${name}" is not what the body says`;
+  }
+  return undefined;
+}
+
+/** Undefined: no text that could be meant. */
+function decodeHeader(value: string): string | undefined {
+  const encoded = /^=\?base64\?(.*)\?=$/.exec(value)?.[1];
+  if (encoded === undefined) return value;
+  const bytes = Buffer.from(encoded, 'base64');
+  if (bytes.toString('base64') !== encoded) return undefined; // letters that base64 has not, or padding that it wants
+  const text = bytes.toString('utf8');
+  return Buffer.from(text, 'utf8').equals(bytes) ? text : undefined;
+}
+
+/** 42.0 and 42 are one number. */
+const isSame = (said: string | undefined, value: unknown): boolean =>
+  said !== undefined &&
+  (typeof value === 'number' ? said.trim() !== '' && Number(said) === value : said === String(value));
+
 function memberOf(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
   return (value as Readonly<Record<string, unknown>>)[name];

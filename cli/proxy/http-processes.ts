@@ -27,6 +27,7 @@ import {
 } from '../../protocol/mcp/index.ts';
 import { type Exchange, JSON_TYPE } from './http-exchange.ts';
 import { type Renamed, rename, restore, subjectOf } from './http-ids.ts';
+import { paramFault, type ParamHeaders, readParamHeaders } from './http-mirror.ts';
 import { createReplies, type Replies, type Reply } from './http-replies.ts';
 import type { HttpBackend } from './http-server.ts';
 
@@ -355,6 +356,7 @@ class SharedProcess {
   readonly #process: ServerProcess;
   readonly #session: Session<Asked>;
   readonly #asked = new Map<Id, Asked>();
+  #tools: ParamHeaders = new Map();
   #count = 0;
   #lastMs = performance.now();
   #isClosed = false;
@@ -384,6 +386,9 @@ class SharedProcess {
 
   post(exchange: Exchange, request: Message & { readonly kind: 'request' }): void {
     verifyTakes(this.#process);
+    const wrong = paramFault(request, this.#tools, (name) => exchange.header(name));
+    if (wrong !== undefined)
+      return fail(exchange, 400, request, RPC_CODES.headerMismatch, `Headers and body of the request differ: ${wrong}`);
     this.#lastMs = performance.now();
     const [message, renamed] = rename(request, String(++this.#count));
     const asked = { exchange, renamed, wantsLogs: metaOf(request)?.[META_LOG_LEVEL] !== undefined };
@@ -422,6 +427,7 @@ class SharedProcess {
       if (asked !== undefined) this.#forget(asked);
       return;
     }
+    if (message.kind === 'result') this.#tools = readParamHeaders(message.result, this.#tools);
     this.#session.fromServer(message, subject);
   }
 

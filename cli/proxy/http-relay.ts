@@ -443,8 +443,10 @@ class Lane {
     try {
       await run(AbortSignal.any([controller.signal, this.#closing.signal]));
     } catch (error) {
-      if (!isMeshError(error)) throw error;
+      if (!isMeshError(error)) this.#components.report('warn', `A fault of this program: ${String(error)}`);
       if (exchange === undefined || exchange.isEnded) return;
+      if (!isMeshError(error))
+        return exchange.answer(500, errorResponse(null, RPC_CODES.internal, 'Internal error'), JSON_HEADERS);
       exchange.answer(BAD_GATEWAY, errorResponse(null, RPC_CODES.internal, error.message), JSON_HEADERS);
     }
   }

@@ -15,6 +15,7 @@ import {
   type RequestMessage,
   refusalAnswer,
   RPC_CODES,
+  type SessionComponents,
   verifyHeaders,
 } from '../../protocol/mcp/index.ts';
 import { EVENT_STREAM, Exchange, type ExchangeOptions, JSON_TYPE } from './http-exchange.ts';
@@ -62,6 +63,7 @@ export interface HttpServerOptions extends ExchangeOptions {
   readonly bodyMs?: number;
   /** That requests under way have when it closes; default PROXY_STOP_MS. */
   readonly stopMs?: number;
+  readonly report: SessionComponents<never>['report'];
 }
 
 export interface HttpServer extends AsyncDisposable {
@@ -179,7 +181,7 @@ class McpHttpServer implements HttpServer {
       else if (method === 'DELETE') this.#backend.delete(exchange);
       else exchange.answer(405, undefined, { allow: 'GET, POST, DELETE' });
     } catch (error) {
-      refuse(exchange, error);
+      refuse(exchange, error, this.#options.report);
     }
     // Of a body that nobody wants any more; the connection ends rather than take it in.
     if (!request.complete && exchange.isEnded) response.once('finish', () => request.destroy());
@@ -249,12 +251,10 @@ function isGone(message: Message, exchange: Exchange): message is RequestMessage
 const JSON_HEADERS = { 'content-type': JSON_TYPE };
 
 /** What a client is told, with a status that says the same to programs that know only HTTP. */
-function refuse(exchange: Exchange, error: unknown): void {
-  const { message } = error instanceof Error ? error : new Error(String(error));
+function refuse(exchange: Exchange, error: unknown, report: HttpServerOptions['report']): void {
   if (!isMeshError(error)) {
-    if (!exchange.isEnded)
-      exchange.answer(500, errorResponse(null, RPC_CODES.internal, 'Internal error'), JSON_HEADERS);
-    throw error;
+    report('warn', `A fault of this program: ${String(error)}`); // of one request; the others are not to end with it
+    return exchange.answer(500, errorResponse(null, RPC_CODES.internal, 'Internal error'), JSON_HEADERS);
   }
   const body = isRefusal(error) ? refusalAnswer(error) : undefined;
   const headers = {
@@ -263,7 +263,7 @@ function refuse(exchange: Exchange, error: unknown): void {
     ...((error.code === 'busy' || error.code === 'closed') && { 'retry-after': '1' }),
     ...(exchange.request.complete ? {} : { connection: 'close' }),
   };
-  exchange.answer(statusOf(error), body ?? errorResponse(null, RPC_CODES.invalidRequest, message), headers);
+  exchange.answer(statusOf(error), body ?? errorResponse(null, RPC_CODES.invalidRequest, error.message), headers);
 }
 
 const STATUS: Readonly<Record<string, number>> = {

@@ -213,6 +213,7 @@ async function overHttp(parts: Parts, listen: string): Promise<Running> {
     listen: parseListen(listen),
     allowedHosts: settings.allowedHosts,
     token,
+    report,
   });
   report('note', `Serving MCP at ${server.url}`);
   let settle: (exit: number) => void;

@@ -1,8 +1,6 @@
 /** `agentmesh proxy` over HTTP as people run it: the clients of both SDKs, real servers, each side over stdio or HTTP. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client as ModernClient, StreamableHTTPClientTransport as ModernHttp } from '@modelcontextprotocol/client';
@@ -18,7 +16,8 @@ import {
   LoggingMessageNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { until } from '../cli/proxy/http-requests.ts';
+import { ask, call, until } from '../cli/proxy/http-requests.ts';
+import { json, upstreamWith } from '../cli/proxy/http-upstream.ts';
 import { type ConformanceHttpServer, startConformanceServer } from './conformance-server.ts';
 import { bareEnv, BIN, EVERYTHING } from './proxy-client.ts';
 
@@ -117,11 +116,7 @@ async function connect(transport: Transport): Promise<{ readonly client: Client;
   return { client, heard };
 }
 
-const overHttp = (url: string, token?: string): Transport =>
-  new StreamableHTTPClientTransport(
-    new URL(url),
-    token === undefined ? undefined : { requestInit: { headers: { authorization: `Bearer ${token}` } } },
-  ) as Transport; // its sessionId may be undefined, where the interface has it absent
+const overHttp = (url: string): Transport => new StreamableHTTPClientTransport(new URL(url));
 const overStdio = (...words: readonly string[]): Transport =>
   new StdioClientTransport({ command: process.execPath, args: proxyWords(...words), env, stderr: 'ignore' });
 
@@ -286,7 +281,29 @@ test('the reference server works over HTTP, and its processes end with their ses
   await until(() => left.every((pid) => !isAlive(pid)), SLOW_MS);
 });
 
-/** Of Linux; elsewhere the process table is read by other means. */
+test('the token of the proxy is asked of clients, the one of the server is sent to it, and none is shown', {
+  timeout: SLOW_MS,
+}, async () => {
+  const [own, theirs] = ['token-of-this-proxy-0123', 'token-of-the-server-4567'];
+  const tokenFile = join(directory, 'token');
+  writeFileSync(tokenFile, `${own}\n`, { mode: 0o600 });
+  await using up = await upstreamWith((got) => json(got, {}));
+  env['SERVER_AUTHORIZATION'] = `Bearer ${theirs}`;
+  const words = ['--url', up.url, '--header-env', 'Authorization=SERVER_AUTHORIZATION', '--token-file', tokenFile];
+  const proxy = await listen(...words);
+  const replies = [
+    await ask(proxy.url, { body: call(1, 'custom/x') }),
+    await ask(proxy.url, { body: call(1, 'custom/x'), headers: { authorization: `Bearer ${theirs}` } }),
+    await ask(proxy.url, { body: call(1, 'custom/x'), headers: { authorization: `Bearer ${own}` } }),
+  ];
+  expect(replies.map(({ status }) => status)).toEqual([401, 401, 200]);
+  expect(up.got.map(({ headers }) => headers.authorization)).toEqual([`Bearer ${theirs}`]);
+  expect(await proxy.stop()).toBe(143);
+  expect(proxy.said() + replies.map(({ text }) => text).join()).not.toMatch(/0123|4567/);
+  await expect(ask(proxy.url, { body: call(1, 'custom/x') })).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+});
+
+/** Without the watchdogs. */
 function childrenOf(pid: number): number[] {
   const list = execFileSync('ps', ['-A', '-o', 'pid=,ppid=,comm='], { encoding: 'utf8' });
   return list

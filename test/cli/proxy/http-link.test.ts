@@ -227,7 +227,7 @@ describe('without sessions (MCP 2026-07-28)', () => {
     const said = world.up.got.map(({ headers }) =>
       Object.entries(headers)
         .filter(([name]) => name.startsWith('mcp-'))
-        .sort(),
+        .toSorted(([a], [b]) => (a < b ? -1 : 1)),
     );
     expect(said).toEqual([
       [

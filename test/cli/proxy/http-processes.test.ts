@@ -79,7 +79,7 @@ async function serve(answer: Answer = usual, options: ProcessBackendOptions = {}
     { openSession: sessionsWith(gate), startServer, report: () => undefined },
     options,
   );
-  const http = await startHttpServer(backend, { listen: LISTEN, stopMs: 200 });
+  const http = await startHttpServer(backend, { listen: LISTEN, stopMs: 200, report: () => undefined });
   const post: World['post'] = (body, headers = {}, more = {}) => ask(http.url, { body, headers, ...more });
   return {
     url: http.url,
@@ -434,6 +434,34 @@ describe('requests without sessions (MCP 2026-07-28)', () => {
     ).toEqual(['read', 'read']);
   });
 
+  test('headers that repeat arguments must say what the body says, once the tool is known', async () => {
+    const inputSchema = {
+      type: 'object',
+      properties: { region: { type: 'string', 'x-mcp-header': 'Region' }, n: { type: 'integer', 'x-mcp-header': 'N' } },
+    };
+    await using world = await serve((message, server) => {
+      if (message.method === 'tools/list')
+        server.say({ id: message.id, result: { tools: [{ name: 'query', inputSchema }] } });
+      else usual(message, server);
+    });
+    await ask(world.url, stateless(1, 'tools/list'));
+    const status = async (args: Record<string, unknown>, headers: Record<string, string>): Promise<unknown> => {
+      const request = stateless(2, 'tools/call', { name: 'query', arguments: args });
+      const reply = await ask(world.url, { ...request, headers: { ...request.headers, ...headers } });
+      return (messageOf(reply)['error'] as { code?: number } | undefined)?.code ?? reply.status;
+    };
+    expect(await status({ region: 'eu' }, { 'mcp-param-region': 'eu' })).toBe(200);
+    expect(await status({ region: 'Hello' }, { 'mcp-param-region': '=?base64?SGVsbG8=?=' })).toBe(200);
+    expect(await status({ n: 42 }, { 'mcp-param-n': '42.0' })).toBe(200);
+    expect(await status({ region: null }, {})).toBe(200);
+    expect(await status({ region: 'eu' }, {})).toBe(-32020);
+    expect(await status({ region: 'eu' }, { 'mcp-param-region': 'us' })).toBe(-32020);
+    expect(await status({}, { 'mcp-param-region': 'us' })).toBe(-32020);
+    expect(await status({ region: 'Hello' }, { 'mcp-param-region': '=?base64?SGVsbG8?=' })).toBe(-32020);
+    expect(await status({ region: 'Hello' }, { 'mcp-param-region': '=?base64?SGVs!!!?=' })).toBe(-32020);
+    expect(await status({ n: 0 }, { 'mcp-param-n': '' })).toBe(-32020);
+  });
+
   test('what an answer holds beside its names stays as it was written', async () => {
     const body = `{"jsonrpc":"2.0","id":1,"method":"custom/big","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}},"n":12345678901234567890,"id":"x"}}`;
     const seen: string[] = [];
@@ -452,7 +480,7 @@ describe('requests without sessions (MCP 2026-07-28)', () => {
         backlogBytes: 0,
       }),
     });
-    await using http = await startHttpServer(backend, { listen: LISTEN });
+    await using http = await startHttpServer(backend, { listen: LISTEN, report: () => undefined });
     const reply = await ask(http.url, { ...stateless(1, 'custom/big'), body });
     expect(seen).toEqual([body.replace('"id":1,', '"id":"1",')]);
     expect(reply.text).toBe('{"result":{"n":1.50,"id":"y"},"id":1, "jsonrpc":"2.0"}');

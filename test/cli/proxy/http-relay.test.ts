@@ -36,7 +36,7 @@ async function serve(
   const up = await upstreamWith(answer);
   const upstream = createUpstream({ url: new URL(up.url), ...(headers !== undefined && { headers }) });
   const backend = createRelayBackend({ openSession: sessionsWith(gate), upstream, report: () => undefined }, options);
-  const http = await startHttpServer(backend, { listen: LISTEN, stopMs: 200, ...options });
+  const http = await startHttpServer(backend, { listen: LISTEN, stopMs: 200, report: () => undefined, ...options });
   return {
     http,
     url: http.url,

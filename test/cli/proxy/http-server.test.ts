@@ -54,7 +54,7 @@ async function serve(
   options: Partial<HttpServerOptions> = {},
   backend: Fake = fakeBackend(),
 ): Promise<HttpServer & { readonly backend: Fake }> {
-  const server = await startHttpServer(backend, { listen: LISTEN, stopMs: 200, ...options });
+  const server = await startHttpServer(backend, { listen: LISTEN, stopMs: 200, report: () => undefined, ...options });
   return Object.assign(server, { backend });
 }
 
@@ -97,14 +97,17 @@ describe('who may ask', () => {
     expect(server.backend.posted).toEqual([]);
   });
 
-  test('a name that the owner allows is answered, with its own pages', async () => {
+  test('a name that the owner allows is answered, with its own pages, with our port or none', async () => {
     await using server = await serve({ allowedHosts: ['mcp.internal'] });
-    const headers = { host: 'MCP.internal', origin: 'https://mcp.internal' };
-    expect((await ask(server.url, { headers, body: call(1, 'ping') })).status).toBe(200);
+    for (const host of ['MCP.internal', `mcp.internal:${server.address.port}`]) {
+      const headers = { host, origin: `https://${host}` };
+      expect((await ask(server.url, { headers, body: call(1, 'ping') })).status).toBe(200);
+    }
+    expect((await ask(server.url, { headers: { host: 'mcp.internal:1' }, body: call(1, 'ping') })).status).toBe(403);
   });
 
   test('on an address that others reach it does not listen without a token', async () => {
-    const started = startHttpServer(fakeBackend(), { listen: { host: '0.0.0.0', port: 0 } });
+    const started = startHttpServer(fakeBackend(), { listen: { host: '0.0.0.0', port: 0 }, report: () => undefined });
     await expect(started).rejects.toMatchObject({
       code: 'config_invalid',
       message: expect.stringContaining('without a token'),
@@ -369,6 +372,18 @@ describe('its life', () => {
     await until(() => backend.posted.length === 1);
     await server.close();
     expect(await asked).toBeInstanceOf(Error);
+  });
+
+  test('a fault in one request is told, and ends neither the proxy nor the other requests', async () => {
+    const reports: string[] = [];
+    const backend = fakeBackend((exchange, message) => {
+      if (message.kind === 'request' && message.id === 1) throw new TypeError('a fault');
+      exchange.answer(200);
+    });
+    await using server = await serve({ report: (_level, text) => void reports.push(text) }, backend);
+    expect((await ask(server.url, { body: call(1, 'x') })).status).toBe(500);
+    expect((await ask(server.url, { body: call(2, 'x') })).status).toBe(200);
+    expect(reports).toEqual([expect.stringContaining('a fault')]);
   });
 
   test('an answer that comes alone is one object, and one with something before it a stream', async () => {

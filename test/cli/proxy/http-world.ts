@@ -136,7 +136,12 @@ async function proxyOf(
 ): Promise<HttpProxy> {
   const reports: string[] = [];
   const backend = backendOf(sessionsWith(gate, reports), reports);
-  const server = await startHttpServer(backend, { listen: LISTEN, stopMs: 200, ...options });
+  const server = await startHttpServer(backend, {
+    listen: LISTEN,
+    stopMs: 200,
+    report: (_level, text) => void reports.push(text),
+    ...options,
+  });
   return { server, url: server.url, gate, reports, [Symbol.asyncDispose]: () => server.close() };
 }
 
