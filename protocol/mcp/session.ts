@@ -6,22 +6,11 @@
  *   client ── request ──> decide ──> server ── result ──> output rules ──> client
  *   server ── request ──> decide ──> client ── result ──────────────────> server
  */
-import type { Json, JsonObject } from '../encoding/jcs.ts';
-import { applyOutput, findingsOfDefinition, similarNames } from '../detect/index.ts';
+import type { JsonObject } from '../encoding/jcs.ts';
 import { type ErrorCode, isMeshError, MeshError } from '../errors.ts';
-import {
-  MCP_HELD_MAX,
-  MCP_LIST_MS,
-  MCP_LIST_PAGES_MAX,
-  MCP_NAME_TEXT_MAX,
-  MCP_PENDING_MAX,
-  MCP_REPORTS_MAX,
-  MCP_TOOLS_MAX,
-  MCP_WAITING_BYTES_MAX,
-  URI_TEXT_MAX,
-} from '../limits.ts';
+import { MCP_HELD_MAX, MCP_LIST_MS, MCP_PENDING_MAX, MCP_REPORTS_MAX, MCP_WAITING_BYTES_MAX } from '../limits.ts';
 import type { OutputRules } from '../policy/decision.ts';
-import type { GateRequest, Outcome, PendingApproval, ToolDefinition, ToolState, Verdict } from '../policy/gate.ts';
+import type { GateRequest, Outcome, PendingApproval, Verdict } from '../policy/gate.ts';
 import {
   APPROVAL_QUESTION_METHOD,
   canAsk,
@@ -33,19 +22,11 @@ import {
   whatOf,
 } from './approval-questions.ts';
 import { denialOf, failureOf } from './denial.ts';
-import {
-  clientCapabilitiesOf,
-  type Era,
-  eraOf,
-  META_CLIENT_CAPABILITIES,
-  META_PROTOCOL_VERSION,
-  metaOf,
-} from './era.ts';
+import { clientCapabilitiesOf, type Era, eraOf, metaOf } from './era.ts';
 import { footed } from './footer.ts';
 import { type GovernedContext, governedOf } from './governed.ts';
 import { inputRequestsOf } from './input-requests.ts';
-import { createKnownTools, isHeldBack } from './known-tools.ts';
-import { filteredBytes, filteredResult, isListing, memberRequest, membersOf } from './listing.ts';
+import { filteredBytes, filteredResult, isListing } from './listing.ts';
 import {
   type ErrorMessage,
   errorResponse,
@@ -65,16 +46,10 @@ import {
   type Sender,
 } from './messages.ts';
 import { hasVariant } from './names.ts';
-import { isScanned, isScannedNotification, withParams, withResult } from './outputs.ts';
-import type {
-  CheckedTools,
-  Failure,
-  KnownTools,
-  ReportLevel,
-  Session,
-  SessionComponents,
-  SessionOptions,
-} from './ports.ts';
+import { isScanned, isScannedNotification } from './outputs.ts';
+import type { Failure, ReportLevel, Session, SessionComponents, SessionOptions } from './ports.ts';
+import { rewritten, scanned, scannedNotice } from './shown-results.ts';
+import { nameOf, ToolChecks } from './tool-checks.ts';
 
 export const createSession = <Origin = undefined>(
   components: SessionComponents<Origin>,
@@ -86,7 +61,6 @@ const PASSED: ReadonlySet<string> = new Set(['initialize', 'ping', 'server/disco
 const NOTIFICATION = 'notifications/';
 const CANCELLED = 'notifications/cancelled';
 const SUBSCRIPTION_ID = 'io.modelcontextprotocol/subscriptionId';
-const META_CLIENT_INFO = 'io.modelcontextprotocol/clientInfo';
 const OWN_ID = 'agentmesh/';
 
 /** A request that has no answer yet. */
@@ -117,7 +91,7 @@ class McpSession<Origin> implements Session<Origin> {
   readonly #components: SessionComponents<Origin>;
   readonly #options: SessionOptions;
   readonly #context: GovernedContext;
-  readonly #tools: KnownTools;
+  readonly #tools: ToolChecks;
   readonly #asked: Readonly<Record<Sender, Map<string, Asked<Origin>>>> = { client: new Map(), server: new Map() };
   /** Requests by the progress token that they gave. */
   readonly #byToken = new Map<string, Asked<Origin>>();
@@ -143,7 +117,16 @@ class McpSession<Origin> implements Session<Origin> {
     this.#components = components;
     this.#options = options;
     this.#context = { server: options.server, paths: components.paths };
-    this.#tools = components.tools ?? createKnownTools();
+    this.#tools = new ToolChecks(
+      {
+        gate: components.gate,
+        context: this.#context,
+        tools: components.tools,
+        ask: (method, params) => this.#ask(method, params),
+        tell: (...told) => this.#tell(...told),
+      },
+      options,
+    );
   }
 
   get pending(): number {
@@ -305,7 +288,7 @@ class McpSession<Origin> implements Session<Origin> {
       if (request === undefined) return this.#forward(asked, message);
       if (returned?.isWaitingOn === false) return this.#giveUp(asked, returned.approval);
       const name = message.method === 'tools/call' ? request.tool?.name : undefined;
-      if (name !== undefined) await this.#verifyTool(name, asked);
+      if (name !== undefined) await this.#tools.verify(name, asked.message);
       if (!this.#isOpen(asked)) return;
       const isHolding = returned !== undefined || !this.#canReturn(asked);
       const verdict = await this.#decide(asked, request, isHolding);
@@ -314,7 +297,7 @@ class McpSession<Origin> implements Session<Origin> {
       asked.verdict = verdict;
       if (asked.from === 'client') this.#output = verdict.output;
       // The list may have changed while somebody thought about the call.
-      if (name !== undefined) await this.#verifyTool(name, asked);
+      if (name !== undefined) await this.#tools.verify(name, asked.message);
       if (this.#isOpen(asked)) this.#forward(asked, message);
     } catch (error) {
       this.#refuse(asked, error);
@@ -521,12 +504,8 @@ class McpSession<Origin> implements Session<Origin> {
 
   /** A task's result comes with it. Its own request may be long over: the rules are those of the newest decision. */
   #scannedNotice(message: NotificationMessage): NotificationMessage | undefined {
-    const { params = {} } = message;
-    if (this.#output !== undefined) {
-      const { result, refused, changed } = applyOutput(params, this.#output);
-      if (refused === undefined)
-        return changed ? { ...message, params: result, bytes: withParams(message, result) } : message;
-    }
+    const shown = this.#output === undefined ? undefined : scannedNotice(message, this.#output);
+    if (shown !== undefined) return shown;
     this.#tell(
       `notice ${message.method}`,
       'warn',
@@ -603,7 +582,7 @@ class McpSession<Origin> implements Session<Origin> {
     try {
       if (asksForInput(message)) return await this.#answerInputs(asked, message, verdict);
       const { method } = asked.message;
-      const keep = await this.#kept(asked, message);
+      const keep = await this.#tools.kept(asked.message, message, asked.abort.signal);
       const { result } = message;
       this.#answer(asked, {
         ...message,
@@ -656,172 +635,7 @@ class McpSession<Origin> implements Session<Origin> {
     this.#answerScanned(asked, message, verdict);
   }
 
-  // Lists
-
-  async #kept(asked: Asked<Origin>, message: ResultMessage): Promise<readonly boolean[]> {
-    const { method } = asked.message;
-    const members = membersOf(method, message.result);
-    const requests = members.map((member) => this.#memberRequest(method, member));
-    const isTools = method === 'tools/list';
-    const [allowed, states] = await Promise.all([
-      this.#allowed(requests, asked),
-      isTools
-        ? this.#statesOf(
-            asked,
-            message,
-            members.filter((_, i) => requests[i] !== undefined),
-          )
-        : undefined,
-    ]);
-    return requests.map((request, i) => {
-      if (request === undefined || allowed[i] !== true) return false;
-      if (!isTools) return true;
-      const name = request.tool?.name;
-      const own = states?.filter((state) => state.name === name) ?? [];
-      return own.length > 0 && !own.some(isHeldBack);
-    });
-  }
-
-  /** Undefined: nothing that could be judged, so nothing that is shown. */
-  #memberRequest(method: string, member: Json): GateRequest | undefined {
-    let request: GateRequest | undefined;
-    try {
-      request = memberRequest(method, member, this.#context);
-    } catch (error) {
-      if (!isMeshError(error)) throw error;
-    }
-    const name = request?.tool?.name ?? request?.prompt?.name;
-    const isFit =
-      request !== undefined &&
-      (name === undefined || (name !== '' && name.length <= MCP_NAME_TEXT_MAX)) &&
-      (request.resource?.uri.length ?? 1) <= URI_TEXT_MAX;
-    if (!isFit) this.#tell(`member ${method}`, 'warn', `A member of "${method}" is not shown: it cannot be judged`);
-    return isFit ? request : undefined;
-  }
-
-  async #allowed(
-    requests: readonly (GateRequest | undefined)[],
-    { abort }: Asked<Origin>,
-  ): Promise<readonly boolean[]> {
-    const asked = requests.filter((request) => request !== undefined);
-    const answers: boolean[] = [];
-    for (let at = 0; at < asked.length; at += MCP_TOOLS_MAX)
-      answers.push(
-        ...(await this.#components.gate.filter(asked.slice(at, at + MCP_TOOLS_MAX), { signal: abort.signal })),
-      );
-    let next = 0;
-    return requests.map((request) => request !== undefined && answers[next++] === true);
-  }
-
-  // Tools
-
-  /** What the client is shown now, against what was seen first. */
-  async #statesOf(asked: Asked<Origin>, message: ResultMessage, shown: readonly Json[]): Promise<readonly ToolState[]> {
-    const definitions = shown as readonly ToolDefinition[];
-    const isWhole = !hasCursor(asked.message.params, 'cursor') && !hasCursor(message.result, 'nextCursor');
-    const { changes } = this.#tools;
-    // A page alone does not say what else there is.
-    if (!isWhole) await this.#complete(asked);
-    const states = await this.#check(definitions, isWhole);
-    this.#tools.keep({ states, definitions }, isWhole ? { changes } : undefined);
-    return states;
-  }
-
-  /** Errors: tool_changed, and whatever keeps the tools from being looked at. */
-  async #verifyTool(name: string, asked: Asked<Origin>): Promise<void> {
-    if (this.#tools.isComplete) {
-      const state = this.#tools.stateOf(name);
-      if (state === undefined || !isHeldBack(state)) return;
-      this.#tools.setChanged(); // somebody may have approved of it since
-    }
-    await this.#complete(asked);
-    const state = this.#tools.stateOf(name);
-    if (state === undefined || !isHeldBack(state)) return;
-    const { approval } = state;
-    const next =
-      approval === undefined
-        ? 'policy takes no changed tool'
-        : `it waits for approval until ${approval.expiresAt}: agentmesh approvals approve ${approval.id}`;
-    const is = state.state === 'new' ? 'was not there when the tools were first seen' : 'is not what was seen first';
-    throw new MeshError('tool_changed', `Cannot call "${name}": its definition ${is}`, { next });
-  }
-
-  async #complete(asked: Asked<Origin>): Promise<void> {
-    if (await this.#tools.complete(() => this.#fetchTools(asked))) return;
-    throw new MeshError('busy', `Cannot look at the tools of "${this.#options.server}": they change all the time`);
-  }
-
-  async #fetchTools({ message }: Asked<Origin>): Promise<CheckedTools> {
-    const { server } = this.#options;
-    const definitions: ToolDefinition[] = [];
-    const meta = statelessMetaOf(message);
-    let cursor: Json | undefined;
-    for (let page = 0; page < MCP_LIST_PAGES_MAX; page++) {
-      const params = { ...(cursor !== undefined && { cursor }), ...(meta !== undefined && { _meta: meta }) };
-      const answer = await this.#ask('tools/list', params);
-      if (answer.kind === 'error') {
-        if (isObject(answer.error) && answer.error['code'] === RPC_CODES.methodNotFound)
-          return { states: [], definitions: [] };
-        throw new MeshError('failed', `Cannot look at the tools of "${server}": it answers tools/list with an error`);
-      }
-      for (const member of membersOf('tools/list', answer.result))
-        if (this.#memberRequest('tools/list', member) !== undefined) definitions.push(member as ToolDefinition);
-      cursor = isObject(answer.result) ? (answer.result['nextCursor'] ?? undefined) : undefined;
-      if (cursor === undefined) return { states: await this.#check(definitions, true), definitions };
-    }
-    throw new MeshError(
-      'too_large',
-      `Cannot look at the tools of "${server}": its list has more than ${MCP_LIST_PAGES_MAX} pages`,
-    );
-  }
-
-  async #check(definitions: readonly ToolDefinition[], isComplete: boolean): Promise<readonly ToolState[]> {
-    const { server, serverOrigin } = this.#options;
-    if (definitions.length > MCP_TOOLS_MAX)
-      throw new MeshError('too_large', `Cannot look at the tools of "${server}": it has more than ${MCP_TOOLS_MAX}`, {
-        want: MCP_TOOLS_MAX,
-      });
-    if (definitions.length === 0 && !isComplete) return [];
-    const origin = serverOrigin === undefined ? {} : { origin: serverOrigin };
-    const states = await this.#components.gate.checkTools(server, definitions, { isComplete, ...origin });
-    this.#reportTools(definitions, states);
-    return states;
-  }
-
-  #reportTools(definitions: readonly ToolDefinition[], states: readonly ToolState[]): void {
-    const { server } = this.#options;
-    for (const definition of definitions) {
-      const labels = [...new Set(findingsOfDefinition(definition).map(({ label }) => label))];
-      if (labels.length > 0)
-        this.#tell(
-          `finding ${nameOf(definition)}`,
-          'warn',
-          `The definition of tool "${nameOf(definition)}" of "${server}" holds ${labels.join(', ')}: read it before you use it`,
-          1,
-        );
-    }
-    for (const { name, state, action, diff, approval } of states) {
-      if (state === 'pinned' || action === 'ignore') continue;
-      const next = approval === undefined ? '' : `; agentmesh approvals approve ${approval.id} lets it be used`;
-      const what = state === 'new' ? 'is new' : 'changed';
-      this.#tell(
-        `tool ${name}`,
-        'warn',
-        `Tool "${name}" of "${server}" ${what}${next}${diff === undefined ? '' : `\n${diff}`}`,
-        1,
-      );
-    }
-    const names = definitions.map((definition) => nameOf(definition));
-    names.forEach((name, i) => {
-      for (const { b } of similarNames([name], names.slice(i + 1)))
-        this.#tell(
-          `similar ${name} ${b}`,
-          'warn',
-          `Tools "${name}" and "${b}" of "${server}" may be taken for each other`,
-          1,
-        );
-    });
-  }
+  // Questions of our own to the server
 
   /** Errors: timeout, closed, and what `failRequest` says. */
   #ask(method: string, params: JsonObject): Promise<ResultMessage | ErrorMessage> {
@@ -889,9 +703,6 @@ const other = (side: Sender): Sender => (side === 'client' ? 'server' : 'client'
 
 const isId = (value: unknown): value is Id => typeof value === 'string' || typeof value === 'number';
 
-/** Of a tool, by its definition or call. */
-const nameOf = ({ name }: JsonObject): string => (typeof name === 'string' ? name : '');
-
 /** Of bytes that were made here. */
 function read(bytes: Uint8Array, from: Sender): Message {
   const message = parseMessage(bytes, from);
@@ -912,52 +723,5 @@ const asksForInput = ({ result }: ResultMessage): boolean => {
   return result['inputRequests'] !== undefined || hasVariant(result, 'inputRequests');
 };
 
-const hasCursor = (value: Json | undefined, member: string): boolean =>
-  isObject(value) && value[member] !== undefined && value[member] !== null;
-
 const isFailed = (message: ResultMessage | ErrorMessage): boolean =>
   message.kind === 'error' || (isObject(message.result) && message.result['isError'] === true);
-
-interface Scanned {
-  readonly shown: ResultMessage | ErrorMessage;
-  readonly labels: readonly string[];
-  /** Nothing of it is shown. */
-  readonly refused?: { readonly code: ErrorCode; readonly reason: string };
-}
-
-function scanned(message: ResultMessage | ErrorMessage, rules: OutputRules): Scanned {
-  const value = message.kind === 'error' ? message.error : message.result;
-  // The server's own, which it wants back to the letter, and which no model reads.
-  const state = isObject(value) ? value['requestState'] : undefined;
-  const { requestState: _, ...rest } = isObject(value) ? value : {};
-  const { result, refused, labels, changed } = applyOutput(state === undefined ? value : rest, rules);
-  if (refused !== undefined) return { shown: message, labels, refused: refusedFor(refused.label, rules) };
-  if (!changed) return { shown: message, labels };
-  return {
-    shown: rewritten(message, state === undefined ? result : { ...(result as JsonObject), requestState: state }),
-    labels,
-  };
-}
-
-const refusedFor = (label: string, { bytesMax }: OutputRules): { readonly code: ErrorCode; readonly reason: string } =>
-  label === 'size' || label === 'depth'
-    ? { code: 'too_large', reason: `Cannot show the result: it has more than ${bytesMax} bytes, or too many levels` }
-    : { code: 'policy_denied', reason: `Cannot show the result: it holds "${label}", which policy keeps back` };
-
-function rewritten(message: ResultMessage | ErrorMessage, value: Json): ResultMessage | ErrorMessage {
-  if (message.kind === 'result') return { ...message, bytes: withResult(message, value), result: value };
-  const bytes = utf8Encoder.encode(JSON.stringify({ jsonrpc: '2.0', id: message.id, error: value }));
-  return { ...message, bytes, error: value };
-}
-
-/** What a stateless request says of its client, for one of our own on its behalf. */
-function statelessMetaOf(message: Message): JsonObject | undefined {
-  const meta = metaOf(message);
-  if (meta?.[META_PROTOCOL_VERSION] === undefined) return undefined;
-  const kept: Record<string, Json> = {};
-  for (const name of [META_PROTOCOL_VERSION, META_CLIENT_INFO, META_CLIENT_CAPABILITIES]) {
-    const value = meta[name];
-    if (value !== undefined) kept[name] = value;
-  }
-  return kept;
-}

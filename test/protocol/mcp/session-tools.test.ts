@@ -289,7 +289,7 @@ test('definitions that speak to the model, and names like others, are reported o
   world.call(2, 'a');
   await quiet();
   expect(world.reports.filter((text) => text.includes('poisoned'))).toHaveLength(1);
-  expect(world.reports.filter((text) => text.includes('"read_file" and "Read_File"'))).toHaveLength(1);
+  expect(world.reports.filter((text) => text.includes('"Read_File" and "read_file"'))).toHaveLength(1);
 });
 
 test('of two tools with one name, the one that is held back counts', async () => {
