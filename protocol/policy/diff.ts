@@ -1,6 +1,7 @@
 /** What changed between two versions of a policy, and whether it allows more or less, where that is certain. */
 import { covers } from './condition/analyse.ts';
 import { OUTPUT_ACTIONS, PIN_ACTIONS } from './decision.ts';
+import { limitText } from './engine.ts';
 import type { Policy, PolicyRule } from './policy.ts';
 
 /** `unclear`: both, or it depends on requests. Of requests whose fields are all there: what is missing is not compared. */
@@ -144,7 +145,7 @@ function changesOf(old: PolicyRule, now: PolicyRule, before: Policy, after: Poli
       now.conditionText ?? 'always',
       conditionDirection(old, now, added),
     ),
-    ...change('limit', old.limit, now.limit, limitDirection(old, now)),
+    ...change('limit', old.limit && limitText(old.limit), now.limit && limitText(now.limit), limitDirection(old, now)),
     ...change(
       'approvers',
       old.approval?.approvers,
@@ -159,8 +160,8 @@ function changesOf(old: PolicyRule, now: PolicyRule, before: Policy, after: Poli
     ),
     ...change(
       'expires',
-      old.approval?.expiresMs,
-      now.approval?.expiresMs,
+      secondsText(old.approval?.expiresMs),
+      secondsText(now.approval?.expiresMs),
       bothNumbers(old.approval?.expiresMs, now.approval?.expiresMs, -1),
     ),
     ...change('priority', old.priority, now.priority, isOrdered ? 'unclear' : 'same'),
@@ -168,6 +169,8 @@ function changesOf(old: PolicyRule, now: PolicyRule, before: Policy, after: Poli
     ...change('description', old.description, now.description, 'same'),
   ];
 }
+
+const secondsText = (ms: number | undefined): string | undefined => (ms === undefined ? undefined : `${ms / 1000}s`);
 
 const bothNumbers = (before: number | undefined, after: number | undefined, sign: number): Direction =>
   before === undefined || after === undefined ? 'same' : byStrictness(sign * before, sign * after);

@@ -5,7 +5,8 @@ import { explainCondition } from './condition/explain.ts';
 import type { PolicyContext } from './context.ts';
 import type { Decision, Effect, RuleAction } from './decision.ts';
 import type { PolicySet } from './engine.ts';
-import type { PolicyRule } from './policy.ts';
+import { canonicalName } from './names.ts';
+import type { Policy, PolicyRule } from './policy.ts';
 
 type Told = 'true' | 'false' | 'unknown';
 
@@ -51,7 +52,8 @@ export function explainDecision(
       if (!rule.isEnabled) continue;
       const explained = explainRule(policy.name, rule, context);
       const isMatched = matched.has(`${policy.name}\n${rule.name}`);
-      const change = changeOf(explained, rule, isMatched, decision.effect);
+      if (!isMatched && isElsewhere(explained, rule, context)) continue;
+      const change = changeOf(explained, rule, isMatched, decision, policy);
       if (isMatched || explained.is !== 'false' || change !== undefined) rules.push(explained);
       if (change !== undefined && near.length < WOULD_CHANGE_MAX) near.push(change);
     }
@@ -76,12 +78,17 @@ const told = (is: boolean | 'unknown'): Told => (is === 'unknown' ? is : is ? 't
 const STRICTNESS: Readonly<Partial<Record<RuleAction, number>>> = { deny: 2, require_approval: 1, limit: 1, allow: 0 };
 const EFFECT_STRICTNESS: Readonly<Record<Effect, number>> = { deny: 2, require_approval: 1, allow: 0 };
 
+/** About another kind of request: what it would take is not a change of this one. */
+const isElsewhere = ({ is }: ExplainedRule, { action, condition }: PolicyRule, context: PolicyContext): boolean =>
+  condition?.actionTypes?.has(canonicalName(context.action.type)) === false || (is === 'unknown' && action !== 'allow');
+
 /** A rule that matches and restricts, and one comparison short of matching what would change the effect. */
 function changeOf(
   { policy, rule: name, leaves, is }: ExplainedRule,
   rule: PolicyRule,
   isMatched: boolean,
-  effect: Effect,
+  { effect, rule: decisive }: Decision,
+  { conflict }: Policy,
 ): string | undefined {
   const strictness = STRICTNESS[rule.action];
   if (strictness === undefined) return undefined;
@@ -94,6 +101,8 @@ function changeOf(
       : `Without what makes ${who} apply${leaves.length === 0 ? '' : `: ${shown(holding(leaves))}`}`;
   }
   if (strictness === EFFECT_STRICTNESS[effect]) return undefined;
+  // What a rule denies no other one gives back, where the strictest rule counts.
+  if (conflict === 'deny_overrides' && decisive !== null && strictness < EFFECT_STRICTNESS[effect]) return undefined;
   const open = leaves.filter((leaf) => leaf.is !== 'true');
   // With "or" or "not" in it the open ones are not what is wanted; a rule of plain conditions is what people write.
   if (is === 'true' || open.length !== 1 || !isPlain(rule)) return undefined;

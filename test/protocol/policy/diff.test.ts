@@ -65,3 +65,12 @@ test('rules are told by what happened to them', () => {
     { rule: 'new', kind: 'added', settings: [], direction: 'same' },
   ]);
 });
+
+test('says limits and times as documents do', () => {
+  const limits = diffPolicies(policy(rules('name: a, limit: 9/day')), policy(rules('name: a, limit: 8/hour')));
+  expect(limits.rules[0]?.settings).toMatchObject([{ setting: 'limit', before: '9/day', after: '8/hour' }]);
+  const asks = (expires: string) => policy(rules(`name: a, action: require_approval, expires: ${expires}`));
+  expect(diffPolicies(asks('15m'), asks('1h')).rules[0]?.settings).toMatchObject([
+    { setting: 'expires', before: '900s', after: '3600s' },
+  ]);
+});

@@ -45,6 +45,26 @@ describe('explainDecision()', () => {
     );
   });
 
+  test('leaves out rules about other kinds of requests, and what would not change the answer', () => {
+    const set = compilePolicies([
+      policy(
+        rules(
+          `name: reads, action: allow, condition: "action.type == 'tool_call' and tool.name == 'read'"`,
+          `name: prompts, action: deny, condition: "prompt.paths.exists(p, p == '/etc')"`,
+          `name: exports, action: allow, condition: "action.type == 'export'"`,
+          `name: no-writes, action: deny, condition: "tool.name == 'write'"`,
+        ),
+      ),
+    ]);
+    const { rules: told, wouldChange } = explainDecision(set, context(tool('write')));
+    expect(told.map(({ rule }) => rule)).toEqual(['no-writes']);
+    expect(wouldChange).toEqual([`Without what makes rule "no-writes" of policy "policy" apply: tool.name == 'write'`]);
+    expect(explainDecision(set, context(tool('other'))).wouldChange).toEqual([
+      `With tool.name == 'read' (it is "other"), rule "reads" of policy "policy" would apply: allow`,
+      'With a rule of policy "policy" that allows it',
+    ]);
+  });
+
   test('has nothing to tell where everything is allowed', () => {
     const set = compilePolicies([policy(`default: allow\n${rules('name: l, limit: 9/day', 'name: w, action: warn')}`)]);
     expect(explainDecision(set, context({ action: 'x' }))).toMatchObject({
