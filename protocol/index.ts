@@ -288,3 +288,4 @@ export {
   type SignedApproval,
   verifyApproval,
 } from './policy/approval.ts';
+export { visibleText } from './mcp/visible.ts';

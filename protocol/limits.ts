@@ -254,6 +254,7 @@ export const APPROVAL_ID_BYTES = 8; // people type them; a daemon keeps thousand
 export const ACTION_TEXT_MAX = 64; // a word or two, joined
 export const MCP_NAME_TEXT_MAX = 256; // clients show tools in lists; MCP advises 128
 export const MCP_TOOLS_MAX = 1_024; // of one server; the largest known have about 200
+export const SHADOWS_MAX = 8; // tools of other servers named beside one; who has more has seen enough
 export const URI_TEXT_MAX = 8_192; // what web servers take
 export const PATHS_MAX = 1_024; // forms of paths in one request; more are refused, not left out
 export const PATH_TEXT_MAX = 4_096; // Linux PATH_MAX

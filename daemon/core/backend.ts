@@ -29,6 +29,7 @@ import {
   type Statement,
   toBase64url,
   toHex,
+  type JsonObject,
 } from '../../protocol/index.ts';
 import type { PeerConnection } from '../ports.ts';
 import type { HeldCredential, SigningRequest } from './agents.ts';
@@ -411,15 +412,20 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
   };
 }
 
-/** Delegating is subject to the configured policies. Errors: policy_denied, limit_exceeded, approval_pending, approval_denied. */
+/**
+ * Delegating is subject to the configured policies. All that is asked for is in the facts, so that an approval is for
+ * just that. Errors: policy_denied, limit_exceeded, approval_pending, approval_denied.
+ */
 function requireDelegation(
-  { governance, organisation }: MeshNode,
-  { as = organisation.did, to, capabilities, depth }: DelegateBody,
+  { governance, organisation, state }: MeshNode,
+  { as, ...body }: DelegateBody,
 ): Promise<Settle> {
+  const { to, from, capabilities, depth } = body;
+  const issuer = as ?? (from === undefined ? undefined : state.link(from)?.payload.aud) ?? organisation.did;
   const names = capabilities.map(({ can }) => can);
   return governance.governance.require(
-    governance.acting(as),
-    { action: 'delegate', facts: { to, capabilities: names, ...(depth !== undefined && { depth }) } },
+    governance.acting(issuer),
+    { action: 'delegate', facts: { ...body, capabilities: names, grants: capabilities } as JsonObject },
     { delegation: { audience: to, capabilities: names, ...(depth !== undefined && { depth }) } },
     `delegate to "${to}"`,
   );

@@ -19,6 +19,7 @@ import {
   POLICY_TEXT_BYTES_MAX,
   REPLAY_DIVERGENCES_MAX,
   REPLAY_SECONDS_MAX,
+  SHADOWS_MAX,
   URI_TEXT_MAX,
 } from '../limits.ts';
 import { OUTPUT_ACTIONS, PIN_ACTIONS, RULE_ACTIONS } from '../policy/decision.ts';
@@ -286,6 +287,7 @@ export const ToolStateView = object({
   action: Type.Enum(PIN_ACTIONS),
   approval: optional(PendingApprovalView),
   diff: optional(Type.String({ maxLength: 65_536 })),
+  shadows: optional(list(object({ server: mcpName, tool: mcpName }), SHADOWS_MAX, 1)),
 });
 export const ToolCheckAnswer = object({ tools: Type.Array(ToolStateView) });
 

@@ -124,18 +124,11 @@ function codeOf(unit: number): number {
 }
 const CAN_BEGIN = new Uint8Array(2 ** 20);
 for (const [written] of termRoles) {
-  const isStem = written.endsWith('*');
-  const codes = Array.from(
-    (isStem ? written.slice(0, -1) : written).slice(0, 4),
-    (unit) => CODES[unit.charCodeAt(0)] as number,
-  );
-  let indices = [0];
-  for (let k = 0; k < 4; k++) {
-    const code = codes[k];
-    const after = code === undefined ? Array.from({ length: 32 }, (_, any) => any) : [code];
-    indices = indices.flatMap((index) => after.map((next) => (index << 5) | next));
-  }
-  for (const index of indices) CAN_BEGIN[index] = 1;
+  const start = (written.endsWith('*') ? written.slice(0, -1) : written).slice(0, 4);
+  let index = 0;
+  for (let k = 0; k < start.length; k++) index = (index << 5) | (CODES[start.charCodeAt(k)] as number);
+  const open = 5 * (4 - start.length); // bits of the units after it, which may be any
+  CAN_BEGIN.fill(1, index << open, (index + 1) << open);
 }
 
 // How a unit counts: scripts that divide words have terms at the beginning of a word only.

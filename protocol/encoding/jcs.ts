@@ -70,7 +70,10 @@ function textOf(value: unknown, depth: number, options: Required<JcsOptions>): s
   if (typeof value === 'object') return value === null ? 'null' : nestedText(value, depth + 1, options);
   if (typeof value === 'number') {
     if (!(options.numbers === 'any' ? Number.isFinite(value) : Number.isSafeInteger(value)))
-      throw malformed('write', `${value} is not ${options.numbers === 'any' ? 'finite' : 'an integer within ±(2^53 - 1)'}`);
+      throw malformed(
+        'write',
+        `${value} is not ${options.numbers === 'any' ? 'finite' : 'an integer within ±(2^53 - 1)'}`,
+      );
     return String(value); // as RFC 8785 wants it; of -0: "0"
   }
   if (typeof value === 'boolean') return value ? 'true' : 'false';

@@ -78,6 +78,12 @@ export interface ToolState {
   readonly approval?: PendingApproval;
   /** What changed, a line a change, for people. */
   readonly diff?: string;
+  /** Tools of other servers that people or models may take for it. */
+  readonly shadows?: readonly ShadowedTool[];
+}
+export interface ShadowedTool {
+  readonly server: string;
+  readonly tool: string;
 }
 
 export interface GateDescription {

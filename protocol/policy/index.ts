@@ -22,6 +22,7 @@ export type {
   GateRequest,
   Outcome,
   PendingApproval,
+  ShadowedTool,
   ToolDefinition,
   ToolState,
   Verdict,

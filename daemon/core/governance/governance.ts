@@ -3,15 +3,9 @@
  * answer in the log, on disk, before anybody has it. Whatever cannot be decided or logged is not allowed.
  */
 import type { MeshEventInput } from '../../../protocol/control/index.ts';
-import { labelsOf } from '../../../protocol/detect/index.ts';
-import {
-  approvalDigest,
-  approvedFacts,
-  type ErrorCode,
-  limits,
-  MeshError,
-} from '../../../protocol/index.ts';
-import { createUuid7, parseUuid7 } from '../../../protocol/log/index.ts';
+import { labelsOf, similarNames } from '../../../protocol/detect/index.ts';
+import { approvalDigest, approvedFacts, type ErrorCode, limits, MeshError } from '../../../protocol/index.ts';
+import { createUuid7, type EntryMembers, parseUuid7 } from '../../../protocol/log/index.ts';
 import type {
   ApprovalNeed,
   Decision,
@@ -32,8 +26,8 @@ import { contextOf, type Detected, explainDecision, mergePoints, NO_POLICY } fro
 import type { Clock, Logger, Random } from '../../ports.ts';
 import { deadline } from '../deadline.ts';
 import { type HandshakePolicy, OPEN_POLICY } from '../handshake-ports.ts';
-import type { Details, Recorder } from '../log/recorder.ts';
-import type { Settle } from '../log/write-ahead.ts';
+import type { Details, Recorded, Recorder } from '../log/recorder.ts';
+import { problemOf, type Settle } from '../log/write-ahead.ts';
 import { type Approval, type Approvals, type ApprovalTerms, pendingApproval, type TakenApproval } from './approvals.ts';
 import type { LimitStore } from './limits.ts';
 import type { PolicyLibrary } from './policy-library.ts';
@@ -87,6 +81,8 @@ interface Judgement {
   readonly approval?: Approval;
   /** It used up an approval or a limit: undone where it does not go ahead. */
   readonly giveBack: () => Promise<void>;
+  /** What must be written before it goes ahead. */
+  readonly written: readonly Promise<void>[];
 }
 
 const NONE_DETECTED: Detected = {
@@ -125,10 +121,11 @@ export class Governance {
     const policies = this.#components.library.policiesFor(brought);
     const detected = this.#detect(request);
     const context = this.#contextOf(agent, request, own, detected);
-    const decided = await this.#decideBy(policies, context, signal);
+    const said = policies.decide(context, { isLimitFree: () => true }); // used up where it goes ahead
+    const decided = await this.#askPoints(policies, context, said, signal);
     const judged = await this.#judge(agent, request, decided);
-    this.#components.shadow.observe(context);
-    return this.#log(agent, request, { context, decided }, judged);
+    this.#components.shadow.observe(context, said, brought);
+    return this.#log(agent, request, { context, said }, judged);
   }
 
   /** Of several, which may be done with some arguments or other. Errors: not_found, policy_invalid. */
@@ -168,7 +165,22 @@ export class Governance {
     const facts = this.#facts(agent);
     const { name, digest } = policies.layersOf(facts)[0] ?? NO_POLICY;
     const terms = { agent: agent.did, policy: { name, digest }, ...policies.pins(facts) };
-    return this.#components.pins.check({ server, tools, ...options }, terms);
+    const states = await this.#components.pins.check({ server, tools, ...options }, terms);
+    return this.#withShadows(server, states);
+  }
+
+  /** A tool that has the name of another server's, or looks like it, may be called in its place. */
+  async #withShadows(server: string, states: readonly ToolState[]): Promise<readonly ToolState[]> {
+    const others = (await this.#components.pins.servers()).filter((other) => other.server !== server);
+    const names = states.map(({ name }) => name);
+    const found = others.flatMap((other) =>
+      similarNames(names, Object.keys(other.tools)).map(({ a, b }) => ({ name: a, server: other.server, tool: b })),
+    );
+    const byName = Map.groupBy(found, ({ name }) => name);
+    return states.map((state) => {
+      const shadows = byName.get(state.name)?.map(({ server: of, tool }) => ({ server: of, tool }));
+      return shadows === undefined ? state : { ...state, shadows: shadows.slice(0, limits.SHADOWS_MAX) };
+    });
   }
 
   /**
@@ -220,12 +232,16 @@ export class Governance {
   async #judge(agent: Acting, request: GateRequest, decision: Decision): Promise<Judgement> {
     if (decision.effect === 'require_approval' && decision.approval !== undefined)
       return this.#judgeApproval(agent, request, decision, decision.approval);
-    return decision.effect === 'allow' ? this.#take(agent, decision, NOTHING) : { decision, giveBack: NOTHING };
+    return decision.effect === 'allow' ? this.#take(agent, decision, NOTHING) : { decision, giveBack: NOTHING, written: [] };
   }
 
-  /** The policies, then the decision points outside that they name. */
-  async #decideBy(policies: PolicySet, context: PolicyContext, signal: AbortSignal | undefined): Promise<Decision> {
-    const decision = policies.decide(context, { isLimitFree: () => true }); // used up where it goes ahead
+  /** After the policies, the decision points outside that they name. */
+  async #askPoints(
+    policies: PolicySet,
+    context: PolicyContext,
+    decision: Decision,
+    signal: AbortSignal | undefined,
+  ): Promise<Decision> {
     const points = policies.layersOf(context.agent).flatMap(({ external }) => external);
     if (points.length === 0 || decision.effect === 'deny') return decision;
     const outcomes = await Promise.all(points.map((point) => this.#ask(point, context, signal)));
@@ -238,9 +254,7 @@ export class Governance {
       const point = this.#points.get(external) ?? pointOf(external);
       this.#points.set(external, point);
       const until = deadline(clock, external.timeoutMs, signal);
-      const { promise: over, reject } = Promise.withResolvers<never>();
-      until.addEventListener('abort', () => reject(until.reason));
-      return { point: external.name, answer: await Promise.race([point.decide(context, until), over]) };
+      return { point: external.name, answer: await Promise.race([point.decide(context, until), abortOf(until)]) };
     } catch (error) {
       const failure = error instanceof Error ? error.message : String(error);
       this.#components.log.warn({ point: external.name, reason: failure }, 'a decision point did not answer');
@@ -267,7 +281,7 @@ export class Governance {
       expiresMs: need.expiresMs,
     });
     if (isNew) await this.#recordRequested(approval, request);
-    return { decision: waitingFor(decision, approval), approval, giveBack: NOTHING };
+    return { decision: waitingFor(decision, approval), approval, giveBack: NOTHING, written: [] };
   }
 
   #termsOf(agent: Acting, request: GateRequest, { approvers, quorum }: ApprovalNeed): ApprovalTerms {
@@ -282,19 +296,20 @@ export class Governance {
     approval?: Approval,
   ): Promise<Judgement> {
     const of = approval === undefined ? {} : { approval };
-    if (decision.limits.length === 0) return { decision, giveBack, ...of };
+    if (decision.limits.length === 0) return { decision, giveBack, written: [], ...of };
     const taken = await this.#components.limits.take(agent.did, decision.limits);
     if (taken.isTaken) {
       const undo = async (): Promise<void> => {
         taken.giveBack();
         await giveBack();
       };
-      return { decision, giveBack: undo, ...of };
+      return { decision, giveBack: undo, written: [taken.written], ...of };
     }
     await giveBack();
     return {
       decision: usedUp(decision, taken.use, taken.freeAtMs - this.#components.clock.nowMs()),
       giveBack: NOTHING,
+      written: [],
     };
   }
 
@@ -324,7 +339,7 @@ export class Governance {
   async #log(
     agent: Acting,
     request: GateRequest,
-    { context, decided }: { readonly context: PolicyContext; readonly decided: Decision },
+    { context, said }: { readonly context: PolicyContext; readonly said: Decision },
     judged: Judgement,
   ): Promise<Verdict> {
     const { decision, approval, giveBack } = judged;
@@ -334,7 +349,7 @@ export class Governance {
     try {
       const { commitment, written } = archive.put(parseUuid7(id).bytes, {
         context,
-        decided: { effect: decided.effect, rule: decided.rule }, // by the policies: what replay compares with
+        decided: { effect: said.effect, rule: said.rule }, // by the policies: what replay compares with
       });
       const details = detailsOf(agent, request, decision, { id, in: commitment });
       const labels = context.data?.labels ?? [];
@@ -345,10 +360,7 @@ export class Governance {
         ...(approval !== undefined && { approval: approval.id }),
       };
       if (effect === 'allow') {
-        const [{ index, settle }] = await Promise.all([
-          recorder.announceAs('action.allowed', members, details),
-          written, // before the entry, which is synced
-        ]);
+        const { index, settle } = await this.#announce(members, details, [written, ...judged.written]);
         this.#remember(id, { agent: agent.did, settle });
         return verdictOf(decision, { id, index });
       }
@@ -359,11 +371,29 @@ export class Governance {
       ]);
       const tool = request.tool?.name ?? null;
       emit({ type: 'action.refused', data: { as: agent.did, action: request.action, tool, code: refusal, rule } });
-      return verdictOf(decision, { id, index, ...(approval !== undefined && { approval: pendingApproval(approval) }) });
+      const waits = effect === 'require_approval' && approval !== undefined;
+      return verdictOf(decision, { id, index, ...(waits && { approval: pendingApproval(approval) }) });
     } catch (error) {
       await giveBack();
       throw error;
     }
+  }
+
+  /** The entry, which is synced, after what it rests on. Errors: those of both; then the log says that it came to nothing. */
+  async #announce(
+    members: EntryMembers<'action.allowed'>,
+    details: Details,
+    before: readonly Promise<void>[],
+  ): Promise<Recorded & { readonly settle: Settle }> {
+    const announcing = this.#components.recorder.announceAs('action.allowed', members, details);
+    try {
+      await Promise.all(before);
+    } catch (error) {
+      const [announced] = await Promise.allSettled([announcing]);
+      if (announced.status === 'fulfilled') announced.value.settle(problemOf(error));
+      throw error;
+    }
+    return announcing;
   }
 
   #remember(id: string, open: OpenDecision): void {
@@ -383,6 +413,15 @@ export class Governance {
       { actor: agent, subject: id },
     );
   }
+}
+
+/** Rejects when it fires. */
+function abortOf(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const fire = (): void => reject(signal.reason);
+    if (signal.aborted) fire();
+    else signal.addEventListener('abort', fire, { once: true });
+  });
 }
 
 export type Explained = ReturnType<typeof explainDecision>;

@@ -21,7 +21,7 @@ import { type Approval, Approvals, type HeldDecision } from './approvals.ts';
 import { type Acting, Governance } from './governance.ts';
 import { createGovernanceBackend, type GovernanceOperation } from './governance-backend.ts';
 import { LimitStore } from './limits.ts';
-import { type LoadPolicies, PolicyLibrary } from './policy-library.ts';
+import { type ListedPolicy, type LoadPolicies, PolicyLibrary } from './policy-library.ts';
 import { RequestArchive } from './request-archive.ts';
 import { Shadow } from './shadow.ts';
 import { type ToolChange, ToolPins } from './tool-pins.ts';
@@ -122,6 +122,7 @@ export class NodeGovernance {
 
   /** Called once the log is open. */
   start(): void {
+    notePolicies(this.#components.recorder, this.library);
     this.#pruneLater();
   }
 
@@ -213,17 +214,19 @@ async function openParts(
     },
   });
   opened.pins = pins;
-  const library = await PolicyLibrary.open({ store, clock, log, load: load ?? (async () => []) });
-  const notePolicies = (): void => {
-    const { problem } = library.status();
-    const inForce = library.list().filter(({ source }) => source !== 'caller');
-    if (problem === undefined)
-      for (const { name, digest, source } of inForce)
-        recorder.note('policy.loaded', { name, digest, source }, { subject: digest });
-    emit({ type: 'policy.changed', data: { policies: inForce.length, problem: problem?.error.code ?? null } });
-  };
+  const library = await PolicyLibrary.open({
+    store,
+    clock,
+    log,
+    load: load ?? (async () => []),
+    onBrought: ({ name, digest }) =>
+      recorder.note('policy.loaded', { name, digest, source: 'caller' }, { subject: digest }),
+  });
   library.onChange(() => {
-    notePolicies();
+    const { problem } = library.status();
+    if (problem === undefined) notePolicies(recorder, library);
+    const policies = inForce(library).length;
+    emit({ type: 'policy.changed', data: { policies, problem: problem?.error.code ?? null } });
     late.surroundings?.policiesChanged();
   });
   const shadow = new Shadow({
@@ -243,6 +246,14 @@ async function openParts(
     const members = { id: approval.id, digest: approval.digest, decision: said, approver, reason, at, signature };
     return to.announce('approval.decided', members, { actor: organisation, subject: approval.id });
   }
+}
+
+const inForce = (library: PolicyLibrary): ListedPolicy[] => library.list().filter(({ source }) => source !== 'caller');
+
+/** Which policies of the configuration are in force from now on. */
+function notePolicies(recorder: Recorder, library: PolicyLibrary): void {
+  for (const { name, digest, source } of inForce(library))
+    recorder.note('policy.loaded', { name, digest, source }, { subject: digest });
 }
 
 function noteChanged(

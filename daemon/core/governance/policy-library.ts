@@ -43,6 +43,8 @@ export interface PolicyLibraryComponents {
   readonly clock: Clock;
   readonly log: Logger;
   readonly load: LoadPolicies;
+  /** A caller brought one that was not held. */
+  readonly onBrought?: (policy: PolicyRef) => void;
 }
 
 export interface PolicyLibraryOptions {
@@ -55,7 +57,10 @@ export interface PolicyLibraryOptions {
 /** A policy that runs beside those in force. */
 export interface Candidate {
   readonly policy: Policy;
-  /** The configured policies with it in place of the one of its name; where none has its name, it alone. */
+  /**
+   * The configured policies with it in place of the one of its name, or those that a caller brought with it in place of
+   * one of theirs; where none has its name, it alone.
+   */
   readonly policies: PolicySet;
 }
 
@@ -109,6 +114,8 @@ export class PolicyLibrary {
   readonly #brought = new Map<string, Brought>();
   /** By digests of what is brought; the one asked for last is last. */
   readonly #sets = new Map<string, PolicySet>();
+  /** As #sets. */
+  readonly #candidates = new Map<string, readonly Candidate[]>();
   #configured: Configured;
   #status: LibraryStatus;
 
@@ -140,6 +147,19 @@ export class PolicyLibrary {
 
   get candidates(): readonly Candidate[] {
     return this.#configured.candidates;
+  }
+
+  /** Candidates beside the policies of a request. Errors: as policiesFor. */
+  candidatesFor(brought: readonly string[]): readonly Candidate[] {
+    if (brought.length === 0) return this.candidates;
+    const name = brought.join(' ');
+    const held = this.#candidates.get(name);
+    if (held !== undefined) return held;
+    const own = [...this.#configured.live, ...brought.map((digest) => this.#use(digest))];
+    const found = this.candidates.map(({ policy }) => candidateOf(policy, own));
+    if (this.#candidates.size >= limits.POLICY_SETS_CACHED_MAX) this.#candidates.clear();
+    this.#candidates.set(name, found);
+    return found;
   }
 
   status(): LibraryStatus {
@@ -185,6 +205,7 @@ export class PolicyLibrary {
       await this.#components.store.batch([putRow(row), ...gone.map(({ digest }) => delRow(digest))], { sync: true });
       for (const { digest } of gone) this.#brought.delete(digest);
       this.#hold(row, policy);
+      this.#components.onBrought?.(refOf(row));
       return refOf(row);
     });
   }
@@ -196,6 +217,7 @@ export class PolicyLibrary {
       try {
         this.#configured = configuredOf(await load());
         this.#sets.clear();
+        this.#candidates.clear();
         this.#status = { loadedMs: clock.nowMs(), problem: undefined };
       } catch (cause) {
         const error = isMeshError(cause) ? cause : unreadable(cause);

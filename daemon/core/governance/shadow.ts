@@ -5,6 +5,7 @@
 import { limits } from '../../../protocol/index.ts';
 import {
   ComparisonCount,
+  type Decision,
   type Divergence,
   type Effect,
   type PolicyContext,
@@ -40,7 +41,7 @@ export interface Comparison {
 
 export interface ShadowComponents {
   readonly clock: Clock;
-  readonly library: Pick<PolicyLibrary, 'configured' | 'candidates' | 'candidateOf'>;
+  readonly library: Pick<PolicyLibrary, 'candidates' | 'candidatesFor' | 'candidateOf'>;
   /** Each divergence on traffic as it comes: for the log, which limits how many it takes. */
   readonly diverged: (policy: PolicyRef, request: DivergedRequest) => void;
 }
@@ -61,13 +62,16 @@ export class Shadow {
     this.#newestMax = newestMax;
   }
 
-  /** What the candidates would say. Costs nothing where there are none. */
-  observe(context: PolicyContext): void {
+  /**
+   * What the candidates would say where the policies of a request said this: those of the configuration, and those that
+   * its caller brought. Costs nothing where there are none.
+   */
+  observe(context: PolicyContext, { effect, rule, policy: by }: Decision, brought: readonly string[]): void {
     const { library, clock, diverged } = this.#components;
     if (library.candidates.length === 0) return;
-    for (const { policy, policies } of library.candidates) {
+    for (const { policy, policies } of library.candidatesFor(brought)) {
       const tally = this.#tally(policy);
-      const divergence = tally.count.add(library.configured, policies, context);
+      const divergence = tally.count.addTo({ effect, rule, policy: by.name }, policies, context);
       if (divergence !== undefined) diverged(tally.policy, tally.keep(clock.nowMs(), divergence));
     }
   }
