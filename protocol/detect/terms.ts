@@ -114,19 +114,24 @@ for (const [written, roles] of [...termRoles].sort(([a], [b]) => b.length - a.le
  * 0 where it ends a word, and GAP where a term has a space.
  */
 const GAP = 28;
-const CODES = new Uint8Array(65_536);
-for (let unit = 0; unit < CODES.length; unit++) CODES[unit] = codeOf(unit);
-function codeOf(unit: number): number {
+const ASCII_CODES = new Uint8Array(128);
+for (let unit = 0; unit < 128; unit++) ASCII_CODES[unit] = asciiCode(unit);
+function asciiCode(unit: number): number {
   if (unit >= 0x61 && unit <= 0x7a) return unit - 0x60;
   if (unit >= 0x30 && unit <= 0x39) return 27;
   if (isGap(unit)) return GAP;
-  return unit < 128 ? (unit === 0x3c ? 29 : unit === 0x5b ? 30 : 0) : 1 + ((unit ^ (unit >> 5)) % 27);
+  return unit === 0x3c ? 29 : unit === 0x5b ? 30 : 0;
+}
+/** NaN is the end of the text. */
+function codeOf(unit: number): number {
+  if (unit < 128) return ASCII_CODES[unit] as number;
+  return unit >= 128 ? 1 + ((unit ^ (unit >> 5)) % 27) : 0;
 }
 const CAN_BEGIN = new Uint8Array(2 ** 20);
 for (const [written] of termRoles) {
   const start = (written.endsWith('*') ? written.slice(0, -1) : written).slice(0, 4);
   let index = 0;
-  for (let k = 0; k < start.length; k++) index = (index << 5) | (CODES[start.charCodeAt(k)] as number);
+  for (let k = 0; k < start.length; k++) index = (index << 5) | codeOf(start.charCodeAt(k));
   const open = 5 * (4 - start.length); // bits of the units after it, which may be any
   CAN_BEGIN.fill(1, index << open, (index + 1) << open);
 }
@@ -243,10 +248,10 @@ export function scanTerms(scan: Scan, plain: string, lower: string, onSecretName
     const unit = lower.charCodeAt(i);
     const next = lower.charCodeAt(i + 1);
     const index =
-      ((CODES[unit] as number) << 15) |
-      (((CODES[next] as number) | 0) << 10) |
-      (((CODES[lower.charCodeAt(i + 2)] as number) | 0) << 5) |
-      ((CODES[lower.charCodeAt(i + 3)] as number) | 0);
+      (codeOf(unit) << 15) |
+      (codeOf(next) << 10) |
+      (codeOf(lower.charCodeAt(i + 2)) << 5) |
+      codeOf(lower.charCodeAt(i + 3));
     if (CAN_BEGIN[index] === 0) return;
     const bucket = unit < 128 && next < 128 ? asciiBuckets[unit * 128 + next] : otherBuckets.get(pairKey(unit, next));
     if (bucket === undefined || bucket === 0) return;
