@@ -1,9 +1,13 @@
 /** HTTP over the unix socket or a loopback port, with the protocol's errors. */
-import { type Agent, type IncomingMessage, request } from 'node:http';
+import type { Agent, IncomingMessage } from 'node:http';
 import { PROBLEM_MEDIA_TYPE } from '../protocol/control/http-status.ts';
 import { type ErrorCode, type ErrorData, isErrorCode, isMeshError, MeshError } from '../protocol/errors.ts';
 import * as limits from '../protocol/limits.ts';
 import type { Place } from './place.ts';
+
+// Not imported: the names that a module offers are read when it is imported, and one of those of node:http brings
+// fetch with it, HTTP/2 and all, which is more than the rest of a proxy.
+const { request } = process.getBuiltinModule('node:http');
 
 export interface HttpRequest {
   readonly method: string;

@@ -1,4 +1,3 @@
-import { Agent } from 'node:http';
 import { API_VERSION } from '../../protocol/control/api-version.ts';
 import { isMeshError, MeshError } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
@@ -16,6 +15,8 @@ import type {
 } from '../../protocol/policy/index.ts';
 import { parseAnswer, readText, send } from '../http.ts';
 import type { Place } from '../place.ts';
+
+const { Agent } = process.getBuiltinModule('node:http'); // as in http.ts
 
 export interface DaemonGateOptions {
   readonly place: Place;
