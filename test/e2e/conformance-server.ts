@@ -5,7 +5,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Readable } from 'node:stream';
+import { Readable, type Writable } from 'node:stream';
 import type { ReadableStream as NodeReadableStream } from 'node:stream/web';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
@@ -25,7 +25,7 @@ import {
   type ServerContext,
   WebStandardStreamableHTTPServerTransport,
 } from '@modelcontextprotocol/server';
-import { serveStdio } from '@modelcontextprotocol/server/stdio';
+import { serveStdio, StdioServerTransport } from '@modelcontextprotocol/server/stdio';
 
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJRU5ErkJggg==';
 const WAV = 'UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAA=';
@@ -482,6 +482,11 @@ function stateOf(ctx: ServerContext): string | undefined {
   return typeof state === 'string' ? state : undefined;
 }
 
+/** One client, in lines; both eras, as its first message says. */
+export function serveConformanceLines(input: Readable, output: Writable): { close(): Promise<void> } {
+  return serveStdio(({ era }) => createConformanceServer(era), { transport: new StdioServerTransport(input, output) });
+}
+
 export interface ConformanceHttpServer extends AsyncDisposable {
   readonly url: string;
 }
@@ -595,7 +600,7 @@ function sendReply(reply: Response, response: ServerResponse): void {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   if (process.argv[2] === 'stdio') {
-    serveStdio(({ era }) => createConformanceServer(era));
+    serveConformanceLines(process.stdin, process.stdout);
   } else {
     const server = await startConformanceServer(Number(process.argv[3] ?? 0));
     process.stdout.write(`${server.url}\n`);

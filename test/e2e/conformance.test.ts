@@ -7,12 +7,11 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { proxyToProgram, proxyToUrl } from '../cli/proxy/http-world.ts';
+import { proxyToProgram, proxyToUrl, startLines } from '../cli/proxy/http-world.ts';
 import { repositoryRoot } from '../house/architecture.ts';
-import { startConformanceServer } from './conformance-server.ts';
+import { serveConformanceLines, startConformanceServer } from './conformance-server.ts';
 
 const SUITE = join(repositoryRoot, 'node_modules/@modelcontextprotocol/conformance/dist/index.js');
-const SERVER = join(import.meta.dirname, 'conformance-server.ts');
 
 /** Scored by the suite: fewer would mean that it looked at less than it does. */
 const PASSED_MIN = { '2025-11-25': 70, '2026-07-28': 110 } as const;
@@ -46,11 +45,11 @@ async function passedAt(url: string, revision: string): Promise<string[]> {
 
 test.each(['2025-11-25', '2026-07-28'] as const)(
   'no check of MCP %s that a server passes is lost behind the proxy, before HTTP or a program',
-  { timeout: 60_000 },
+  { timeout: 120_000 },
   async (revision) => {
     await using server = await startConformanceServer();
     await using relay = await proxyToUrl(server.url);
-    await using bridge = await proxyToProgram([process.execPath, SERVER, 'stdio']);
+    await using bridge = await proxyToProgram(startLines(serveConformanceLines));
     const [direct, relayed, bridged] = await Promise.all(
       [server.url, relay.url, bridge.url].map((url) => passedAt(url, revision)),
     );

@@ -1,5 +1,5 @@
 /** The proxy over HTTP with the real engine and a gate of the test's own. */
-import { spawn } from 'node:child_process';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { createLineReader } from '../../../cli/proxy/lines.ts';
 import { createUpstream } from '../../../cli/proxy/http-client.ts';
 import {
@@ -86,35 +86,23 @@ export function sessionsWith(gate: Gate, reports: string[] = []): OpenSession {
     );
 }
 
-/** A program as server, without the proxy's own care for its group. */
-export function startProgram(words: readonly string[]): (events: ServerProcessEvents) => ServerProcess {
-  const [command = '', ...args] = words;
-  return ({ line, ended }) => {
-    const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'] });
+/** A server that speaks lines, in this process: starting one for each session takes most of the time otherwise. */
+export function startLines(
+  serve: (input: Readable, output: Writable) => { close(): Promise<void> },
+): (events: ServerProcessEvents) => ServerProcess {
+  return ({ line }) => {
+    const [input, output] = [new PassThrough(), new PassThrough()];
     const reader = createLineReader({
       bytesMax: limits.MCP_MESSAGE_BYTES_MAX,
       onLine: line,
       onTooLong: () => undefined,
     });
-    let isClosing = false;
-    const gone = new Promise<void>((settle) =>
-      child.once('close', (code) => {
-        settle();
-        if (!isClosing) ended({ code: 'closed', message: `The server ended: exit code ${code}` });
-      }),
-    );
-    child.stdout.on('data', (chunk: Buffer) => reader.push(chunk));
-    child.stdin.on('error', () => undefined);
+    output.on('data', (chunk: Buffer) => reader.push(chunk));
+    const server = serve(input, output);
     return {
-      send: (message) => void child.stdin.write(Buffer.concat([message, Buffer.from('\n')])),
-      get backlogBytes() {
-        return child.stdin.writableLength;
-      },
-      close: () => {
-        isClosing = true;
-        child.kill('SIGKILL');
-        return gone;
-      },
+      send: (message) => void input.write(Buffer.concat([message, Buffer.from('\n')])),
+      backlogBytes: 0,
+      close: () => server.close(),
     };
   };
 }
@@ -145,15 +133,15 @@ async function proxyOf(
   return { server, url: server.url, gate, reports, [Symbol.asyncDispose]: () => server.close() };
 }
 
-/** HTTP in front of a program. */
+/** HTTP in front of a server over stdio. */
 export async function proxyToProgram(
-  words: readonly string[],
+  startServer: (events: ServerProcessEvents) => ServerProcess,
   options: ProxyOptions & ProcessBackendOptions = {},
 ): Promise<HttpProxy & { readonly backend: ProcessBackend }> {
   const backends: ProcessBackend[] = [];
   const proxy = await proxyOf((openSession, reports) => {
     const report = (_level: string, text: string): void => void reports.push(text);
-    const backend = createProcessBackend({ openSession, startServer: startProgram(words), report }, options);
+    const backend = createProcessBackend({ openSession, startServer, report }, options);
     backends.push(backend);
     return backend;
   }, options);
