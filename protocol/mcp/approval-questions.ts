@@ -13,6 +13,9 @@ const STATE = 'agentmesh/1 ';
 
 export const APPROVAL_QUESTION_METHOD = 'elicitation/create';
 
+/** What an approver types. */
+export const approveCommand = (id: string): string => `agentmesh approvals approve ${id} --reason WHY`;
+
 /** Whether this client shows a question. In forms: a URL would be for approving, which needs a key. */
 export function canAsk(capabilities: JsonObject | undefined): boolean {
   const elicitation = capabilities?.['elicitation'];
@@ -26,7 +29,7 @@ export function questionOf(approval: PendingApproval, what: string): JsonObject 
   return {
     message:
       `AgentMesh holds ${what} until somebody approves it, at most until ${expiresAt}.${who}${many} ` +
-      `To approve: agentmesh approvals approve ${id}. Accept to wait on, decline to give up now.`,
+      `To approve: ${approveCommand(id)}. Accept to wait on, decline to give up now.`,
     requestedSchema: { type: 'object', properties: {} },
   };
 }

@@ -2,6 +2,7 @@
 import type { JsonObject } from '../encoding/jcs.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { PendingApproval, Verdict } from '../policy/gate.ts';
+import { approveCommand } from './approval-questions.ts';
 import type { Era } from './era.ts';
 import { errorResponse, type RequestMessage, resultResponse, RPC_CODES } from './messages.ts';
 
@@ -71,7 +72,7 @@ export function denialText(verdict: Verdict, waiting: PendingApproval | undefine
   if (!verdict.reason.includes(`"${verdict.policy.name}"`)) parts.push(ruleText(verdict));
   if (waiting !== undefined)
     parts.push(
-      `It waits for approval until ${waiting.expiresAt}: "agentmesh approvals approve ${waiting.id}" lets it through, then ask again with the same arguments.`,
+      `Until ${waiting.expiresAt} "${approveCommand(waiting.id)}" lets it through; then ask again with the same arguments.`,
     );
   return parts.join(' ');
 }

@@ -13,6 +13,7 @@ import type { OutputRules } from '../policy/decision.ts';
 import type { GateRequest, Outcome, PendingApproval, Verdict } from '../policy/gate.ts';
 import {
   APPROVAL_QUESTION_METHOD,
+  approveCommand,
   canAsk,
   inputRequired,
   progressOf,
@@ -383,7 +384,7 @@ class McpSession<Origin> implements Session<Origin> {
   }
 
   #giveUp(asked: Asked<Origin>, approval: string): void {
-    const reason = `it was not waited for any longer; "agentmesh approvals approve ${approval}" still lets it through`;
+    const reason = `it was not waited for any longer; "${approveCommand(approval)}" still lets it through`;
     this.#fail(asked, 'approval_pending', reason);
   }
 
@@ -436,7 +437,7 @@ class McpSession<Origin> implements Session<Origin> {
     this.#tell(
       `approval ${approval.id}`,
       'note',
-      `Approval ${approval.id} is awaited for ${what}: agentmesh approvals approve ${approval.id}`,
+      `Approval ${approval.id} is awaited for ${what}: ${approveCommand(approval.id)}`,
     );
     if (from !== 'client' || era !== '2025-11-25' || !canAsk(this.#clientCapabilities)) return;
     asked.question = this.#newId();

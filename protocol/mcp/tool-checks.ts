@@ -4,6 +4,7 @@ import { findingsOfDefinition, similarNames } from '../detect/index.ts';
 import { isMeshError, MeshError } from '../errors.ts';
 import { MCP_LIST_PAGES_MAX, MCP_NAME_TEXT_MAX, MCP_TOOLS_MAX, URI_TEXT_MAX } from '../limits.ts';
 import type { GateRequest, ToolDefinition, ToolState } from '../policy/gate.ts';
+import { approveCommand } from './approval-questions.ts';
 import { META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION, metaOf } from './era.ts';
 import type { GovernedContext } from './governed.ts';
 import { createKnownTools, isHeldBack } from './known-tools.ts';
@@ -130,7 +131,7 @@ export class ToolChecks {
     const next =
       approval === undefined
         ? 'policy takes no changed tool'
-        : `it waits for approval until ${approval.expiresAt}: agentmesh approvals approve ${approval.id}`;
+        : `it waits for approval until ${approval.expiresAt}: ${approveCommand(approval.id)}`;
     const is = state.state === 'new' ? 'was not there when the tools were first seen' : 'is not what was seen first';
     throw new MeshError('tool_changed', `Cannot call "${name}": its definition ${is}`, { next });
   }
@@ -195,7 +196,7 @@ export class ToolChecks {
         this.#tell(`shadow ${name}`, 'warn', `Tool "${name}" of "${server}" may be taken for ${others}`, 1);
       }
       if (state === 'pinned' || action === 'ignore') continue;
-      const next = approval === undefined ? '' : `; agentmesh approvals approve ${approval.id} lets it be used`;
+      const next = approval === undefined ? '' : `; ${approveCommand(approval.id)} lets it be used`;
       const what = state === 'new' ? 'is new' : 'changed';
       this.#tell(
         `tool ${name}`,

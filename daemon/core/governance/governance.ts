@@ -22,7 +22,14 @@ import type {
   ToolState,
   Verdict,
 } from '../../../protocol/policy/index.ts';
-import { contextOf, type Detected, explainDecision, mergePoints, NO_POLICY } from '../../../protocol/policy/index.ts';
+import {
+  contextOf,
+  type Detected,
+  explainDecision,
+  limitText,
+  mergePoints,
+  NO_POLICY,
+} from '../../../protocol/policy/index.ts';
 import type { Clock, Logger, Random } from '../../ports.ts';
 import { deadline } from '../deadline.ts';
 import { type HandshakePolicy, OPEN_POLICY } from '../handshake-ports.ts';
@@ -232,7 +239,9 @@ export class Governance {
   async #judge(agent: Acting, request: GateRequest, decision: Decision): Promise<Judgement> {
     if (decision.effect === 'require_approval' && decision.approval !== undefined)
       return this.#judgeApproval(agent, request, decision, decision.approval);
-    return decision.effect === 'allow' ? this.#take(agent, decision, NOTHING) : { decision, giveBack: NOTHING, written: [] };
+    return decision.effect === 'allow'
+      ? this.#take(agent, decision, NOTHING)
+      : { decision, giveBack: NOTHING, written: [] };
   }
 
   /** After the policies, the decision points outside that they name. */
@@ -442,14 +451,14 @@ function waitingFor(decision: Decision, { id, state }: Approval): Decision {
   return { ...decision, code: 'approval_pending', reason: `${decision.reason}; it waits for approval "${id}"` };
 }
 
-const usedUp = (decision: Decision, { policy, rule, count }: LimitUse, freeInMs: number): Decision => ({
+const usedUp = (decision: Decision, { policy, rule, count, windowMs }: LimitUse, freeInMs: number): Decision => ({
   ...decision,
   effect: 'deny',
   code: 'limit_exceeded',
   rule,
   policy: decision.policy.name === policy ? decision.policy : { ...decision.policy, name: policy },
   reason: Number.isFinite(freeInMs)
-    ? `rule "${rule}" of policy "${policy}" allows ${count}, and they are used up: try again in ${Math.ceil(Math.max(0, freeInMs) / 1000)} s`
+    ? `rule "${rule}" of policy "${policy}" allows ${limitText({ count, windowMs })}, and they are used up: try again in ${Math.ceil(Math.max(0, freeInMs) / 1000)} s`
     : `rule "${rule}" of policy "${policy}" allows none`,
 });
 

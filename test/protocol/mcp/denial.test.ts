@@ -68,7 +68,7 @@ describe('denialOf()', () => {
     const answer = jsonOf(denialOf({ message: call, verdict: waiting, era: '2025-11-25' })) as {
       result: { content: [{ text: string }]; _meta: Record<string, unknown> };
     };
-    expect(answer.result.content[0].text).toContain('"agentmesh approvals approve ap-1"');
+    expect(answer.result.content[0].text).toContain('"agentmesh approvals approve ap-1 --reason WHY"');
     expect(answer.result._meta['agentmesh/decision']).toMatchObject({
       effect: 'require_approval',
       code: 'approval_pending',
