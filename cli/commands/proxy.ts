@@ -38,10 +38,7 @@ export function addProxy(program: Command, act: Act): void {
 
 /** For lines that the short way did not understand: see cli/main.ts. */
 async function proxy(invocation: Invocation, words: readonly string[], flags: ProxyFlags): Promise<ExitCode> {
-  const [{ runProxy }, { processWorld }] = await Promise.all([
-    import('../proxy/run.ts'),
-    import('../proxy/process.ts'),
-  ]);
+  const { runProxyHere } = await import('../proxy/process.ts');
   const { place, paths } = invocation;
-  return runProxy({ home: place.isHomeGiven ? paths.home : undefined, flags, words }, processWorld());
+  return runProxyHere({ home: place.isHomeGiven ? paths.home : undefined, flags, words });
 }

@@ -1,8 +1,9 @@
 /** A proxy as a process of its own. */
+import { begin } from './begin.ts';
 import type { ProxyLine } from './options.ts';
-import { type ProxyWorld, runProxy } from './run.ts';
+import type { ProxyWorld } from './run.ts';
 
-export const processWorld = (): ProxyWorld => ({
+const processWorld = (): ProxyWorld => ({
   env: process.env,
   cwd: process.cwd(),
   input: process.stdin,
@@ -13,11 +14,24 @@ export const processWorld = (): ProxyWorld => ({
   },
 });
 
+/** Errors: UsageError, those of the gate. */
+export async function runProxyHere(line: ProxyLine): Promise<number> {
+  const world = processWorld();
+  const begun = await begin(line, world);
+  try {
+    const { runProxy } = await import('./run.ts');
+    return await runProxy(line, begun, world);
+  } catch (error) {
+    await begun.child?.end('SIGTERM');
+    throw error;
+  }
+}
+
 /** Ends the process. */
 export async function runProxyProcess(line: ProxyLine): Promise<never> {
   process.stderr.on('error', () => undefined); // whoever read it is gone; messages go on
   try {
-    process.exit(await runProxy(line, processWorld()));
+    process.exit(await runProxyHere(line));
   } catch (error) {
     const [{ formatProblem, problemOf }, { createPaint, hasColour }, { homePathsOf, isSetUp }] = await Promise.all([
       import('../problem.ts'),

@@ -11,26 +11,24 @@ import {
 } from '../../protocol/mcp/index.ts';
 import type { ErrorCode } from '../../protocol/index.ts';
 import type { Gate } from '../../protocol/policy/index.ts';
-import { type Child, type EndSignal, startChild } from './child.ts';
+import { type Begun, type BeginWorld, startServer } from './begin.ts';
+import type { EndSignal } from './child.ts';
 import type { Upstream } from './http-client.ts';
 import type { OpenSession, ServerProcess, ServerProcessEvents } from './http-processes.ts';
 import { lateGate } from './late-gate.ts';
 import { openGate, type OpenGateOptions } from './open-gate.ts';
 import type { ProxyLine } from './options.ts';
 import { createLineReader, createLineWriter } from './lines.ts';
-import { createPaths, directoriesIn } from './paths.ts';
+import { createPaths, directoriesIn } from '../../sdk/gate/index.ts';
 import { childEnd, isMessage, linkEnd, type ServerEnd, type ServerEvents } from './server-end.ts';
-import { type Settings, settingsOf } from './settings.ts';
+import type { Settings } from './settings.ts';
 import { serveStdio } from './stdio.ts';
 
 const SIGNAL_EXITS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
-export interface ProxyWorld {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly cwd: string;
+export interface ProxyWorld extends BeginWorld {
   readonly input: Readable;
   readonly output: Writable;
-  readonly errors: { write(text: string | Uint8Array): unknown };
   /** Calls `run` for each of these signals. */
   readonly onSignal: (run: (signal: EndSignal) => void) => void;
   /** Default: the daemon's, or one in this process. */
@@ -45,11 +43,10 @@ interface Running {
 
 /**
  * Until the server ends, the client leaves or a signal comes; the exit code is the server's where it ended by itself.
- * Errors: UsageError; those of the gate, once everything has ended.
+ * Errors: those of the gate, once everything has ended.
  */
-export async function runProxy(line: ProxyLine, world: ProxyWorld): Promise<number> {
-  const settings = await settingsOf(line, world);
-  const { flags, home } = line;
+export async function runProxy({ flags, home }: ProxyLine, begun: Begun, world: ProxyWorld): Promise<number> {
+  const { settings } = begun;
   const { env, cwd, errors } = world;
   const report = (level: ReportLevel, text: string): void => {
     const lines = text.split('\n').map(visibleText).join('\n');
@@ -68,8 +65,7 @@ export async function runProxy(line: ProxyLine, world: ProxyWorld): Promise<numb
     note: (text) => report('note', text),
   });
   let refusal: unknown;
-  const parts: Parts = { settings, world, report, openSession: sessionsOf(settings, world, lateGate(opening), report) };
-  // The server starts while the daemon is looked for: both take their time.
+  const parts: Parts = { ...begun, world, report, openSession: sessionsOf(settings, world, lateGate(opening), report) };
   const running = settings.listen === undefined ? await overStdio(parts) : await overHttp(parts, settings.listen);
   let signalled: EndSignal | undefined;
   world.onSignal((signal) => {
@@ -88,8 +84,7 @@ export async function runProxy(line: ProxyLine, world: ProxyWorld): Promise<numb
   return signalled === undefined ? exit : SIGNAL_EXITS[signalled];
 }
 
-interface Parts {
-  readonly settings: Settings;
+interface Parts extends Begun {
   readonly world: ProxyWorld;
   readonly report: (level: ReportLevel, text: string) => void;
   readonly openSession: OpenSession;
@@ -117,25 +112,10 @@ async function overStdio(parts: Parts): Promise<Running> {
 
 type OpenServer = (events: ServerEvents) => ServerEnd;
 
-function start({ settings: { command }, world: { cwd, env }, report }: Parts): Child {
-  const [program = '', ...args] = command;
-  return startChild({
-    command: program,
-    args,
-    cwd,
-    env,
-    onUnwatched: (why) =>
-      report(
-        'note',
-        `Without a watchdog (${why}): should this proxy be killed, the server only finds its input closed`,
-      ),
-  });
-}
-
 const childOf =
-  (parts: Parts): OpenServer =>
+  ({ settings, child, report, world }: Parts): OpenServer =>
   (events) =>
-    childEnd(start(parts), events, { report: parts.report, print: printTo(parts.world) });
+    childEnd(child ?? startServer(settings, world), events, { report, print: printTo(world) });
 
 const printTo =
   ({ errors }: ProxyWorld) =>
@@ -159,7 +139,7 @@ async function upstreamOf({ settings, world }: Parts, url: URL): Promise<Upstrea
 /** One of the children behind `--listen`. */
 function processOf(parts: Parts, events: ServerProcessEvents): ServerProcess {
   const { report, world } = parts;
-  const child = start(parts);
+  const child = startServer(parts.settings, world);
   const writer = createLineWriter(child.stdin);
   const bytesMax = MESSAGE_LIMITS.bytesMax;
   const print = printTo(world);

@@ -336,7 +336,7 @@ test('what a result asks the client for is judged as if the server asked', async
 
 test('a result that asks for input goes through the output rules, but for its state', async () => {
   const world = new World();
-  world.gate.decideBy = () => verdictOf({ output: { ...verdictOf().output, pii: 'redact', secrets: 'redact' } });
+  world.gate.decideBy = () => verdictOf({ output: { ...verdictOf().output, pii: 'redact', secrets: 'refuse' } });
   world.call(1);
   await quiet();
   const state = 'ghp_0123456789abcdefghijABCDEFGHIJ012345';
