@@ -1,8 +1,10 @@
+import { homedir } from 'node:os';
 import { applyOutput } from '../protocol/detect/index.ts';
 import { type Json, type JsonObject, MeshError } from '../protocol/index.ts';
+import { denialText, META_DECISION, type Paths, pathsIn } from '../protocol/mcp/index.ts';
 import type { Gate, Verdict } from '../protocol/policy/index.ts';
 import { defaultMesh } from './default-mesh.ts';
-import { openLocalGate, readPolicySource } from './gate/index.ts';
+import { createPaths, openLocalGate, readPolicySource } from './gate/index.ts';
 import { AgentIdentity } from './identity.ts';
 import type { AgentMesh } from './mesh.ts';
 
@@ -74,6 +76,7 @@ function governed<A extends object, R>(run: ToolFunction<A, R>, options: GovernO
   if (name === '')
     throw new MeshError('bad_request', 'Cannot govern a tool without a name: want "name" in the options');
   let opening: Promise<Gate> | undefined;
+  let paths: Paths | undefined;
   const gate = (): Promise<Gate> => {
     opening ??= openGate(options).catch((error: unknown) => {
       opening = undefined; // the next call tries again
@@ -84,7 +87,9 @@ function governed<A extends object, R>(run: ToolFunction<A, R>, options: GovernO
 
   const call = async (args: A): Promise<R | Denied> => {
     const at = await gate();
-    const tool = { name, server, arguments: args as JsonObject };
+    const judged = judgedArguments(name, args);
+    paths ??= createPaths({ cwd: process.cwd(), directories: [], home: homedir(), env: process.env });
+    const tool = { name, server, arguments: judged, paths: pathsIn(judged, paths) };
     const verdict = await at.decide({ action, tool }, { holdMs: approvalWaitMs });
     if (verdict.effect !== 'allow') return refuse(name, verdict, denial);
     const result = await settling(at, verdict, () => run(args));
@@ -113,16 +118,12 @@ async function settling<R>(gate: Gate, verdict: Verdict, run: () => R | Promise<
   }
 }
 
-function refuse(
-  name: string,
-  { code = 'policy_denied', rule, policy, approval, reason }: Verdict,
-  how: 'content' | 'throw',
-): Denied {
+function refuse(name: string, verdict: Verdict, how: 'content' | 'throw'): Denied {
+  const { code = 'policy_denied', rule, policy, approval, reason } = verdict;
   const data = { rule, policy: policy.name, ...(approval !== undefined && { id: approval.id }) };
-  const next = approval === undefined ? '' : ` It waits for approval: agentmesh approvals approve ${approval.id}`;
   if (how === 'throw') throw new MeshError(code, `Cannot call "${name}": ${reason}`, data);
-  const text = `Call of "${name}" was not allowed (${code}): ${reason}.${next}`;
-  return { isError: true, content: [{ type: 'text', text }], _meta: { 'agentmesh/decision': { code, ...data } } };
+  const _meta = { [META_DECISION]: { code, ...data } };
+  return { isError: true, content: [{ type: 'text', text: denialText(verdict) }], _meta };
 }
 
 async function openGate({ agent, policy, mesh, local }: GovernOptions): Promise<Gate> {
@@ -145,8 +146,16 @@ async function didOf(mesh: AgentMesh, agent: string): Promise<string> {
   return found.did;
 }
 
+/** As a policy sees them: what a tool is given must be what was judged. Errors: bad_request. */
+function judgedArguments(name: string, args: object): JsonObject {
+  const given = Object.fromEntries(Object.entries(args).filter(([, value]) => value !== undefined));
+  if (Object.values(given).every(isJson)) return given as JsonObject;
+  throw new MeshError('bad_request', `Cannot judge the arguments of "${name}": want an object of JSON values`);
+}
+
 function isJson(value: unknown): value is Json {
-  if (value === null || ['string', 'number', 'boolean'].includes(typeof value)) return true;
+  if (typeof value === 'number') return Number.isFinite(value);
+  if (value === null || typeof value === 'string' || typeof value === 'boolean') return true;
   if (Array.isArray(value)) return value.every(isJson);
   if (typeof value !== 'object') return false;
   const prototype: unknown = Object.getPrototypeOf(value);

@@ -87,7 +87,8 @@ function promptGet(params: JsonObject, { paths }: GovernedContext): GateRequest 
   };
 }
 
-const pathsIn = (args: Json | undefined, paths: Paths): readonly string[] =>
+/** Every form of every path in them, for the context of a policy. Errors: too_large. */
+export const pathsIn = (args: Json | undefined, paths: Paths): readonly string[] =>
   resolved(args === undefined ? [] : pathTexts(args), paths);
 
 /** Of no path an empty list: what is missing counts against who asks. What no system call takes is left out. */

@@ -10,7 +10,7 @@ export {
   META_PROTOCOL_VERSION,
   metaOf,
 } from './era.ts';
-export { type GovernedContext, governedOf } from './governed.ts';
+export { type GovernedContext, governedOf, pathsIn } from './governed.ts';
 export { inputRequestsOf, isInputRetry } from './input-requests.ts';
 export { filteredBytes, filteredResult, isListing, memberRequest, membersOf } from './listing.ts';
 export {
