@@ -735,12 +735,12 @@ export const ROUTES = {
   decisionExplain: route({
     method: 'POST',
     path: '/v1/decisions/explain',
-    summary: 'What the policies would say, why, and what would change it; nothing is logged or used up',
+    summary:
+      'What the policies would say, why, and what would change it; nothing is logged or used up. Not for agents: it tells how to get round a rule',
     body: P.ExplainBody,
     response: P.ExplainAnswer,
     errors: DECISION_ERRORS,
-    who: 'agent',
-    own: 'body.as',
+    who: 'operator',
     bodyMax: DECISION_BODY,
   }),
   decisionSettle: route({
@@ -798,7 +798,7 @@ export const ROUTES = {
     path: '/v1/policies',
     summary: 'The policies in force, those that callers brought, and what is wrong with newer files',
     response: P.Policies,
-    who: 'agent',
+    who: 'operator',
   }),
   policyShow: route({
     method: 'GET',
@@ -807,7 +807,7 @@ export const ROUTES = {
     params: params({ digest: S.hexDigest }),
     response: P.PolicyAnswer,
     errors: ['not_found'],
-    who: 'agent',
+    who: 'operator',
   }),
   policyLoad: route({
     method: 'POST',
