@@ -4,14 +4,14 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { proxyToProgram, proxyToUrl, startLines } from '../cli/proxy/http-world.ts';
-import { repositoryRoot } from '../house/architecture.ts';
 import { serveConformanceLines, startConformanceServer } from './conformance-server.ts';
 
-const SUITE = join(repositoryRoot, 'node_modules/@modelcontextprotocol/conformance/dist/index.js');
+const SUITE = createRequire(import.meta.url).resolve('@modelcontextprotocol/conformance/dist/index.js');
 
 /** Scored by the suite: fewer would mean that it looked at less than it does. */
 const PASSED_MIN = { '2025-11-25': 70, '2026-07-28': 110 } as const;
