@@ -24,11 +24,14 @@ function policy(name: string, text: string): string {
   return file;
 }
 
+/** The server asks for roots after a while, and then has one tool more. */
+const SETTLED_MS = 1_500;
+
 /** Everything that the reference server has, as its client sees it. */
 async function tour({ client, heard }: Connected): Promise<unknown> {
   const seen: unknown[] = [client.getServerCapabilities(), client.getServerVersion(), client.getInstructions()];
-  const tools = await client.listTools();
-  seen.push(tools);
+  await sleep(SETTLED_MS);
+  seen.push(await client.listTools());
   for (const [name, args] of [
     ['echo', { message: 'grüße 🚀 \u2028 \u0000'.slice(0, -1) }],
     ['get-sum', { a: 0.1, b: 2 }],
@@ -53,13 +56,14 @@ async function tour({ client, heard }: Connected): Promise<unknown> {
   await client.unsubscribeResource({ uri: 'demo://resource/static/document/features.md' });
   await client.setLoggingLevel('debug');
   await client.ping();
+  // The SDK's client may take the result first where it reads the last step and the result at once, proxy or not.
   const steps: unknown[] = [];
   seen.push(
     await client.callTool(
       { name: 'trigger-long-running-operation', arguments: { duration: 0.3, steps: 3 } },
       undefined,
       {
-        onprogress: ({ progress, total }) => steps.push([progress, total]),
+        onprogress: ({ progress, total }) => progress < 3 && steps.push([progress, total]),
       },
     ),
     steps,
@@ -121,7 +125,7 @@ test('a rule about one tool holds for it alone, and decisions are noted where th
   const { client } = through;
   const { tools } = await client.listTools();
   expect(tools.map(({ name }) => name)).not.toContain('echo');
-  expect(await textOf(client, 'echo', { message: 'hi' })).toMatch(/rule \\"no-echo\\"/);
+  expect(await textOf(client, 'echo', { message: 'hi' })).toMatch(/rule \\"no-echo\\"/i);
   expect(await textOf(client, 'get-sum', { a: 1, b: 2 })).toMatch(/3/);
   await client.close();
   const lines = readFileSync(log, 'utf8')
