@@ -117,7 +117,7 @@ export function createGovernanceBackend(
       return { approval: approvalView(waitMs === 0 ? approval : await approvals.wait(id, { signal, waitMs })) };
     },
     approvalDecide: async ({ params: { id }, body: { decision, approver, reason, at, signature } }, caller) => {
-      if (at !== undefined && new Date(at).toISOString() !== at)
+      if (at !== undefined && !isTimeToMs(at))
         throw new MeshError('bad_request', `Cannot take a decision of "${at}": want a time to the millisecond`, {
           field: 'at',
         });
@@ -179,3 +179,7 @@ const explainView = ({ decision, rules, wouldChange }: Explained): ExplainAnswer
 };
 
 const timeOf = (ms: number): string => new Date(ms).toISOString();
+const isTimeToMs = (text: string): boolean => {
+  const ms = Date.parse(text);
+  return !Number.isNaN(ms) && timeOf(ms) === text;
+};

@@ -21,6 +21,7 @@ const doing = (type: string, text = ''): PolicyContext => ({
 });
 
 class ShadowWorld {
+  #opened: { shadow: Shadow; library: PolicyLibrary } | undefined;
   readonly clock = new VirtualClock();
   readonly told: DivergedRequest[] = [];
   sources: readonly PolicySource[] = [
@@ -33,7 +34,16 @@ class ShadowWorld {
     const load = async (): Promise<readonly PolicySource[]> => this.sources;
     const library = await PolicyLibrary.open({ store: new MemoryStore(), clock, log: quiet, load });
     const diverged = (_policy: unknown, request: DivergedRequest): void => void this.told.push(request);
-    return { library, shadow: new Shadow({ clock, library, diverged }, newestMax === undefined ? {} : { newestMax }) };
+    const shadow = new Shadow({ clock, library, diverged }, newestMax === undefined ? {} : { newestMax });
+    this.#opened = { library, shadow };
+    return this.#opened;
+  }
+
+  /** As decided by the configured policies, and those of these digests. */
+  observe(context: PolicyContext, brought: readonly string[] = []): void {
+    if (this.#opened === undefined) throw new Error('nothing is open');
+    const { library, shadow } = this.#opened;
+    shadow.observe(context, library.policiesFor(brought).decide(context, { isLimitFree: () => true }), brought);
   }
 }
 
@@ -41,7 +51,7 @@ describe('observe()', () => {
   it('counts what a candidate decides otherwise, and which way', async () => {
     const world = new ShadowWorld();
     const { shadow, library } = await world.open();
-    for (const type of ['read', 'delete', 'export', 'export', 'read']) shadow.observe(doing(type));
+    for (const type of ['read', 'delete', 'export', 'export', 'read']) world.observe(doing(type));
     const [comparison] = shadow.comparisons();
     expect(comparison).toMatchObject({ compared: 5, diverged: 3, loosened: 1, tightened: 2 });
     expect(comparison?.policy).toEqual({ name: 'base', digest: library.candidates[0]?.policy.digest });
@@ -60,11 +70,34 @@ describe('observe()', () => {
     expect(comparison?.newest).toEqual(world.told.toReversed());
   });
 
+  it('compares with what the policies of the request said, also those that its caller brought', async () => {
+    const world = new ShadowWorld();
+    const { shadow, library } = await world.open();
+    const strict = textOf(`  - { name: no-reads, condition: "action.type == 'read'", action: deny }\n`);
+    const { digest } = await library.load('own', [{ path: 'own.yaml', text: strict }]);
+    world.observe(doing('read'), [digest]);
+    expect(shadow.comparisons()).toMatchObject([{ compared: 1, diverged: 0 }]); // denied either way
+    world.observe(doing('delete'), [digest]);
+    expect(world.told).toMatchObject([{ action: 'delete', live: 'deny', candidate: 'allow' }]);
+  });
+
+  it('stands in for a policy of its name that a caller brought, where the configuration has none', async () => {
+    const world = new ShadowWorld();
+    world.sources = world.sources.slice(1);
+    const { shadow, library } = await world.open();
+    const { digest } = await library.load('base', [{ path: 'base.yaml', text: LIVE }]);
+    const other = textOf(`  - { name: no-reads, condition: "action.type == 'read'", action: deny }\n`);
+    const { digest: second } = await library.load('other', [{ path: 'other.yaml', text: other }]);
+    for (const type of ['read', 'delete', 'write']) world.observe(doing(type), [digest, second]);
+    expect(shadow.comparisons()).toMatchObject([{ compared: 3, diverged: 1, loosened: 1, tightened: 0 }]);
+    expect(world.told).toMatchObject([{ action: 'delete', live: 'deny', liveRule: 'no-delete', candidate: 'allow' }]);
+  });
+
   it('keeps the newest, and nothing of their arguments', async () => {
     const world = new ShadowWorld();
     const { shadow } = await world.open(2);
     for (let i = 0; i < 5; i++) {
-      shadow.observe(doing('delete', 'secret'));
+      world.observe(doing('delete', 'secret'));
       await world.clock.advance(1);
     }
     const [comparison] = shadow.comparisons();
@@ -76,14 +109,14 @@ describe('observe()', () => {
   it('counts on for a candidate that stays, and forgets one that is gone', async () => {
     const world = new ShadowWorld();
     const { shadow, library } = await world.open();
-    shadow.observe(doing('delete'));
+    world.observe(doing('delete'));
     await library.reload();
-    shadow.observe(doing('delete'));
+    world.observe(doing('delete'));
     expect(shadow.comparisons()).toMatchObject([{ diverged: 2 }]);
     const before = world.sources;
     world.sources = before.slice(0, 1);
     await library.reload();
-    shadow.observe(doing('delete'));
+    world.observe(doing('delete'));
     expect(shadow.comparisons()).toEqual([]);
     world.sources = before;
     await library.reload();
