@@ -1,7 +1,7 @@
 /** What `doctor` looks at. Each check says what is, and for what is wrong what to do. */
 import { readdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { Agent, Peer, Readyz, Status } from '../protocol/control/index.ts';
+import type { Agent, ApprovalView, Peer, Policies, Readyz, Status } from '../protocol/control/index.ts';
 import {
   type FileFacts,
   type HomePaths,
@@ -36,7 +36,9 @@ export async function findings(invocation: Invocation): Promise<Finding[]> {
   if (mesh === undefined) {
     found.push(
       await keysAtRest(paths),
-      ...['readiness', 'reach', 'peers', 'clock', 'agents', 'log'].map((name) => skip(name, 'needs the daemon')),
+      ...['readiness', 'reach', 'peers', 'clock', 'agents', 'log', 'policies', 'approvals'].map((name) =>
+        skip(name, 'needs the daemon'),
+      ),
     );
     return found;
   }
@@ -151,10 +153,12 @@ const keysFinding = (isEncrypted: boolean): Finding =>
       );
 
 async function daemonFindings(mesh: Mesh, invocation: Invocation): Promise<Finding[]> {
-  const [status, { peers }, { agents }] = await Promise.all([
+  const [status, { peers }, { agents }, policies, { approvals }] = await Promise.all([
     mesh.call('status'),
     mesh.call('peerList'),
     mesh.call('agentList'),
+    mesh.call('policyList'),
+    mesh.call('approvalList'),
   ]);
   const nowMs = invocation.world.nowMs();
   const command = (...args: string[]): string => formatCommand(args, invocation.place);
@@ -167,8 +171,10 @@ async function daemonFindings(mesh: Mesh, invocation: Invocation): Promise<Findi
     clockFinding(peers, nowMs),
     agentsFinding(agents, nowMs, command),
     logFinding(status, command),
+    policiesFinding(policies, command),
+    approvalsFinding(approvals, command),
     ...status.warnings
-      .filter(({ code }) => code !== 'keys_unencrypted')
+      .filter(({ code }) => code !== 'keys_unencrypted' && code !== 'policies')
       .map(({ message }) => warn('warning', message, null)),
   ];
 }
@@ -300,4 +306,43 @@ export function logFinding({ log }: Pick<Status, 'log'>, command: CommandText): 
       `see which answer: ${command('log', 'status')}`,
     );
   return ok('log', `${size}, ${log.releasedSize ?? 0} of them cosigned by a quorum`);
+}
+
+/** With none in force agents can do what a proxy or program brings a policy for, and delegate and shake hands freely. */
+export function policiesFinding(
+  { policies, problem }: Pick<Policies, 'policies' | 'problem'>,
+  command: CommandText,
+): Finding {
+  if (problem !== null)
+    return fail(
+      'policies',
+      `the newest files are not in force: ${problem.message}`,
+      `correct the file, then see: ${command('policy', 'list')}`,
+    );
+  const inForce = policies.filter(({ source }) => source === 'configuration');
+  if (inForce.length === 0)
+    return warn(
+      'policies',
+      'none is in force for this daemon',
+      `begin with ${command('policy', 'print', 'moderate')}, and name the file under "policies" in agentmesh.yaml`,
+    );
+  const candidates = policies.filter(({ source }) => source === 'shadow').length;
+  const also = candidates === 0 ? '' : `, ${plural(candidates, 'candidate')} beside`;
+  return ok('policies', `${inForce.map(({ name }) => name).join(', ')} in force${also}`);
+}
+
+export function approvalsFinding(approvals: readonly Pick<ApprovalView, 'mayDecide'>[], command: CommandText): Finding {
+  if (approvals.length === 0) return ok('approvals', 'none waits');
+  const stuck = approvals.filter(({ mayDecide }) => mayDecide.length === 0).length;
+  if (stuck > 0)
+    return warn(
+      'approvals',
+      `${plural(stuck, 'approval')} for which nobody here may decide`,
+      'name who belongs to the groups of the policy under "approvers" in agentmesh.yaml',
+    );
+  return warn(
+    'approvals',
+    `${plural(approvals.length, 'approval')} to be decided`,
+    `see them: ${command('approvals', 'list')}`,
+  );
 }

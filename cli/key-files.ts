@@ -1,10 +1,11 @@
 /** Keys that are kept outside the daemon: brought here to sign one operation, and made here for the next. */
 import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject, randomBytes, scrypt } from 'node:crypto';
 import { mkdir, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { concatBytes, equalBytes, keyFiles, limits, MeshError, verifyPrivate } from '../protocol/index.ts';
 import { createSigner, publicKeyText, type Signer } from '../sdk/index.ts';
 import { factsOf, isErrno, readBounded } from './files.ts';
+import type { World } from './world.ts';
 
 const CIPHER = 'aes-256-gcm';
 
@@ -108,3 +109,20 @@ export async function passphraseOf(
   if (text === '') throw new MeshError('config_invalid', `Cannot use the passphrase in "${named}": it is empty`);
   return text;
 }
+
+type Reader = Pick<World, 'cwd' | 'env' | 'uid'>;
+
+/** Key files that a person names, all under one passphrase. Errors: those of readKey and passphraseOf. */
+export async function readKeys(
+  world: Reader,
+  files: readonly string[],
+  passphraseFile: string | undefined,
+): Promise<Signer[]> {
+  const passphrase = await passphraseIn(world, passphraseFile);
+  const signers: Signer[] = [];
+  for (const file of files) signers.push(await readKey(resolve(world.cwd, file), passphrase, world.uid)); // one scrypt at a time: 128 MiB each
+  return signers;
+}
+
+export const passphraseIn = ({ cwd, env }: Reader, file: string | undefined): Promise<string | undefined> =>
+  passphraseOf(file === undefined ? undefined : resolve(cwd, file), env);

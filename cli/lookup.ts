@@ -1,5 +1,5 @@
 /** What people call things: agents by local name, links by the beginning of their id. */
-import { type Agent, nearest } from '../protocol/control/index.ts';
+import { type Agent, type ApprovalView, nearest, type Sponsor } from '../protocol/control/index.ts';
 import { isAudienceDid, isMeshDid, MeshError } from '../protocol/index.ts';
 import { withoutEllipsis } from './arguments.ts';
 import type { Mesh } from './mesh.ts';
@@ -16,6 +16,12 @@ export async function localNames(mesh: Mesh): Promise<Names> {
     [organisation.did, organisation.name ?? 'this organisation'],
     ...agents.map(({ did, name }) => [did, name] as const),
   ]);
+}
+
+/** The same with the people who answer for them, by their contacts. */
+export async function peopleNames(mesh: Mesh): Promise<Names> {
+  const [names, { sponsors }] = await Promise.all([localNames(mesh), mesh.call('sponsorList')]);
+  return new Map([...names, ...sponsors.map(({ did, contact }) => [did, contact] as const)]);
 }
 
 /** Errors: not_found. */
@@ -43,6 +49,44 @@ export async function findMeshDid(mesh: Mesh, text: string): Promise<string> {
   const did = await findDid(mesh, text);
   if (!isMeshDid(did)) throw new UsageError(`Cannot take "${text}": want a did:mesh or the name of an agent`);
   return did;
+}
+
+/** By contact or name. Errors: not_found. */
+export function findSponsor(text: string, sponsors: readonly Sponsor[]): Sponsor {
+  const found = sponsors.find(({ contact, name }) => contact.toLowerCase() === text.toLowerCase() || name === text);
+  if (found !== undefined) return found;
+  throw new MeshError('not_found', `Cannot find sponsor "${text}": this organisation has none of this address`, {
+    next: 'see "agentmesh sponsor list"',
+  });
+}
+
+const APPROVAL_ID = /^[0-9a-f]{16}$/;
+const APPROVAL_PREFIX_MIN = 4;
+
+/** By its id, or the beginning of it. Errors: not_found, usage (several begin so, or it is no id). */
+export async function findApproval(mesh: Mesh, text: string): Promise<ApprovalView> {
+  const prefix = withoutEllipsis(text).toLowerCase();
+  if (APPROVAL_ID.test(prefix)) return (await mesh.call('approvalShow', { params: { id: prefix } })).approval;
+  if (prefix.length < APPROVAL_PREFIX_MIN || !/^[0-9a-f]{1,15}$/.test(prefix)) {
+    throw new UsageError(
+      `Cannot take "${text}" for an approval: want its id, or at least ${APPROVAL_PREFIX_MIN} letters of its beginning`,
+      'see "agentmesh approvals list"',
+    );
+  }
+  const { approvals } = await mesh.call('approvalList', { query: { all: 'true' } });
+  const found = approvals.filter(({ id }) => id.startsWith(prefix));
+  const [only, ...others] = found;
+  if (only === undefined) {
+    throw new MeshError('not_found', `Cannot find approval "${text}": none begins so`, {
+      next: 'see "agentmesh approvals list --all"',
+    });
+  }
+  if (others.length > 0)
+    throw new UsageError(
+      `Cannot choose an approval: ${found.length} begin with "${prefix}"`,
+      'give more letters of its id',
+    );
+  return only;
 }
 
 /** The agent that is meant when none is named. Errors: not_found, when there is none; usage, when there are several. */

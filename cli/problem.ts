@@ -41,15 +41,26 @@ export function problemOf(error: unknown, place: Place): Problem {
   if (isMeshError(error)) {
     const { code, message } = error;
     const { next, ...data } = error.data;
-    return { code, message, data, next: typeof next === 'string' ? next : nextOf(code, place), exit: exitOf(code) };
+    return {
+      code,
+      message,
+      data,
+      next: typeof next === 'string' ? next : nextOf(code, place, data),
+      exit: exitOf(code),
+    };
   }
   const message = error instanceof Error ? error.message : String(error);
   return { code: 'internal', message, data: {}, next: null, exit: EXIT.failure };
 }
 
 /** What to do about a code; null: nothing that holds for all its causes. */
-export function nextOf(code: ErrorCode, place: Place): string | null {
-  const next = code === 'not_running' && !place.isSetUp ? SET_UP : NEXT[code];
+export function nextOf(code: ErrorCode, place: Place, { id }: ErrorData = {}): string | null {
+  const next =
+    code === 'not_running' && !place.isSetUp
+      ? SET_UP
+      : code === 'approval_pending' && typeof id === 'string'
+        ? approveNext(id)
+        : NEXT[code];
   if (next === undefined) return null;
   return typeof next === 'string' ? next : `${next[1]}: ${formatCommand(next[0], place)}`;
 }
@@ -58,6 +69,10 @@ export function nextOf(code: ErrorCode, place: Place): string | null {
 type Next = string | readonly [command: readonly string[], why: string];
 
 const SET_UP: Next = [['init', '--name', 'my-agent', '--sponsor', 'you@company.com'], 'set it up'];
+const approveNext = (id: string): Next => [
+  ['approvals', 'approve', id, '--reason', 'WHY'],
+  'let it happen once, then do this again',
+];
 const DAMAGED = 'the file was changed or damaged on its way: have it exported anew';
 
 const NEXT: Partial<Record<ErrorCode, Next>> = {
@@ -84,6 +99,13 @@ const NEXT: Partial<Record<ErrorCode, Next>> = {
   store_corrupt: 'restore the home from a backup; the daemon does not go on from a damaged store',
   log_halted: [['log', 'recover', '--help'], 'read what it contradicts, then choose the way out'],
   quorum: [['log', 'status'], 'see which witnesses are known and answer'],
+  policy_denied: [['policy', 'explain', '--help'], 'ask what would change it'],
+  limit_exceeded: 'try again once earlier uses are long enough ago, or raise the limit of the rule',
+  approval_pending: [['approvals', 'list'], 'see what waits, then approve or deny it'],
+  approval_denied: [['approvals', 'list', '--all'], 'see who denied it, and why'],
+  tool_changed: [['approvals', 'list'], 'see what changed, then approve or deny it'],
+  policy_invalid:
+    'correct the policy where the message says; "agentmesh policy check FILE" checks it before it is used',
   no_route: [['version'], 'compare the version of the daemon with this one'],
   timeout: 'try again; if it stays so, see "agentmesh doctor"',
   busy: 'try again in a moment',

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import type { Handler } from './invocation.ts';
 import { addAgent } from './commands/agent.ts';
+import { addApprovals } from './commands/approvals.ts';
 import { addAudit } from './commands/audit.ts';
 import { addChain, addDelegate } from './commands/chain.ts';
 import { addCompletion } from './commands/completion.ts';
@@ -14,6 +15,7 @@ import { addInit } from './commands/init.ts';
 import { addIntegration } from './commands/integration.ts';
 import { addLog } from './commands/log.ts';
 import { addPeers } from './commands/peers.ts';
+import { addPolicy } from './commands/policy.ts';
 import { addProxy } from './commands/proxy.ts';
 import { addRegister } from './commands/register.ts';
 import { addRevoke } from './commands/revoke.ts';
@@ -84,6 +86,8 @@ export function createProgram({ world, act }: ProgramOptions): Command {
   addProxy(program, act);
   addDoctor(program, act);
   program.commandsGroup('Govern:');
+  addPolicy(program, act);
+  addApprovals(program, act);
   addIntegration(program, act);
   program.commandsGroup('See:');
   addStatus(program, act);

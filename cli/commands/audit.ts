@@ -3,7 +3,7 @@ import type { LogEntryView } from '../../protocol/control/index.ts';
 import { integerBetween } from '../arguments.ts';
 import { withHelp } from '../help.ts';
 import type { Invocation } from '../invocation.ts';
-import { findMeshDid, localNames } from '../lookup.ts';
+import { findMeshDid, peopleNames } from '../lookup.ts';
 import type { Mesh } from '../mesh.ts';
 import type { Act } from '../program.ts';
 import { type AuditRow, auditRow, formatAudit, formatAuditCsv, intentOf } from '../views/log.ts';
@@ -49,7 +49,7 @@ async function audit(invocation: Invocation, { agent, limit, format }: AuditOpti
     world.out.write(formatAuditCsv(rows));
     return;
   }
-  const names = await localNames(mesh);
+  const names = await peopleNames(mesh);
   if (rows.length === 0 && agent !== undefined)
     invocation.note(`"${agent}" has logged nothing itself; what was decided about it is there without --agent.`);
   invocation.answer(json, (view) => formatAudit(rows, view, names));

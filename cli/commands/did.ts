@@ -3,12 +3,11 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { DidView, RetireEntry } from '../../protocol/control/index.ts';
 import { digestOf, isMeshError, limits, MeshError, parseMultikeyText, publicJwk } from '../../protocol/index.ts';
-import type { Signer } from '../../sdk/index.ts';
 import { collect, parseReason, secondsBetween } from '../arguments.ts';
 import { EXIT, exitOf } from '../exit.ts';
 import { withHelp } from '../help.ts';
 import type { Invocation } from '../invocation.ts';
-import { type NewKey, passphraseOf, readKey, writeNewKey } from '../key-files.ts';
+import { type NewKey, passphraseIn, readKeys, writeNewKey } from '../key-files.ts';
 import { findMeshDid } from '../lookup.ts';
 import type { Mesh } from '../mesh.ts';
 import { UsageError } from '../problem.ts';
@@ -122,7 +121,7 @@ function addRotate(did: Command, act: Act): void {
 async function rotate(invocation: Invocation, options: RetireOptions): Promise<void> {
   const mesh = await invocation.mesh();
   const signers =
-    options.key === undefined ? undefined : await readKeys(invocation, options.key, options.passphraseFile);
+    options.key === undefined ? undefined : await readKeys(invocation.world, options.key, options.passphraseFile);
   const { signal } = invocation;
   const retire = await retirements(mesh, options, options.dead === true);
   const answer = await mesh.client.organisation.rotate(
@@ -154,21 +153,6 @@ function keysToRetire({ keys }: DidView, named: readonly string[] | undefined): 
     next: 'see "agentmesh did show"',
   });
 }
-
-async function readKeys(
-  invocation: Invocation,
-  files: readonly string[],
-  passphraseFile: string | undefined,
-): Promise<Signer[]> {
-  const { cwd, uid } = invocation.world;
-  const passphrase = await passphraseIn(invocation, passphraseFile);
-  const signers: Signer[] = [];
-  for (const file of files) signers.push(await readKey(resolve(cwd, file), passphrase, uid)); // one scrypt at a time: 128 MiB each
-  return signers;
-}
-
-const passphraseIn = ({ world }: Invocation, file: string | undefined): Promise<string | undefined> =>
-  passphraseOf(file === undefined ? undefined : resolve(world.cwd, file), world.env);
 
 function addRecover(did: Command, act: Act): void {
   withHelp(did.command('recover'), {
@@ -207,7 +191,7 @@ async function recover(invocation: Invocation, options: RetireOptions & { readon
   const { world, paths, signal } = invocation;
   const mesh = await invocation.mesh();
   const own = await mesh.call('didShow', { params: { did: await didOf(mesh, undefined) } });
-  const signers = await readKeys(invocation, options.key ?? [], options.passphraseFile);
+  const signers = await readKeys(invocation.world, options.key ?? [], options.passphraseFile);
   if (signers.length < own.recovery.threshold) {
     throw new UsageError(
       `Cannot recover with ${signers.length} of the recovery keys: want ${own.recovery.threshold}`,
@@ -215,7 +199,7 @@ async function recover(invocation: Invocation, options: RetireOptions & { readon
     );
   }
   const retire = await retirements(mesh, options, options.grace === undefined);
-  const passphrase = await passphraseIn(invocation, options.passphraseFile);
+  const passphrase = await passphraseIn(world, options.passphraseFile);
   const directory = options.out === undefined ? paths.recovery : resolve(world.cwd, options.out);
   const made = await makeRecoveryKeys(directory, own.seq + 1, passphrase);
   const commitments = made.map(({ publicKey }) => Buffer.from(digestOf(publicKey)).toString('base64url'));

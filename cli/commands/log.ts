@@ -24,7 +24,7 @@ import {
   readPolicy,
   withoutProofSuffix,
 } from '../log-verification.ts';
-import { findMeshDid, localNames } from '../lookup.ts';
+import { findMeshDid, localNames, peopleNames } from '../lookup.ts';
 import type { Mesh } from '../mesh.ts';
 import { nextOf, UsageError } from '../problem.ts';
 import type { Act } from '../program.ts';
@@ -95,7 +95,7 @@ function addTail(log: Command, act: Act): void {
 async function tail(invocation: Invocation, options: TailOptions): Promise<void> {
   const { signal } = invocation;
   const mesh = await invocation.mesh();
-  const names = await localNames(mesh);
+  const names = await peopleNames(mesh);
   const { treeSize } = await mesh.call('logStatus');
   const filter: EntryQuery = {
     ...(options.actor !== undefined && { actor: await findMeshDid(mesh, options.actor) }),
@@ -144,7 +144,7 @@ function addShow(log: Command, act: Act): void {
       act(async (invocation, text: string) => {
         const at = entryAt(text);
         const mesh = await invocation.mesh();
-        const [answer, names] = await Promise.all([mesh.call('logEntry', { params: { at } }), localNames(mesh)]);
+        const [answer, names] = await Promise.all([mesh.call('logEntry', { params: { at } }), peopleNames(mesh)]);
         const bytes = Uint8Array.from(Buffer.from(answer.bytes, 'base64url'));
         const isSigned = isEntrySigned(bytes);
         const about = { leaf: toHex(leafHash(bytes)), bytes: bytes.length, isSigned };
@@ -398,7 +398,7 @@ function addRecover(log: Command, act: Act): void {
             'see "agentmesh log recover --help"',
           );
         const mesh = await invocation.mesh();
-        const names = await localNames(mesh);
+        const names = await peopleNames(mesh);
         const recovered = await mesh.call('logRecover', { body: { how, reason: options.reason } });
         invocation.answer(recovered, (view) => formatLogRecovered(recovered, view, names));
       }),

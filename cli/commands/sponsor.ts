@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
-import { isMeshDid, MeshError } from '../../protocol/index.ts';
+import { isMeshDid } from '../../protocol/index.ts';
 import { withHelp } from '../help.ts';
+import { findSponsor } from '../lookup.ts';
 import type { Act } from '../program.ts';
 import { formatSponsor, formatSponsors } from '../views/sponsors.ts';
 
@@ -35,19 +36,8 @@ export function addSponsor(program: Command, act: Act): void {
         const mesh = await invocation.mesh();
         const answer = isMeshDid(text)
           ? await mesh.call('sponsorShow', { params: { did: text } })
-          : { sponsor: await findByContact(text, (await mesh.call('sponsorList')).sponsors) };
+          : { sponsor: findSponsor(text, (await mesh.call('sponsorList')).sponsors) };
         invocation.answer(answer, (view) => formatSponsor(answer.sponsor, view));
       }),
     );
-}
-
-async function findByContact<S extends { readonly contact: string; readonly name: string | null }>(
-  text: string,
-  sponsors: readonly S[],
-): Promise<S> {
-  const found = sponsors.find(({ contact, name }) => contact.toLowerCase() === text.toLowerCase() || name === text);
-  if (found !== undefined) return found;
-  throw new MeshError('not_found', `Cannot find sponsor "${text}": this organisation has none of this address`, {
-    next: 'see "agentmesh sponsor list"',
-  });
 }

@@ -53,14 +53,25 @@ export const shortType = (type: string): string => /^agentmesh\.(.+)\.v1$/.exec(
 const LONG = 72; // letters of one value in a line: a DID and a little; bytes in base64 run to thousands
 /** What `log show` has in full: statements as they were signed, and what follows from the rest of the entry. */
 const LEFT_OUT: ReadonlySet<string> = new Set(['statement', 'binding', 'principal', 'delegation']);
+/** Of decisions and approvals the same: commitments, signatures, and what another member says in other words. */
+const LEFT_OUT_OF_KIND: Readonly<Record<string, ReadonlySet<string>>> = {
+  action: new Set(['in', 'op']),
+  approval: new Set(['digest', 'signature', 'at']),
+};
+/** What a line begins with, as people ask it. */
+const FIRST = ['action', 'tool', 'server', 'policy', 'decision', 'approver', 'reason'];
 
 /** One line: place, when, what, who, and the facts as name=value. On a terminal ids are cut short. */
 export function formatEntryLine(entry: EntryView, { paint, columns }: View, names: Names = NO_NAMES): string {
   const { time, type, subject, actor, phase, members } = shownOf(entry);
   const shorten = (text: string): string =>
     names.get(text) ?? (columns === undefined ? text : (shortenIds([text]).get(text) ?? text));
-  const facts = Object.entries(members).flatMap(([name, value]) =>
-    LEFT_OUT.has(name) ? [] : factsOf(name, withNames(value, shorten)),
+  const [kind = ''] = shortType(type).split('.');
+  const isLeftOut = (name: string): boolean => LEFT_OUT.has(name) || LEFT_OUT_OF_KIND[kind]?.has(name) === true;
+  const placeOf = (name: string): number => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+  const ordered = Object.entries(members).sort(([a], [b]) => placeOf(a) - placeOf(b));
+  const facts = (LEFT_OUT_OF_KIND[kind] === undefined ? Object.entries(members) : ordered).flatMap(([name, value]) =>
+    isLeftOut(name) ? [] : factsOf(name, withNames(name === 'policy' ? policyFacts(value) : value, shorten)),
   );
   const isNew = subject !== undefined && !Object.values(members).includes(subject);
   const what = phase === 'intent' ? `${shortType(type)}?` : shortType(type);
@@ -73,6 +84,13 @@ export function formatEntryLine(entry: EntryView, { paint, columns }: View, name
     ...facts.map((fact) => plain(cut(fact))),
   ];
   return `${line.join('  ')}\n`;
+}
+
+/** Which policy by its name; its digest is in `log show`. */
+function policyFacts(value: unknown): unknown {
+  if (!isRecord(value) || value['decision'] === undefined) return value;
+  const { decision, rule, version } = value;
+  return { decision, rule, policy: version };
 }
 
 const withNames = (value: unknown, shorten: (text: string) => string): unknown => {
@@ -358,6 +376,8 @@ export interface AuditRow {
   readonly outcome: string;
   readonly decision: string;
   readonly rule: string;
+  /** DID of the person who decided, of an approval. */
+  readonly approver: string;
   readonly trace: string;
   /** Of an intent: the entry that says what came of it. */
   readonly settledBy: number | null;
@@ -388,17 +408,21 @@ export function auditRow(entry: EntryView, settled?: EntryView): AuditRow {
     isRecord(of['result']) && typeof of['result']['code'] === 'string' ? of['result']['code'] : '';
   const result = settled === undefined ? resultOf(members) || word('code') : resultOf(shownOf(settled).members);
   const isOpen = phase === 'intent' && settled === undefined;
+  const short = shortType(type);
+  const isPolicied = short.startsWith('action.'); // what it is: "tool_call", or the caller's own word
+  const named = short === 'policy.loaded' ? word('name') : '';
   return {
     index: entry.index,
     id: entry.id,
     time,
     type,
     agent: actor,
-    action: word('op') || shortType(type),
-    resource: word('tool') || (subject ?? word('peer', 'as', 'did', 'audience')),
+    action: (isPolicied ? word('action') : word('op')) || short,
+    resource: word('tool') || named || (subject ?? word('peer', 'as', 'did', 'audience')),
     outcome: isOpen ? 'intent' : result === '' ? 'ok' : result,
-    decision: member('policy', 'decision'),
+    decision: member('policy', 'decision') || (short === 'approval.decided' ? word('decision') : ''),
     rule: member('policy', 'rule'),
+    approver: word('approver'),
     trace: word('trace'),
     settledBy: settled?.index ?? null,
   };
@@ -414,7 +438,9 @@ export function formatAudit(rows: readonly AuditRow[], view: View, names: Names 
     { title: 'Outcome', cell: ({ outcome }) => outcomeCell(outcome) },
     {
       title: 'Decision',
-      cell: ({ decision, rule }) => [decision, rule].filter((text) => text !== '').join(' by ') || '-',
+      cell: ({ decision, rule, approver }) =>
+        [decision, rule === '' ? formatDidShort(approver, names) : rule].filter((text) => text !== '').join(' by ') ||
+        '-',
       optional: true,
     },
     { title: 'Entry', cell: ({ index }) => String(index), align: 'right' },
@@ -423,7 +449,11 @@ export function formatAudit(rows: readonly AuditRow[], view: View, names: Names 
 }
 
 const outcomeCell = (outcome: string): Cell =>
-  outcome === 'ok' ? { text: outcome, tone: 'good' } : outcome === 'intent' ? outcome : { text: outcome, tone: 'bad' };
+  outcome === 'ok'
+    ? { text: outcome, tone: 'good' }
+    : outcome === 'intent'
+      ? outcome
+      : { text: outcome, tone: outcome === 'approval_pending' ? 'warn' : 'bad' };
 
 export const AUDIT_COLUMNS = [
   'time',
@@ -437,6 +467,7 @@ export const AUDIT_COLUMNS = [
   'trace',
   'index',
   'id',
+  'approver',
 ] as const satisfies readonly (keyof AuditRow)[];
 
 /**

@@ -4,11 +4,13 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import {
   agentsFinding,
+  approvalsFinding,
   clockFinding,
   logFinding,
   nodeFinding,
   organisationFinding,
   peersFinding,
+  policiesFinding,
   reachFinding,
 } from '../../cli/doctor.ts';
 import type { Finding } from '../../cli/views/doctor.ts';
@@ -51,11 +53,13 @@ describe('with a daemon', () => {
       clock: 'ok',
       agents: 'ok',
       log: 'warn',
+      policies: 'warn',
+      approvals: 'ok',
     });
     const { out } = await home.run(['doctor']);
     expect(out).toMatch(/^OK {4}node {10}Node \d/);
     expect(out).toMatch(/\nWARN {2}keys +not encrypted.*\n +next: start agentmeshd once with --passphrase-file FILE\n/);
-    expect(out).toMatch(/\n\nNothing is broken, 3 to look at\.\n$/);
+    expect(out).toMatch(/\n\nNothing is broken, 4 to look at\.\n$/);
   });
 
   test('of another version, or not ready, or with peers of the future, is told', async () => {
@@ -211,6 +215,44 @@ describe('each finding', () => {
     expect(logFinding({ log: { ...log, problem } }, command)).toMatchObject({
       outcome: 'fail',
       detail: 'it is halted: the anchor is newer',
+    });
+  });
+});
+
+describe('policies and approvals', () => {
+  const listed = { name: 'acme', digest: '0'.repeat(64), file: 'acme.yaml', agents: [], rules: 3 };
+  const inForce = { ...listed, source: 'configuration' as const };
+  const problem = { code: 'policy_invalid', message: 'Cannot use policy "acme.yaml", line 3', since: at(-5) } as const;
+
+  test('that cannot be read are broken, and none at all is worth a look', () => {
+    expect(policiesFinding({ policies: [inForce], problem: null }, command)).toEqual({
+      name: 'policies',
+      outcome: 'ok',
+      detail: 'acme in force',
+      next: null,
+    });
+    const shadow = { ...listed, source: 'shadow' as const };
+    expect(policiesFinding({ policies: [inForce, shadow], problem: null }, command).detail).toBe(
+      'acme in force, 1 candidate beside',
+    );
+    expect(policiesFinding({ policies: [inForce], problem }, command)).toMatchObject({
+      outcome: 'fail',
+      detail: 'the newest files are not in force: Cannot use policy "acme.yaml", line 3',
+      next: 'correct the file, then see: policy list',
+    });
+    expect(policiesFinding({ policies: [shadow], problem: null }, command).outcome).toBe('warn');
+  });
+
+  test('that wait are counted, and told of where nobody may decide', () => {
+    expect(approvalsFinding([], command).outcome).toBe('ok');
+    expect(approvalsFinding([{ mayDecide: [did] }], command)).toMatchObject({
+      outcome: 'warn',
+      detail: '1 approval to be decided',
+      next: 'see them: approvals list',
+    });
+    expect(approvalsFinding([{ mayDecide: [did] }, { mayDecide: [] }], command)).toMatchObject({
+      outcome: 'warn',
+      detail: '1 approval for which nobody here may decide',
     });
   });
 });

@@ -413,7 +413,9 @@ describe('audit', () => {
     expect(entries.map(({ index }) => index)).toEqual(entries.map(({ index }) => index).toSorted((a, b) => b - a));
     expect((await home.run(['audit', '--agent', 'reporter', '--limit', '2', '--json'])).out).toBe(json.out);
     const csv = await home.run(['audit', '--limit', '1000', '--format', 'csv']);
-    expect(csv.out.split('\r\n')[0]).toBe('time,agent,type,action,resource,outcome,decision,rule,trace,index,id');
+    expect(csv.out.split('\r\n')[0]).toBe(
+      'time,agent,type,action,resource,outcome,decision,rule,trace,index,id,approver',
+    );
     expect(csv.out.split('\r\n').length).toBe(home.fake.auditLog.treeSize + 2);
     expect(await home.run(['audit', '--agent', 'nobody'])).toMatchObject({ exit: 4, out: '' });
   });

@@ -77,6 +77,67 @@ describe('a line of an entry', () => {
   });
 });
 
+describe('decisions and approvals', () => {
+  const policy = { hash: '0'.repeat(64), version: 'acme', rule: 'deletes-wait', decision: 'require_approval' };
+  const refused = entryOf(
+    {
+      actor: scout.did,
+      phase: 'outcome',
+      action: 'tool_call',
+      approval: '03aa03390ef948c7',
+      code: 'approval_pending',
+      in: 'C'.repeat(43),
+      op: 'execute_tool',
+      policy,
+      server: 'files',
+      tool: 'delete_file',
+    },
+    { type: 'agentmesh.action.refused.v1' },
+  );
+  const decided = entryOf(
+    {
+      actor: acme.did,
+      phase: 'intent',
+      approver: beta.did,
+      at: at(0),
+      decision: 'approve',
+      digest: '0'.repeat(64),
+      id: '03aa03390ef948c7',
+      reason: 'seen',
+      signature: 'S'.repeat(86),
+    },
+    { type: 'agentmesh.approval.decided.v1', subject: '03aa03390ef948c7' },
+  );
+  const people = new Map([...names, [beta.did, 'bob@beta.com']]);
+
+  test('are lines that say what, by which rule, and by whom', () => {
+    expect(formatEntryLine(refused, view, people)).toBe(
+      '     7  2026-11-18 11:06:40  action.refused        scout  action=tool_call  tool=delete_file  server=files  ' +
+        'decision=require_approval  rule=deletes-wait  policy=acme  approval=03aa03390ef948c7  code=approval_pending\n',
+    );
+    expect(formatEntryLine(decided, view, people)).toBe(
+      '     7  2026-11-18 11:06:40  approval.decided?     Acme  decision=approve  approver=bob@beta.com  reason=seen  id=03aa03390ef948c7\n',
+    );
+  });
+
+  test('are rows that say what, by which rule, and by whom', () => {
+    const loaded = { actor: acme.did, phase: 'outcome', digest: 'd', name: 'acme', source: 'configuration' };
+    const rows = [
+      auditRow(refused),
+      auditRow(decided),
+      auditRow(entryOf(loaded, { type: 'agentmesh.policy.loaded.v1', subject: 'd' })),
+    ];
+    expect(rows).toMatchObject([
+      { action: 'tool_call', resource: 'delete_file', outcome: 'approval_pending', rule: 'deletes-wait', approver: '' },
+      { action: 'approval.decided', resource: '03aa03390ef948c7', decision: 'approve', approver: beta.did },
+      { action: 'policy.loaded', resource: 'acme', outcome: 'ok', decision: '' },
+    ]);
+    expect(formatAudit(rows, view, people)).toMatch(
+      / approval_pending +require_approval by deletes-wait +7\n.* approve by bob@beta.com +7\n/,
+    );
+  });
+});
+
 describe('the state of the log', () => {
   const status: LogStatus = {
     origin: 'agentmesh/v1/log/z6Mk/0',
@@ -249,7 +310,7 @@ describe('an audit row', () => {
     expect(formatAudit([], view)).toBe('The audit log has no such entries.\n');
     const [, first, second] = formatAuditCsv(rows).split('\r\n');
     expect(first).toBe(
-      `2026-11-18T11:06:40.123Z,${scout.did},agentmesh.agent.action.v1,execute_tool,search,intent,allow,,,7,${ID}`,
+      `2026-11-18T11:06:40.123Z,${scout.did},agentmesh.agent.action.v1,execute_tool,search,intent,allow,,,7,${ID},`,
     );
     expect(second).toContain(`,"'@SUM(1,2)",`);
   });
