@@ -69,18 +69,16 @@ function refusalOf(parts: {
 /** Which rule of which policy, and what to do; never what its condition is. */
 export function denialText(verdict: Verdict, waiting: PendingApproval | undefined = verdict.approval): string {
   const parts = [`AgentMesh did not let this through: ${withoutStop(verdict.reason)}.`];
-  if (!verdict.reason.includes(`"${verdict.policy.name}"`)) parts.push(ruleText(verdict));
+  const { rule, policy, reason } = verdict;
+  // No rule: a default, which names its policy itself, a decision point or a limit.
+  if (rule !== null && !reason.includes(`"${policy.name}"`))
+    parts.push(`Decided by rule "${rule}" of policy "${policy.name}".`);
   if (waiting !== undefined)
     parts.push(
       `Until ${waiting.expiresAt} "${approveCommand(waiting.id)}" lets it through; then ask again with the same arguments.`,
     );
   return parts.join(' ');
 }
-
-const ruleText = ({ rule, policy }: Verdict): string =>
-  rule === null
-    ? `Decided by the default of policy "${policy.name}".`
-    : `Decided by rule "${rule}" of policy "${policy.name}".`;
 
 const withoutStop = (text: string): string => text.replace(/\.$/, '');
 

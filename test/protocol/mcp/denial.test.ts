@@ -46,8 +46,7 @@ describe('denialOf()', () => {
       id: 1,
       error: {
         code: -32001,
-        message:
-          'AgentMesh did not let this through: writing is not allowed here. Decided by the default of policy "acme-baseline".',
+        message: 'AgentMesh did not let this through: writing is not allowed here.',
         data: {
           effect: 'deny',
           code: 'policy_denied',
