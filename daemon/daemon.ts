@@ -122,7 +122,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         syncMs: config.syncSeconds * 1000,
         audit: auditOptions(config, version),
         governance: {
-          load: policyFiles.load,
+          load: () => policyFiles.load(),
           pointOf: createDecisionPoint,
           environment: config.environment ?? undefined,
           approvers: config.approvers.flatMap((each) => approverOf(each) ?? []),

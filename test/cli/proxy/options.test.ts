@@ -54,7 +54,7 @@ test.each([
   ['node dist/index.js', 'work'],
   ['./server.py', 'work'],
 ])('%s is called %s', (command, name) => {
-  expect(serverNameOf(command.split(' '), '/home/me/work')).toBe(name);
+  expect(serverNameOf(command.split(' '), '/people/me/work')).toBe(name);
 });
 
 test('how a server is started leaves its other arguments out', () => {

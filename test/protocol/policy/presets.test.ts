@@ -22,11 +22,11 @@ const RUNNING =
   );
 const SECRET = 'get_secret_value read_password list_api_keys get-env'.split(' ');
 const PATHS =
-  '/etc/passwd /etc/shadow /proc/self/environ /root /Users/u/.ssh/id_rsa /Users/u/.SSH/config /Users/u/.aws/credentials /Users/u/app/.env /Users/u/app/.env.local /Users/u/key.pem /Users/u/x/id_ed25519 /Users/u/.agentmesh/keys/a /private/etc/hosts C:/Windows/System32/config/SAM /Users/u/.config/gh/hosts.yml /Users/u/.netrc /srv/secrets.yaml'.split(
+  '/etc/passwd /etc/shadow /proc/self/environ /root /people/u/.ssh/id_rsa /people/u/.SSH/config /people/u/.aws/credentials /people/u/app/.env /people/u/app/.env.local /people/u/key.pem /people/u/x/id_ed25519 /people/u/.agentmesh/keys/a /private/etc/hosts C:/Windows/System32/config/SAM /people/u/.config/gh/hosts.yml /people/u/.netrc /srv/secrets.yaml'.split(
     ' ',
   );
 const HARMLESS =
-  '/Users/u/app/readme.md /srv/data/environment.ts /tmp/etc/x /Users/u/rooted/x /Users/u/keys.md /var/log/syslog'.split(
+  '/people/u/app/readme.md /srv/data/environment.ts /tmp/etc/x /people/u/rooted/x /people/u/keys.md /var/log/syslog'.split(
     ' ',
   );
 
