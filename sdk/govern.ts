@@ -1,8 +1,8 @@
 import { homedir } from 'node:os';
 import { applyOutput } from '../protocol/detect/index.ts';
-import { type Json, type JsonObject, MeshError } from '../protocol/index.ts';
+import { type Json, type JsonObject, limits, MeshError } from '../protocol/index.ts';
 import { denialText, META_DECISION, type Paths, pathsIn } from '../protocol/mcp/index.ts';
-import type { Gate, Verdict } from '../protocol/policy/index.ts';
+import type { Gate, OutputRules, Verdict } from '../protocol/policy/index.ts';
 import { defaultMesh } from './default-mesh.ts';
 import { createPaths, openLocalGate, readPolicySource } from './gate/index.ts';
 import { AgentIdentity } from './identity.ts';
@@ -53,7 +53,9 @@ export type Governed<A, R> = ((args: A) => Promise<R | Denied>) & AsyncDisposabl
 
 /**
  * Puts a tool under policy: each call is decided and logged before it runs, its result passes the policy's output
- * rules, and how it ended is logged. Results that are no JSON are handed on unseen. What cannot be decided does not run.
+ * rules, and how it ended is logged. Its arguments are JSON: the tool is given a copy of them, which is what was judged. Of a
+ * result that is no JSON its JSON form is looked at; what that does not show, as a stream, is handed on unseen. What
+ * cannot be decided does not run.
  * Errors of a call: those of the tool; with `denial: 'throw'` policy_denied, limit_exceeded, approval_pending,
  * approval_denied; not_running and others where nothing could be decided.
  */
@@ -86,21 +88,21 @@ function governed<A extends object, R>(run: ToolFunction<A, R>, options: GovernO
   };
 
   const call = async (args: A): Promise<R | Denied> => {
-    const at = await gate();
     const judged = judgedArguments(name, args);
+    const at = await gate();
     paths ??= createPaths({ cwd: process.cwd(), directories: [], home: homedir(), env: process.env });
     const tool = { name, server, arguments: judged, paths: pathsIn(judged, paths) };
     const verdict = await at.decide({ action, tool }, { holdMs: approvalWaitMs });
     if (verdict.effect !== 'allow') return refuse(name, verdict, denial);
-    const result = await settling(at, verdict, () => run(args));
-    const shown = isJson(result) ? applyOutput(result, verdict.output) : undefined;
-    if (shown?.refused !== undefined) {
+    const result = await settling(at, verdict, () => run(judged as A));
+    const shown = shownOf(result, verdict.output);
+    if (shown.refused !== undefined) {
       at.settle(verdict, { code: 'policy_denied', labels: shown.labels });
-      const reason = `its result holds "${shown.refused.label}", which the policy does not let through`;
+      const reason = `its result holds "${shown.refused}", which the policy does not let through`;
       return refuse(name, { ...verdict, code: 'policy_denied', reason }, denial);
     }
-    at.settle(verdict, { code: 'ok', ...(shown !== undefined && { labels: shown.labels }) });
-    return shown === undefined ? result : (shown.result as R);
+    at.settle(verdict, { code: 'ok', labels: shown.labels });
+    return shown.result;
   };
   return Object.assign(call, {
     [Symbol.asyncDispose]: async (): Promise<void> => {
@@ -146,18 +148,77 @@ async function didOf(mesh: AgentMesh, agent: string): Promise<string> {
   return found.did;
 }
 
-/** As a policy sees them: what a tool is given must be what was judged. Errors: bad_request. */
+/**
+ * A copy, taken before anything is asked: what the tool is given is what was judged, whoever changes the original
+ * meanwhile. Errors: bad_request.
+ */
 function judgedArguments(name: string, args: object): JsonObject {
-  const given = Object.fromEntries(Object.entries(args).filter(([, value]) => value !== undefined));
-  if (Object.values(given).every(isJson)) return given as JsonObject;
+  const copied = copyOf(args);
+  if (typeof copied === 'object' && copied !== null && !Array.isArray(copied) && isJson(copied, 0)) return copied;
   throw new MeshError('bad_request', `Cannot judge the arguments of "${name}": want an object of JSON values`);
 }
 
-function isJson(value: unknown): value is Json {
+/** Without members that are undefined, which JSON does not know; undefined for what cannot be copied. */
+function copyOf(args: object): unknown {
+  try {
+    const copied: unknown = structuredClone(args); // getters are read once
+    return isJson(copied, 0) ? copied : withoutUndefined(copied, 0);
+  } catch {
+    return undefined; // a function in it
+  }
+}
+
+function withoutUndefined(value: unknown, depth: number): unknown {
+  if (depth > limits.DECISION_JSON_DEPTH_MAX || !isPlain(value)) return value;
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  return Object.fromEntries(members.map(([key, member]) => [key, withoutUndefined(member, depth + 1)]));
+}
+
+interface Shown<R> {
+  readonly result: R;
+  readonly labels: readonly string[];
+  /** What it holds that may not be shown. */
+  readonly refused?: string;
+}
+
+/** In place of what is no JSON its JSON form is given where something had to be taken out of it. */
+function shownOf<R>(result: R, rules: OutputRules): Shown<R> {
+  const isPlainJson = isJson(result, 0);
+  let form: Json | undefined;
+  try {
+    form = isPlainJson ? (result as Json) : jsonForm(result);
+  } catch {
+    return { result, labels: [], refused: 'what cannot be looked at' }; // a member that throws, or without end
+  }
+  if (form === undefined) return { result, labels: [] };
+  const { result: shown, labels, changed, refused } = applyOutput(form, rules);
+  if (refused !== undefined) return { result, labels, refused: refused.label };
+  return { result: changed ? (shown as R) : result, labels };
+}
+
+/** Of objects that refer to themselves each is in it once; undefined for what has none. */
+function jsonForm(value: unknown): Json | undefined {
+  const seen = new Set<unknown>();
+  const text = JSON.stringify(value, (_key, member: unknown) => {
+    if (typeof member === 'bigint') return String(member);
+    if (typeof member !== 'object' || member === null) return member;
+    if (seen.has(member)) return undefined;
+    seen.add(member);
+    return member;
+  }) as string | undefined;
+  return text === undefined ? undefined : (JSON.parse(text) as Json);
+}
+
+function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+function isJson(value: unknown, depth: number): value is Json {
   if (typeof value === 'number') return Number.isFinite(value);
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return true;
-  if (Array.isArray(value)) return value.every(isJson);
-  if (typeof value !== 'object') return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return (prototype === Object.prototype || prototype === null) && Object.values(value).every(isJson);
+  if (depth > limits.DECISION_JSON_DEPTH_MAX) return false;
+  if (Array.isArray(value)) return value.every((item) => isJson(item, depth + 1));
+  return isPlain(value) && Object.values(value).every((member) => isJson(member, depth + 1));
 }

@@ -105,7 +105,7 @@ export async function playGovernedTools({ home, mesh, agent, folder, say, check 
   for await (const { index, entry } of mesh.log.entries({ actor: agent.did, order: 'oldest' })) {
     const { type, data } = entry as { type: string; data: Readonly<Record<string, unknown>> };
     if (type.startsWith('agentmesh.action.') && typeof data['tool'] === 'string')
-      told.set(`${data['tool']} ${String(data['code'] ?? 'allowed')}`, `entry ${index}`);
+      told.set(`${data['tool']} ${typeof data['code'] === 'string' ? data['code'] : 'allowed'}`, `entry ${index}`);
   }
   for (const what of ['write_file policy_denied', 'move_file approval_pending', 'move_file allowed'])
     check(told.has(what), `Acme's log has it: ${what} (${told.get(what)})`);
