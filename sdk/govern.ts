@@ -154,7 +154,7 @@ async function didOf(mesh: AgentMesh, agent: string): Promise<string> {
  */
 function judgedArguments(name: string, args: object): JsonObject {
   const copied = copyOf(args);
-  if (typeof copied === 'object' && copied !== null && !Array.isArray(copied) && isJson(copied, 0)) return copied;
+  if (isPlain(copied) && isJson(copied, 0)) return copied as JsonObject;
   throw new MeshError('bad_request', `Cannot judge the arguments of "${name}": want an object of JSON values`);
 }
 
@@ -196,14 +196,15 @@ function shownOf<R>(result: R, rules: OutputRules): Shown<R> {
   return { result: changed ? (shown as R) : result, labels };
 }
 
-/** Of objects that refer to themselves each is in it once; undefined for what has none. */
+/** Where an object is inside itself it ends there; undefined for what has none. */
 function jsonForm(value: unknown): Json | undefined {
-  const seen = new Set<unknown>();
-  const text = JSON.stringify(value, (_key, member: unknown) => {
+  const around: unknown[] = [];
+  const text = JSON.stringify(value, function (this: unknown, _key, member: unknown) {
+    while (around.length > 0 && around.at(-1) !== this) around.pop();
     if (typeof member === 'bigint') return String(member);
     if (typeof member !== 'object' || member === null) return member;
-    if (seen.has(member)) return undefined;
-    seen.add(member);
+    if (around.includes(member)) return undefined;
+    around.push(member);
     return member;
   }) as string | undefined;
   return text === undefined ? undefined : (JSON.parse(text) as Json);
