@@ -330,6 +330,7 @@ export const CONDITION_PATTERN_PROGRAM_MAX = 1_024; // instructions; time a lett
 
 // MCP
 export const MCP_MESSAGE_BYTES_MAX = 32 * 1024 * 1024; // a file of 20 MiB in base64; servers end on more anyway
+export const MCP_SUBSCRIPTIONS_MAX = 256; // resources that one request listens to, each with a decision of its own; clients watch open files
 export const MCP_DEPTH_MAX = 128; // JSON Schema nests two levels for one of the data, and data nests 32 at most in practice
 export const MCP_ID_TEXT_MAX = 512; // an id is a number or a UUID; it is kept while a request is in flight
 export const MCP_PATH_LETTERS_MAX = 1024 * 1024; // of all forms of all paths of one request: half a second of work

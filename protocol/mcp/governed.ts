@@ -1,8 +1,9 @@
 /** What a message asks for, as a policy judges it (SPEC "MCP as governed"). */
 import type { Json, JsonObject } from '../encoding/jcs.ts';
 import { isMeshError, MeshError } from '../errors.ts';
-import { MCP_NAME_TEXT_MAX, PATH_TEXT_MAX, PATHS_MAX, URI_TEXT_MAX } from '../limits.ts';
+import { MCP_NAME_TEXT_MAX, MCP_SUBSCRIPTIONS_MAX, PATH_TEXT_MAX, PATHS_MAX, URI_TEXT_MAX } from '../limits.ts';
 import type { GateRequest } from '../policy/gate.ts';
+import { canonicalName } from '../policy/names.ts';
 import { metaOf } from './era.ts';
 import { exactOf, isObject, type Message, type Refusal, RPC_CODES, type Sender } from './messages.ts';
 import { hasVariant } from './names.ts';
@@ -33,6 +34,35 @@ export function governedOf(message: Message, from: Sender, context: GovernedCont
   } catch (error) {
     throw refusedAs(message, error);
   }
+}
+
+/**
+ * What a message asks for beside what it is: `subscriptions/listen` (2026-07-28) names many resources, each of which is
+ * judged as `resources/subscribe` was. Errors: as of `governedOf`.
+ */
+export function subscribedOf(message: Message, from: Sender, { paths }: GovernedContext): readonly GateRequest[] {
+  if (from !== 'client' || message.kind === 'result' || message.kind === 'error') return [];
+  if (message.method !== 'subscriptions/listen' || !isObject(message.params)) return [];
+  try {
+    return urisOf(message.params).map((uri) => ({ action: 'resource_read', resource: resourceOf(uri, paths) }));
+  } catch (error) {
+    throw refusedAs(message, error);
+  }
+}
+
+function urisOf({ notifications }: JsonObject): readonly string[] {
+  if (notifications === undefined || notifications === null) return [];
+  if (!isObject(notifications) || hasVariant(notifications, 'resourceSubscriptions'))
+    throw unclear('its member "notifications" says in no clear way what it subscribes to');
+  const uris = notifications['resourceSubscriptions'];
+  if (uris === undefined || uris === null) return [];
+  if (!Array.isArray(uris)) throw unclear('its member "resourceSubscriptions" is no list');
+  if (uris.length > MCP_SUBSCRIPTIONS_MAX)
+    throw new MeshError('too_large', `Cannot judge the request: it subscribes to ${uris.length} resources`, {
+      is: uris.length,
+      want: MCP_SUBSCRIPTIONS_MAX,
+    });
+  return (uris as readonly Json[]).map((uri) => textOf({ uri }, 'uri', URI_TEXT_MAX));
 }
 
 function refusedAs(message: Message, error: unknown): unknown {
@@ -137,13 +167,27 @@ function argumentsOf(params: JsonObject): JsonObject | undefined {
   const value = params['arguments'];
   if (value === undefined) return undefined;
   if (!isObject(value)) throw unclear('its arguments are no object');
+  verifyMembers(value);
   return value;
+}
+
+/** Go's encoding/json fills a field from a member of any case, the last one: a rule about `amount` would see another. */
+function verifyMembers(value: Json): void {
+  if (typeof value !== 'object' || value === null) return;
+  if (!Array.isArray(value)) {
+    const names = Object.keys(value);
+    if (names.length > 1 && new Set(names.map(canonicalName)).size < names.length)
+      throw unclear('its arguments have two members that some readers take for one');
+  }
+  for (const item of Object.values<Json>(value as JsonObject)) verifyMembers(item);
 }
 
 const unclear = (why: string): MeshError => new MeshError('malformed', `Cannot judge the request: ${why}`);
 
 /** The URL standard takes tabs and line breaks out and trims the ends. */
 const UNFIT = /\p{Cc}|^\s|\s$/u;
+/** `url:file:///x`, of RFC 1738 and Java, is file:///x to who takes it at all. */
+const WRAPPED = /^(?:url:)+/i;
 const URI = /^([a-z][-+.a-z0-9]*):(\/\/[^/?#]*)?(.*)$/is;
 
 /**
@@ -152,6 +196,7 @@ const URI = /^([a-z][-+.a-z0-9]*):(\/\/[^/?#]*)?(.*)$/is;
  */
 export function resourceOf(uri: string, paths: Paths, values: JsonObject = {}): NonNullable<GateRequest['resource']> {
   if (UNFIT.test(uri)) throw unclear('its uri has control characters or space at an end');
+  if (WRAPPED.test(uri)) return resourceOf(uri.replace(WRAPPED, ''), paths, values);
   const [, scheme = '', host = '', rest = uri] = URI.exec(uri) ?? [];
   const lower = scheme.toLowerCase();
   if (hasDotSegments(rest) || hasDotSegments(host)) throw unclear('its uri has a segment ".."');

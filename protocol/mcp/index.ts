@@ -33,7 +33,7 @@ export {
   RPC_CODES,
   type Sender,
 } from './messages.ts';
-export { isScanned, isScannedNotification, withParams, withResult } from './outputs.ts';
+export { withParams, withResult } from './outputs.ts';
 export { definitionHash, diffDefinitions } from './pins.ts';
 export { type Footer, footed, META_VERIFICATION } from './footer.ts';
 export { verifyHeaders } from './headers.ts';

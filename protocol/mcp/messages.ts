@@ -15,7 +15,7 @@ export type Sender = 'client' | 'server';
 export type Id = string | number;
 
 interface Bytes {
-  /** As they came, without the line's end; line breaks between tokens are spaces, so that it is one line. */
+  /** As they came, without the line's end; on one line for every reader. */
   readonly bytes: Uint8Array;
   /** A number in it is another one once it is a double. */
   readonly hasInexact: boolean;
@@ -92,7 +92,7 @@ export function parseMessage(
   const text = decoded(line);
   if (isBlank(text)) return undefined;
   const scan = scanned(text, limits.depthMax);
-  return messageOf(scan, onOneLine(line), from);
+  return messageOf(scan, { text, bytes: onOneLine(line, text) }, from);
 }
 
 /** What a refused message is answered with, as bytes of an error; undefined: it asked nothing. */
@@ -145,8 +145,20 @@ function withoutLineEnd(bytes: Uint8Array): Uint8Array {
   return bytes.subarray(0, end);
 }
 
-/** Inside strings JSON has none, so they stand between tokens: over stdio each would begin another message. */
-function onOneLine(bytes: Uint8Array): Uint8Array {
+/** What Node's readline and Python's splitlines take for a line's end, and JSON lets stand in a text. */
+const OTHER_BREAKS = /[\u0085\u2028\u2029]/g;
+
+/**
+ * Over stdio each line is a message. Inside strings JSON has no LF and CR, so these stand between tokens and become
+ * spaces; other breaks stand inside strings and become their escapes.
+ */
+function onOneLine(line: Uint8Array, text: string): Uint8Array {
+  const bytes =
+    text.search(OTHER_BREAKS) < 0
+      ? line
+      : utf8Encoder.encode(
+          text.replaceAll(OTHER_BREAKS, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, '0')}`),
+        );
   if (!bytes.includes(LF) && !bytes.includes(CR)) return bytes;
   return bytes.map((byte) => (byte === LF || byte === CR ? SPACE : byte));
 }
@@ -181,7 +193,7 @@ const refusal = (rpcCode: number, rpcId: Id | null = null, kind?: Message['kind'
   ...(kind === undefined ? {} : { kind }),
 });
 
-function messageOf(scan: JsonScan, bytes: Uint8Array, from: Sender): Message {
+function messageOf(scan: JsonScan, { text, bytes }: { text: string; bytes: Uint8Array }, from: Sender): Message {
   const { value, fault } = scan;
   if (Array.isArray(value)) throw refused('it is a batch; send each message by itself');
   if (!isObject(value)) throw refused(fault?.why ?? 'it is no object');
@@ -196,7 +208,7 @@ function messageOf(scan: JsonScan, bytes: Uint8Array, from: Sender): Message {
   if (kind === undefined) throw wrong('it is not exactly one of request, notification, result and error');
   if (fault !== undefined) throw wrong(fault.why);
   if (value['jsonrpc'] !== '2.0') throw wrong('its member "jsonrpc" is not "2.0"');
-  verifyId(value, kind, scan, bytes, wrong);
+  verifyId(value, kind, scan, text, wrong);
   if (kind === 'request' || kind === 'notification') verifyCall(value, from, scan, wrong);
   return { ...partsOf(value, kind), bytes, hasInexact: scan.inexact.length > 0 };
 }
@@ -230,7 +242,7 @@ const isId = (id: unknown): id is Id =>
   (typeof id === 'string' && id.length <= MCP_ID_TEXT_MAX) ||
   (typeof id === 'number' && Number.isFinite(id) && Math.abs(id) <= Number.MAX_SAFE_INTEGER);
 
-function verifyId(value: JsonObject, kind: Message['kind'], scan: JsonScan, bytes: Uint8Array, wrong: Wrong): void {
+function verifyId(value: JsonObject, kind: Message['kind'], scan: JsonScan, text: string, wrong: Wrong): void {
   if (kind === 'notification') return;
   const id = value['id'];
   if (kind === 'error' && (id === null || id === undefined)) return;
@@ -239,7 +251,7 @@ function verifyId(value: JsonObject, kind: Message['kind'], scan: JsonScan, byte
   if (kind !== 'request' || typeof id === 'string') return;
   // 1, 1.0 and 1e0 come back from most servers as one.
   const span = scan.members.get('id');
-  const spelt = span === undefined ? '' : utf8Decoder.decode(bytes).slice(...span);
+  const spelt = span === undefined ? '' : text.slice(...span);
   if (spelt !== String(id)) throw wrong(`its id is not spelt "${id}"`);
 }
 

@@ -24,6 +24,7 @@ export const PARAM_MEMBERS = [
   'inputResponses',
   'level',
   'name',
+  'notifications',
   'progressToken',
   'protocolVersion',
   'reason',

@@ -2,21 +2,6 @@
 import type { Json, JsonObject } from '../encoding/jcs.ts';
 import type { Message, NotificationMessage, RequestMessage, ResultMessage } from './messages.ts';
 
-/** What these answer is read by models. Of a task: its result comes with `tasks/result`, or with `tasks/get` (2026-07-28). */
-const SCANNED: ReadonlySet<string> = new Set([
-  'tools/call',
-  'resources/read',
-  'prompts/get',
-  'tasks/result',
-  'tasks/get',
-]);
-
-/** Whether the result of a request with this method goes through the output rules. */
-export const isScanned = (method: string): boolean => SCANNED.has(method);
-
-/** Whether the params of a notification from the server do: of a task that ended (2026-07-28). */
-export const isScannedNotification = (method: string): boolean => method === 'notifications/tasks';
-
 /**
  * The message with another result. All other members stay; numbers are written with the letters that they had, where
  * they are what and where they were.

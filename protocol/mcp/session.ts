@@ -6,7 +6,7 @@
  *   client ── request ──> decide ──> server ── result ──> output rules ──> client
  *   server ── request ──> decide ──> client ── result ──────────────────> server
  */
-import type { JsonObject } from '../encoding/jcs.ts';
+import type { Json, JsonObject } from '../encoding/jcs.ts';
 import { type ErrorCode, isMeshError, MeshError } from '../errors.ts';
 import { MCP_HELD_MAX, MCP_LIST_MS, MCP_PENDING_MAX, MCP_REPORTS_MAX, MCP_WAITING_BYTES_MAX } from '../limits.ts';
 import type { OutputRules } from '../policy/decision.ts';
@@ -25,9 +25,9 @@ import {
 import { denialOf, failureOf } from './denial.ts';
 import { clientCapabilitiesOf, type Era, eraOf, metaOf } from './era.ts';
 import { footed } from './footer.ts';
-import { type GovernedContext, governedOf } from './governed.ts';
+import { type GovernedContext, governedOf, subscribedOf } from './governed.ts';
 import { inputRequestsOf } from './input-requests.ts';
-import { filteredBytes, filteredResult, isListing } from './listing.ts';
+import { filteredBytes, filteredResult, isListing, membersOf } from './listing.ts';
 import {
   type ErrorMessage,
   errorResponse,
@@ -47,9 +47,8 @@ import {
   type Sender,
 } from './messages.ts';
 import { hasVariant } from './names.ts';
-import { isScanned, isScannedNotification } from './outputs.ts';
 import type { Failure, ReportLevel, Session, SessionComponents, SessionOptions } from './ports.ts';
-import { rewritten, scanned, scannedNotice } from './shown-results.ts';
+import { isKeptBack, rewritten, scanned, scannedNotice, scannedQuestion } from './shown-results.ts';
 import { nameOf, ToolChecks } from './tool-checks.ts';
 
 export const createSession = <Origin = undefined>(
@@ -110,6 +109,9 @@ class McpSession<Origin> implements Session<Origin> {
   #deciding = 0;
   /** Of the newest decision. */
   #output: OutputRules | undefined;
+  /** Of the server, one after the other, as they wait for a decision. */
+  #notices: Promise<void> = Promise.resolve();
+  #noticesWaiting = 0;
   #ended: Failure | undefined;
   #isClientGone = false;
   #isClosed = false;
@@ -287,6 +289,7 @@ class McpSession<Origin> implements Session<Origin> {
       const message = returned?.message ?? asked.message;
       const request = governedOf(message, asked.from, this.#context);
       if (request === undefined) return this.#forward(asked, message);
+      const subscribed = subscribedOf(message, asked.from, this.#context);
       if (returned?.isWaitingOn === false) return this.#giveUp(asked, returned.approval);
       const name = message.method === 'tools/call' ? request.tool?.name : undefined;
       if (name !== undefined) await this.#tools.verify(name, asked.message);
@@ -297,9 +300,18 @@ class McpSession<Origin> implements Session<Origin> {
       if (verdict.effect !== 'allow') return this.#deny(asked, verdict, isHolding);
       asked.verdict = verdict;
       if (asked.from === 'client') this.#output = verdict.output;
+      for (const each of subscribed) {
+        const one = await this.#decide(asked, each, isHolding);
+        if (one === undefined) return;
+        this.#settle(one, { code: 'ok' });
+        if (one.effect === 'allow') continue;
+        this.#settle(verdict, { code: one.code ?? 'policy_denied' });
+        return this.#deny(asked, one, isHolding);
+      }
       // The list may have changed while somebody thought about the call.
       if (name !== undefined) await this.#tools.verify(name, asked.message);
-      if (this.#isOpen(asked)) this.#forward(asked, message);
+      if (this.#isOpen(asked))
+        this.#forward(asked, asked.from === 'server' ? scannedQuestion(message, verdict.output) : message);
     } catch (error) {
       this.#refuse(asked, error);
     }
@@ -474,9 +486,8 @@ class McpSession<Origin> implements Session<Origin> {
     if (message.method === CANCELLED && this.#cancel(message, from)) return;
     if (message.method === 'notifications/tools/list_changed' && from === 'server') this.#tools.setChanged();
     if (message.method.startsWith(NOTIFICATION)) {
-      const shown = from === 'server' && isScannedNotification(message.method) ? this.#scannedNotice(message) : message;
-      if (shown === undefined) return;
-      this.#send(other(from), shown, origin ?? (from === 'server' ? this.#originOf(message) : undefined), false);
+      if (from === 'client') this.#send('server', message, origin, false);
+      else this.#tellClient(message, origin);
       return;
     }
     void this.#judgeNotice(message, from, origin);
@@ -488,7 +499,8 @@ class McpSession<Origin> implements Session<Origin> {
     let why = 'it is a request, and has no id';
     try {
       const request = governedOf(message, from, this.#context);
-      if (request?.action === 'mcp_request' && !PASSED.has(message.method)) {
+      const isPlain = subscribedOf(message, from, this.#context).length === 0;
+      if (isPlain && request?.action === 'mcp_request' && !PASSED.has(message.method)) {
         const verdict = await gate.decide(request);
         if (verdict.effect === 'allow') {
           this.#send(other(from), message, origin, false);
@@ -503,16 +515,56 @@ class McpSession<Origin> implements Session<Origin> {
     this.#tell(`notice ${from}`, 'warn', `A notification "${message.method}" of the ${from} is not passed on: ${why}`);
   }
 
-  /** A task's result comes with it. Its own request may be long over: the rules are those of the newest decision. */
-  #scannedNotice(message: NotificationMessage): NotificationMessage | undefined {
-    const shown = this.#output === undefined ? undefined : scannedNotice(message, this.#output);
-    if (shown !== undefined) return shown;
-    this.#tell(
-      `notice ${message.method}`,
-      'warn',
-      `A notification "${message.method}" is not passed on: policy keeps back what it holds`,
-    );
-    return undefined;
+  #tellClient(message: NotificationMessage, origin: Origin | undefined): void {
+    if (message.params === undefined && this.#noticesWaiting === 0)
+      return this.#send('client', message, origin ?? this.#originOf(message), false);
+    if (this.#output !== undefined && this.#noticesWaiting === 0 && !asksForInput(message.params))
+      return this.#tellShown(message, origin, this.#output);
+    if (this.#noticesWaiting >= MCP_PENDING_MAX) return this.#keepBack(message, 'too many wait to be decided');
+    this.#noticesWaiting++;
+    this.#notices = this.#notices.then(() => this.#tellOnceJudged(message, origin));
+  }
+
+  /** Before anything was decided the output rules are not known; a task may ask the client for something. Never rejects. */
+  async #tellOnceJudged(message: NotificationMessage, origin: Origin | undefined): Promise<void> {
+    const { gate } = this.#components;
+    const { method, params = null } = message;
+    try {
+      const requests: GateRequest[] = inputRequestsOf(params).map(({ request }) => request);
+      if (this.#output === undefined) requests.push({ action: 'mcp_request', mcp: { method } });
+      for (const request of requests) {
+        const verdict = await gate.decide(request);
+        if (verdict.effect !== 'allow') return this.#keepBack(message, verdict.reason);
+        this.#settle(verdict, { code: 'ok' });
+        this.#output ??= verdict.output;
+      }
+      if (this.#output !== undefined) this.#tellShown(message, origin, this.#output);
+    } catch (error) {
+      this.#keepBack(message, error instanceof Error ? error.message : String(error));
+    } finally {
+      this.#noticesWaiting--;
+    }
+  }
+
+  /** What it is about may be long over: the rules are those of the newest decision. */
+  #tellShown(message: NotificationMessage, origin: Origin | undefined, rules: OutputRules): void {
+    const shown = scannedNotice(message, rules, this.#clientsOwn(message));
+    if (shown === undefined) return this.#keepBack(message, 'policy keeps back what it holds');
+    this.#send('client', shown, origin ?? this.#originOf(message), false);
+  }
+
+  #keepBack({ method }: NotificationMessage, why: string): void {
+    this.#tell(`notice ${method}`, 'warn', `A notification "${method}" of the server is not passed on: ${why}`);
+  }
+
+  /** Members by which the client knows its own requests. */
+  #clientsOwn({ params }: NotificationMessage): readonly string[] {
+    if (!isObject(params)) return [];
+    const { progressToken, requestId } = params;
+    return [
+      ...(isId(progressToken) && this.#byToken.has(idKey(progressToken)) ? ['progressToken'] : []),
+      ...(isId(requestId) && this.#asked.client.has(idKey(requestId)) ? ['requestId'] : []),
+    ];
   }
 
   /** What of the client's a notification of the server serves. */
@@ -559,8 +611,16 @@ class McpSession<Origin> implements Session<Origin> {
     if (asked?.phase !== 'sent') return this.#dropAnswer(message, 'server');
     asked.phase = 'answering';
     const { verdict } = asked;
-    if (verdict === undefined) return this.#answer(asked, message);
-    if (message.kind === 'result' && (isListing(asked.message.method) || asksForInput(message)))
+    const isAsking = message.kind === 'result' && asksForInput(message.result);
+    if (verdict === undefined) {
+      if (!isAsking) return this.#answer(asked, message);
+      return this.#fail(
+        asked,
+        'malformed',
+        `Cannot pass on what a server asks: "${asked.message.method}" asks nothing back`,
+      );
+    }
+    if (message.kind === 'result' && (isListing(asked.message.method) || isAsking))
       return void this.#answerOnceJudged(asked, message, verdict);
     try {
       this.#answerScanned(asked, message, verdict);
@@ -581,27 +641,16 @@ class McpSession<Origin> implements Session<Origin> {
   /** Never rejects. */
   async #answerOnceJudged(asked: Asked<Origin>, message: ResultMessage, verdict: Verdict): Promise<void> {
     try {
-      if (asksForInput(message)) return await this.#answerInputs(asked, message, verdict);
-      const { method } = asked.message;
+      if (asksForInput(message.result) && !(await this.#allowsInputs(asked, message, verdict))) return;
+      if (!isListing(asked.message.method)) return this.#answerScanned(asked, message, verdict);
       const keep = await this.#tools.kept(asked.message, message, asked.abort.signal);
-      const { result } = message;
-      this.#answer(asked, {
-        ...message,
-        bytes: filteredBytes(message, method, keep),
-        result: isObject(result) ? filteredResult(method, result, keep) : result,
-      });
-      this.#settle(verdict, { code: 'ok' });
+      this.#answerScanned(asked, listed(message, asked.message.method, keep, verdict.output), verdict);
     } catch (error) {
       this.#refuse(asked, error);
     }
   }
 
   #answerScanned(asked: Asked<Origin>, message: ResultMessage | ErrorMessage, verdict: Verdict): void {
-    if (!isScanned(asked.message.method)) {
-      this.#answer(asked, message);
-      this.#settle(verdict, { code: message.kind === 'error' ? 'failed' : 'ok' });
-      return;
-    }
     const { shown, labels, refused } = scanned(message, verdict.output);
     const outcome: Outcome = refused ?? { code: isFailed(message) ? 'failed' : 'ok' };
     if (refused !== undefined) {
@@ -620,20 +669,21 @@ class McpSession<Origin> implements Session<Origin> {
 
   // MCP 2026-07-28: results that ask the client for something
 
-  async #answerInputs(asked: Asked<Origin>, message: ResultMessage, verdict: Verdict): Promise<void> {
+  /** False: it is answered, or nobody waits for it any more. */
+  async #allowsInputs(asked: Asked<Origin>, message: ResultMessage, verdict: Verdict): Promise<boolean> {
     const allowed: Verdict[] = [];
     for (const { request } of inputRequestsOf(message.result)) {
       const one = await this.#decide(asked, request, true);
-      if (one === undefined) return;
+      if (one === undefined) return false;
       if (one.effect !== 'allow') {
         this.#answer(asked, read(denialOf({ message: asked.message, verdict: one, era: asked.era }), 'server'));
         for (const each of [...allowed, verdict]) this.#settle(each, { code: one.code ?? 'policy_denied' });
-        return;
+        return false;
       }
       allowed.push(one);
     }
     for (const each of allowed) this.#settle(each, { code: 'ok' });
-    this.#answerScanned(asked, message, verdict);
+    return true;
   }
 
   // Questions of our own to the server
@@ -719,10 +769,31 @@ function notification(method: string, params: JsonObject): NotificationMessage {
 }
 
 /** In whatever spelling; `inputRequestsOf` refuses what readers may take for it. */
-const asksForInput = ({ result }: ResultMessage): boolean => {
-  if (!isObject(result)) return false;
-  return result['inputRequests'] !== undefined || hasVariant(result, 'inputRequests');
+const asksForInput = (value: Json | undefined): boolean => {
+  if (!isObject(value)) return false;
+  return value['inputRequests'] !== undefined || hasVariant(value, 'inputRequests');
 };
+
+/** A list cut to what is kept; a member of which nothing may be shown goes alone. Errors: malformed. */
+function listed(message: ResultMessage, method: string, keep: readonly boolean[], rules: OutputRules): ResultMessage {
+  const cut = filtered(message, method, keep);
+  if (scanned(cut, rules).refused === undefined) return cut;
+  const members = membersOf(method, message.result);
+  return filtered(
+    message,
+    method,
+    keep.map((isKept, i) => isKept && !isKeptBack(members[i] ?? null, rules)),
+  );
+}
+
+function filtered(message: ResultMessage, method: string, keep: readonly boolean[]): ResultMessage {
+  const { result } = message;
+  return {
+    ...message,
+    bytes: filteredBytes(message, method, keep),
+    result: isObject(result) ? filteredResult(method, result, keep) : result,
+  };
+}
 
 const isFailed = (message: ResultMessage | ErrorMessage): boolean =>
   message.kind === 'error' || (isObject(message.result) && message.result['isError'] === true);

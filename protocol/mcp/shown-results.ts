@@ -1,9 +1,15 @@
 /** What is shown of a server's answers under the output rules. */
 import { applyOutput } from '../detect/index.ts';
 import type { Json, JsonObject } from '../encoding/jcs.ts';
-import type { ErrorCode } from '../errors.ts';
+import { type ErrorCode, MeshError } from '../errors.ts';
 import type { OutputRules } from '../policy/decision.ts';
-import { type ErrorMessage, isObject, type NotificationMessage, type ResultMessage } from './messages.ts';
+import {
+  type ErrorMessage,
+  isObject,
+  type NotificationMessage,
+  type RequestMessage,
+  type ResultMessage,
+} from './messages.ts';
 import { withParams, withResult } from './outputs.ts';
 
 export interface Scanned {
@@ -29,8 +35,8 @@ export function scanned(message: ResultMessage | ErrorMessage, rules: OutputRule
 
 const refusedFor = (label: string, { bytesMax }: OutputRules): { readonly code: ErrorCode; readonly reason: string } =>
   label === 'size' || label === 'depth'
-    ? { code: 'too_large', reason: `Cannot show the result: it has more than ${bytesMax} bytes, or too many levels` }
-    : { code: 'policy_denied', reason: `Cannot show the result: it holds "${label}", which policy keeps back` };
+    ? { code: 'too_large', reason: `Cannot show it: it has more than ${bytesMax} bytes, or too many levels` }
+    : { code: 'policy_denied', reason: `Cannot show it: it holds "${label}", which policy keeps back` };
 
 export function rewritten(message: ResultMessage | ErrorMessage, value: Json): ResultMessage | ErrorMessage {
   if (message.kind === 'result') return { ...message, bytes: withResult(message, value), result: value };
@@ -38,11 +44,43 @@ export function rewritten(message: ResultMessage | ErrorMessage, value: Json): R
   return { ...message, bytes, error: value };
 }
 
-/** Of a notification that carries a result; undefined: nothing of it is shown. */
-export function scannedNotice(message: NotificationMessage, rules: OutputRules): NotificationMessage | undefined {
-  const { result, refused, changed } = applyOutput(message.params ?? {}, rules);
+/**
+ * Of a notification: progress and log messages are read too, and a task's result comes with one. Undefined: nothing of
+ * it is shown. `kept`: members of its params that are the client's own, by which it knows what the notification is about.
+ */
+export function scannedNotice(
+  message: NotificationMessage,
+  rules: OutputRules,
+  kept: readonly string[],
+): NotificationMessage | undefined {
+  const { params } = message;
+  if (params === undefined) return message;
+  const own = isObject(params) ? Object.entries(params).filter(([name]) => kept.includes(name)) : [];
+  const rest = isObject(params) && own.length > 0 ? without(params, kept) : params;
+  const { result, refused, changed } = applyOutput(rest, rules);
   if (refused !== undefined) return undefined;
+  if (!changed) return message;
+  const shown = own.length === 0 ? result : { ...(result as JsonObject), ...Object.fromEntries(own) };
+  return { ...message, params: shown, bytes: withParams(message, shown) };
+}
+
+const without = (params: JsonObject, names: readonly string[]): JsonObject =>
+  Object.fromEntries(Object.entries(params).filter(([name]) => !names.includes(name)));
+
+/** Of a question of the server's: the client's model may read it. Errors: policy_denied, too_large. */
+export function scannedQuestion(message: RequestMessage, rules: OutputRules): RequestMessage {
+  const { params } = message;
+  if (params === undefined) return message;
+  const { result, refused, changed } = applyOutput(params, rules);
+  if (refused !== undefined) {
+    const { code, reason } = refusedFor(refused.label, rules);
+    throw new MeshError(code, reason);
+  }
   return changed ? { ...message, params: result, bytes: withParams(message, result) } : message;
 }
+
+/** Whether nothing of a list's member may be shown. */
+export const isKeptBack = (member: Json, rules: OutputRules): boolean =>
+  applyOutput(member, rules).refused !== undefined;
 
 const utf8Encoder = new TextEncoder();

@@ -130,6 +130,26 @@ describe('governedOf()', () => {
     });
   });
 
+  test('takes url:file: for file:', () => {
+    expect(governed('resources/read', { uri: 'URL:url:FILE:///etc/passwd' })).toMatchObject({
+      resource: { uri: 'file:///etc/passwd', scheme: 'file', paths: ['/etc/passwd'] },
+    });
+  });
+
+  test.each([{ amount: 1, Amount: 2 }, { a: [{ path: '/a', 'path\u200b': '/b' }] }, { '\u017fize': 1, size: 2 }])(
+    'refuses arguments that a reader who folds case reads otherwise: %j',
+    (args) => {
+      expect(() => governed('tools/call', { name: 'a', arguments: args })).toThrow(/some readers take for one/);
+      expect(() => governed('prompts/get', { name: 'a', arguments: args })).toThrow(/some readers take for one/);
+    },
+  );
+
+  test('takes one argument of each name in any case', () => {
+    expect(governed('tools/call', { name: 'a', arguments: { Amount: 1, list: [{ A: 1 }, { a: 1 }] } })).toMatchObject({
+      action: 'tool_call',
+    });
+  });
+
   test('judges a subscription as a reading', () => {
     expect(governed('resources/subscribe', { uri: 'file:///a' })).toMatchObject({
       action: 'resource_read',

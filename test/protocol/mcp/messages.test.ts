@@ -74,6 +74,15 @@ describe('parseMessage()', () => {
     expect(JSON.parse(textOf(bytes))).toEqual(JSON.parse(text));
   });
 
+  test('escapes what some readers of lines take for an end', () => {
+    const text = '{"jsonrpc":"2.0","id":1,"method":"x","params":["\u2028{}\u2029","\u0085é \\u2028"]}';
+    const { bytes } = read(text);
+    expect(textOf(bytes)).toBe(
+      '{"jsonrpc":"2.0","id":1,"method":"x","params":["\\u2028{}\\u2029","\\u0085é \\u2028"]}',
+    );
+    expect(JSON.parse(textOf(bytes))).toEqual(JSON.parse(text));
+  });
+
   test.each(['', '\n', '  \t\r\n', '\r\n'])('ignores the blank line %j', (line) => {
     expect(parseMessage(utf8.encode(line), 'client')).toBeUndefined();
   });

@@ -1,13 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { isScanned, isScannedNotification, withParams, withResult } from '../../../protocol/mcp/index.ts';
+import { withParams, withResult } from '../../../protocol/mcp/index.ts';
 import { read, resultOf, textOf } from './sample.ts';
-
-test('results that models read are scanned', () => {
-  expect(['tools/call', 'resources/read', 'prompts/get', 'tasks/result', 'tasks/get'].every(isScanned)).toBe(true);
-  expect(['tools/list', 'ping', 'initialize', 'x'].some(isScanned)).toBe(false);
-  expect(isScannedNotification('notifications/tasks')).toBe(true);
-  expect(isScannedNotification('notifications/progress')).toBe(false);
-});
 
 describe('withResult()', () => {
   const text =
