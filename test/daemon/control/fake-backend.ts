@@ -138,6 +138,8 @@ export class FakeBackend implements ControlBackend {
   copies: MirrorStatus[] = [];
   /** Texts of the configured policies, as long as nothing was decided. */
   policies: string[] = [];
+  /** Members of the groups that policies name, likewise. */
+  approvers: { readonly group: string; readonly who: string }[] = [];
   #governance: Promise<NodeGovernance> | undefined;
   /** Called at the start of each call; may wait, or throw. */
   onCall: (operationId: string, signal: AbortSignal) => Promise<void> = async () => {};
@@ -850,6 +852,7 @@ export class FakeBackend implements ControlBackend {
         organisation: this.organisation.did,
       },
       {
+        approvers: this.approvers,
         load: async () =>
           this.policies.map((policy) => ({ file: 'acme.yaml', name: 'acme', text: policy, use: 'live' })),
       },
