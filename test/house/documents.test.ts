@@ -1,5 +1,6 @@
 /** What the documents name exists. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
@@ -18,13 +19,21 @@ test('SECURITY.md names tests that exist, or says "not covered"', () => {
   }
 });
 
-test('README.md, ARCHITECTURE.md and SECURITY.md link only to files that exist', () => {
-  for (const file of ['README.md', 'ARCHITECTURE.md', 'SECURITY.md']) {
-    for (const [, target] of read(file).matchAll(/\]\(([^)#:]+)\)/g)) {
+test('documents link only to files and headings that exist', () => {
+  const pages = readdirSync(`${root}/docs`).map((name) => `docs/${name}`);
+  expect(pages.length).toBeGreaterThan(0);
+  for (const file of ['README.md', 'ARCHITECTURE.md', 'SECURITY.md', ...pages]) {
+    for (const [, path, heading] of read(file).matchAll(/\]\(([^)#:]+)(?:#([^)]+))?\)/g)) {
+      const target = join(dirname(file), path as string);
       expect(existsSync(`${root}/${target}`), `${target} in ${file}`).toBe(true);
+      if (heading !== undefined) expect(headingsOf(target), `#${heading} in ${file}`).toContain(heading);
     }
   }
 });
+
+/** As they are linked to. */
+const headingsOf = (file: string): string[] =>
+  [...read(file).matchAll(/^#+ (.+)$/gm)].map(([, text = '']) => text.toLowerCase().replaceAll(' ', '-'));
 
 test('the scripts that README.md names are in package.json', () => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
