@@ -59,8 +59,11 @@ function readIn(policy: string, path: string, seen: Map<string, string>): string
   let text: string;
   try {
     real = realpathSync(file);
-    const { mode, uid } = statSync(real);
-    verifyUnwritable({ path: real, type: 'file', mode, uid }, 'file', ownUid());
+    const stat = statSync(real);
+    const { mode, uid, size } = stat;
+    verifyUnwritable({ path: real, type: stat.isFile() ? 'file' : 'other', mode, uid }, 'file', ownUid());
+    if (size > limits.POLICY_EXTERNAL_FILE_BYTES_MAX)
+      throw refuse(`it has ${size} bytes, want <= ${limits.POLICY_EXTERNAL_FILE_BYTES_MAX}`);
     text = readFileSync(real, 'utf8');
   } catch (cause) {
     if (cause instanceof MeshError) throw cause;
@@ -68,8 +71,7 @@ function readIn(policy: string, path: string, seen: Map<string, string>): string
   }
   const folder = realpathSync(dirname(policy));
   if (!real.startsWith(folder === sep ? sep : folder + sep)) throw refuse(`it leads to "${real}", outside its folder`);
-  if (text.length <= limits.POLICY_EXTERNAL_FILE_BYTES_MAX) return text;
-  throw refuse(`it has ${text.length} letters, want <= ${limits.POLICY_EXTERNAL_FILE_BYTES_MAX}`);
+  return text;
 }
 
 /** Which file it is, and of when; whatever is done to it, one of these is another afterwards. */

@@ -154,7 +154,7 @@ async function didOf(mesh: AgentMesh, agent: string): Promise<string> {
  */
 function judgedArguments(name: string, args: object): JsonObject {
   const copied = copyOf(args);
-  if (isPlain(copied) && isJson(copied, 0)) return copied as JsonObject;
+  if (isPlain(copied) && isJson(copied, 0)) return copied;
   throw new MeshError('bad_request', `Cannot judge the arguments of "${name}": want an object of JSON values`);
 }
 
@@ -186,7 +186,7 @@ function shownOf<R>(result: R, rules: OutputRules): Shown<R> {
   const isPlainJson = isJson(result, 0);
   let form: Json | undefined;
   try {
-    form = isPlainJson ? (result as Json) : jsonForm(result);
+    form = isPlainJson ? (result) : jsonForm(result);
   } catch {
     return { result, labels: [], refused: 'what cannot be looked at' }; // a member that throws, or without end
   }

@@ -57,15 +57,22 @@ function open(place: Place, asking: HttpRequest): Promise<IncomingMessage> {
     asked.setTimeout(idleMs, () =>
       asked.destroy(new MeshError('timeout', `Cannot wait longer for the daemon: no answer in ${idleMs} ms`)),
     );
-    asked.once('response', settle);
-    asked.once('error', (cause: NodeJS.ErrnoException) => {
+    let isAnswered = false;
+    asked.once('response', (response) => {
+      isAnswered = true;
+      settle(response);
+    });
+    asked.on('error', (cause: NodeJS.ErrnoException) => {
+      if (isAnswered) return; // whoever reads the answer is told
       // A connection that was kept, and that the daemon closed just now: it has not read the request.
-      if (asked.reusedSocket && cause.code === 'ECONNRESET') open(place, again).then(settle, fail);
+      if (asked.reusedSocket && CLOSED.includes(cause.code ?? '')) open(place, again).then(settle, fail);
       else fail(transportError(cause, place, signal));
     });
     asked.end(bytes);
   });
 }
+
+const CLOSED = ['ECONNRESET', 'EPIPE']; // seen while it is read, and while it is written
 
 /** The whole body. Errors: too_large, cancelled, closed. */
 export async function readText(response: IncomingMessage, signal: AbortSignal | undefined): Promise<string> {

@@ -86,10 +86,11 @@ class DaemonGate implements Gate {
     if (first.effect !== 'require_approval' || first.approval === undefined || holdMs <= 0) return first;
     const state = await this.#whileWaiting(first.approval, holdMs, options);
     if (state === 'pending') return first;
-    // What was approved is taken by asking again; what was denied is told with who denied it.
-    if (state === 'approved') return this.#decide(request, options.signal);
+    // What was approved is taken by asking again; where another call of the same took it, one more is asked for.
+    if (state === 'approved' || state === 'used') return this.#decide(request, options.signal);
+    const { approval: _, ...rest } = first; // it waits no more
     const ended = state === 'expired' ? 'nobody approved it in time' : 'it was denied';
-    return { ...first, effect: 'deny', code: 'approval_denied', reason: `${first.reason}: ${ended}` };
+    return { ...rest, effect: 'deny', code: 'approval_denied', reason: `${first.reason}: ${ended}` };
   }
 
   async filter(
@@ -97,7 +98,8 @@ class DaemonGate implements Gate {
     { signal }: { readonly signal?: AbortSignal | undefined } = {},
   ): Promise<readonly boolean[]> {
     if (requests.length === 0) return [];
-    const { allowed } = await this.#asking<{ allowed: unknown }>('/v1/decisions/filter', { requests }, signal);
+    const answer = await this.#asking<{ allowed: unknown } | null>('/v1/decisions/filter', { requests }, signal);
+    const allowed = answer?.allowed;
     if (!Array.isArray(allowed) || allowed.length !== requests.length) throw unreadable('decisionFilter');
     return allowed.map((one) => one === true);
   }
@@ -115,9 +117,12 @@ class DaemonGate implements Gate {
     { isComplete, origin }: { readonly isComplete: boolean; readonly origin?: string | undefined },
   ): Promise<readonly ToolState[]> {
     const body = { server, complete: isComplete, tools, ...(origin !== undefined && { origin }) };
-    const answer = await this.#asking<{ tools: unknown }>('/v1/tools/check', body, undefined);
-    if (!Array.isArray(answer.tools)) throw unreadable('toolCheck');
-    return answer.tools as readonly ToolState[];
+    const answer = await this.#asking<{ tools: unknown } | null>('/v1/tools/check', body, undefined);
+    const states = answer?.tools;
+    if (!Array.isArray(states) || !states.every(isToolState)) throw unreadable('toolCheck');
+    const named = new Set(states.map(({ name }) => name));
+    if (!tools.every(({ name }) => named.has(name as string))) throw unreadable('toolCheck');
+    return states;
   }
 
   async close(): Promise<void> {
@@ -150,7 +155,7 @@ class DaemonGate implements Gate {
   }
 
   async #decide(request: GateRequest, signal: AbortSignal | undefined): Promise<Verdict> {
-    const verdict = await this.#asking<Verdict>('/v1/decisions', { request }, signal);
+    const verdict = await this.#asking<unknown>('/v1/decisions', { request }, signal);
     if (!isVerdict(verdict)) throw unreadable('decide');
     return verdict;
   }
@@ -166,8 +171,10 @@ class DaemonGate implements Gate {
       const seconds = Math.ceil(Math.min(WAIT_SECONDS * 1000, untilMs - performance.now()) / 1000);
       if (seconds <= 0) return 'pending';
       const path = `/v1/approvals/${approval.id}?wait=${seconds}`;
-      const { approval: now } = await this.#get<{ approval: { state: string } }>(path, signal);
-      if (now.state !== 'pending') return now.state;
+      const answer = await this.#get<{ approval?: { state?: unknown } } | null>(path, signal);
+      const state = answer?.approval?.state;
+      if (typeof state !== 'string') throw unreadable('approvalShow');
+      if (state !== 'pending') return state;
     }
   }
 
@@ -184,7 +191,8 @@ class DaemonGate implements Gate {
     } catch (error) {
       const isForgotten = isMeshError(error) && error.code === 'not_found' && error.data.field === 'policies';
       if (!isForgotten) throw error;
-      await this.#load(signal);
+      // Not always of the digests that they had: a daemon of another version brings other built-in policies.
+      this.#description = { ...this.#description, policies: await this.#load(signal) };
       return ask();
     }
   }
@@ -223,12 +231,35 @@ class DaemonGate implements Gate {
   }
 }
 
-/** What decides access is looked at; the rest is for people. */
-const isVerdict = (value: Verdict): boolean =>
-  ['allow', 'deny', 'require_approval'].includes(value.effect) &&
-  typeof value.output === 'object' &&
-  typeof value.reason === 'string' &&
-  (value.id === null || typeof value.id === 'string');
+/** What decides access is looked at, and what is written of it; the rest is for people. */
+function isVerdict(value: unknown): value is Verdict {
+  if (!isRecord(value)) return false;
+  const { id, effect, output, policy, rule, reason, approval } = value;
+  if (!isOneOf(effect, ['allow', 'deny', 'require_approval']) || typeof reason !== 'string') return false;
+  if (effect === 'allow' ? typeof id !== 'string' : id !== null && typeof id !== 'string') return false;
+  if (approval !== undefined && (!isRecord(approval) || !/^[0-9a-f]{16}$/.test(String(approval['id'])))) return false;
+  if (!isRecord(policy) || typeof policy['name'] !== 'string' || (rule !== null && typeof rule !== 'string'))
+    return false;
+  if (!isRecord(output) || typeof output['bytesMax'] !== 'number') return false;
+  const said = OUTPUT_KINDS.map((kind) => output[kind]);
+  return said.every((action) => isOneOf(action, ['allow', 'mark', 'redact', 'refuse']));
+}
+
+const OUTPUT_KINDS = ['secrets', 'pii', 'phi', 'cards', 'instructions', 'invisible'] as const;
+
+function isToolState(value: unknown): value is ToolState {
+  if (!isRecord(value)) return false;
+  const { name, state, action } = value;
+  const isKnown =
+    isOneOf(state, ['pinned', 'changed', 'new']) && isOneOf(action, ['ignore', 'warn', 'approve', 'deny']);
+  return typeof name === 'string' && isKnown;
+}
+
+const isOneOf = (value: unknown, words: readonly string[]): boolean =>
+  typeof value === 'string' && words.includes(value);
+
+const isRecord = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const unreadable = (operationId: string): MeshError =>
   new MeshError('internal', `Cannot read the daemon's answer to "${operationId}": it has not the form of one`);

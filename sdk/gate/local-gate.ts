@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { labelsOf } from '../../protocol/detect/index.ts';
 import { MeshError } from '../../protocol/errors.ts';
@@ -68,10 +67,15 @@ async function openLog(file: string): Promise<FileHandle> {
   }
 }
 
-/** A definition that was seen first, by server and name. */
+/** A definition that was seen first. */
 interface Pin {
   readonly hash: string;
   readonly definition: ToolDefinition;
+}
+interface Pins {
+  /** All of a server's tools have been listed once. */
+  isWhole: boolean;
+  readonly tools: Map<string, Pin>;
 }
 
 class LocalGate implements Gate {
@@ -80,7 +84,8 @@ class LocalGate implements Gate {
   readonly #policies: PolicySet;
   readonly #log: FileHandle | undefined;
   readonly #limits = new Map<string, LimitState>();
-  readonly #pins = new Map<string, Map<string, Pin>>();
+  readonly #pins = new Map<string, Pins>();
+  #isClosed = false;
   /** One line after the other. */
   #written: Promise<unknown> = Promise.resolve();
 
@@ -94,9 +99,11 @@ class LocalGate implements Gate {
   }
 
   async decide(request: GateRequest): Promise<Verdict> {
+    if (this.#isClosed) throw new MeshError('closed', 'Cannot decide: the gate is closed');
     const nowMs = Date.now();
     const decision = this.#withLimits(this.#policies.decide(this.#contextOf(request, nowMs), this.#free(nowMs)), nowMs);
-    const id = this.#log === undefined ? null : randomUUID();
+    // With its log only: importing node:crypto is as if half of the process were for it.
+    const id = this.#log === undefined ? null : process.getBuiltinModule('node:crypto').randomUUID();
     await this.#note({ id, ...this.#factsOf(request, decision) });
     return verdictOf(decision, id);
   }
@@ -120,19 +127,22 @@ class LocalGate implements Gate {
     tools: readonly ToolDefinition[],
     { isComplete }: { readonly isComplete: boolean },
   ): Promise<readonly ToolState[]> {
-    const pinned = this.#pins.get(server);
+    const known = this.#pins.get(server) ?? { isWhole: false, tools: new Map<string, Pin>() };
+    this.#pins.set(server, known);
     const { changes } = this.#policies.pins(this.#agent);
     const seen = tools.map((definition) => ({
       name: nameOf(definition),
       hash: definitionHash(definition),
       definition,
     }));
-    if (pinned === undefined) {
-      if (isComplete) this.#pins.set(server, new Map(seen.map((tool) => [tool.name, tool])));
-      return seen.map(({ name }) => ({ name, state: 'pinned', action: 'ignore' }));
-    }
+    const { isWhole } = known;
+    known.isWhole = isWhole || isComplete;
     return seen.map(({ name, hash, definition }): ToolState => {
-      const before = pinned.get(name);
+      const before = known.tools.get(name);
+      if (before === undefined && !isWhole) {
+        known.tools.set(name, { hash, definition });
+        return { name, state: 'pinned', action: 'ignore' };
+      }
       if (before?.hash === hash) return { name, state: 'pinned', action: 'ignore' };
       const action = changes === 'approve' ? 'deny' : changes; // nobody is there to approve
       if (before === undefined) return { name, state: 'new', action };
@@ -141,6 +151,8 @@ class LocalGate implements Gate {
   }
 
   async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     await this.#written.catch(() => {}); // whoever waited for the line was told
     await this.#log?.close();
   }
