@@ -127,13 +127,14 @@ function codeOf(unit: number): number {
   if (unit < 128) return ASCII_CODES[unit] as number;
   return unit >= 128 ? 1 + ((unit ^ (unit >> 5)) % 27) : 0;
 }
-const CAN_BEGIN = new Uint8Array(2 ** 20);
+const CAN_BEGIN = new Uint8Array(2 ** 20 / 8); // a bit for each
 for (const [written] of termRoles) {
   const start = (written.endsWith('*') ? written.slice(0, -1) : written).slice(0, 4);
   let index = 0;
   for (let k = 0; k < start.length; k++) index = (index << 5) | codeOf(start.charCodeAt(k));
   const open = 5 * (4 - start.length); // bits of the units after it, which may be any
-  CAN_BEGIN.fill(1, index << open, (index + 1) << open);
+  if (open === 0) CAN_BEGIN[index >> 3] = (CAN_BEGIN[index >> 3] as number) | (1 << (index & 7));
+  else CAN_BEGIN.fill(255, (index << open) >> 3, ((index + 1) << open) >> 3);
 }
 
 // How a unit counts: scripts that divide words have terms at the beginning of a word only.
@@ -252,7 +253,7 @@ export function scanTerms(scan: Scan, plain: string, lower: string, onSecretName
       (codeOf(next) << 10) |
       (codeOf(lower.charCodeAt(i + 2)) << 5) |
       codeOf(lower.charCodeAt(i + 3));
-    if (CAN_BEGIN[index] === 0) return;
+    if (((CAN_BEGIN[index >> 3] as number) & (1 << (index & 7))) === 0) return;
     const bucket = unit < 128 && next < 128 ? asciiBuckets[unit * 128 + next] : otherBuckets.get(pairKey(unit, next));
     if (bucket === undefined || bucket === 0) return;
     for (const term of buckets[bucket] as readonly Term[]) {
