@@ -410,6 +410,7 @@ export function auditRow(entry: EntryView, settled?: EntryView): AuditRow {
   const isOpen = phase === 'intent' && settled === undefined;
   const short = shortType(type);
   const isPolicied = short.startsWith('action.'); // what it is: "tool_call", or the caller's own word
+  const isApproval = short.startsWith('approval.'); // by its id, as "approvals show" takes it
   const named = short === 'policy.loaded' ? word('name') : '';
   return {
     index: entry.index,
@@ -418,7 +419,9 @@ export function auditRow(entry: EntryView, settled?: EntryView): AuditRow {
     type,
     agent: actor,
     action: (isPolicied ? word('action') : word('op')) || short,
-    resource: word('tool') || named || (subject ?? word('peer', 'as', 'did', 'audience')),
+    resource: isApproval
+      ? (subject ?? '')
+      : word('tool') || named || (subject ?? word('peer', 'as', 'did', 'audience')),
     outcome: isOpen ? 'intent' : result === '' ? 'ok' : result,
     decision: member('policy', 'decision') || (short === 'approval.decided' ? word('decision') : ''),
     rule: member('policy', 'rule'),

@@ -96,6 +96,7 @@ const SIGNING_ERRORS = [
 /** What decides something of an agent: it may act, its policies are held, and the log can hold what is decided. */
 const DECISION_ERRORS = [
   'not_found',
+  'conflict', // it is not registered yet
   'suspended',
   'revoked',
   'policy_invalid',

@@ -54,6 +54,11 @@ beforeAll(async () => {
   await start();
   const { json } = await cli('init', '--name', 'scout', '--sponsor', 'alice@company.com', '--json');
   scout = (json['agent'] as { did: string }).did;
+  const early = await cli('policy', 'explain', '--tool', 'read_file', '--agent', 'scout', '--json');
+  expect(early).toMatchObject({
+    exit: 3,
+    error: { code: 'conflict', message: expect.stringContaining('unregistered') },
+  });
   await cli('register', 'scout');
 }, 60_000);
 afterAll(async () => {
@@ -124,6 +129,7 @@ describe('a daemon with a policy', () => {
     expect((await call('delete_file', { path: '/srv/old' })).effect).toBe('allow');
     expect((await call('delete_file', { path: '/srv/old' })).effect).toBe('require_approval');
     expect((await cli('approvals', 'list', '--all')).out).toMatch(new RegExp(`\n${id} .* used +1 of 1 `));
+    expect((await cli('log', 'tail', '--type', 'approval.requested')).out).toMatch(/ tool=delete_file +server=files /);
     expect((await cli('audit')).out).toMatch(/ approval.decided +\w+ +ok +approve by alice@company.com +\d+\n/);
     for (const { id: left } of await mesh.approvals.list()) await cli('approvals', 'deny', left, '--reason', 'enough');
   });

@@ -3,7 +3,7 @@
  * answer in the log, on disk, before anybody has it. Whatever cannot be decided or logged is not allowed.
  */
 import type { MeshEventInput } from '../../../protocol/control/index.ts';
-import { labelsOf, similarNames } from '../../../protocol/detect/index.ts';
+import { labelsOfRequest, similarNames } from '../../../protocol/detect/index.ts';
 import { approvalDigest, approvedFacts, type ErrorCode, limits, MeshError } from '../../../protocol/index.ts';
 import { createUuid7, type EntryMembers, parseUuid7 } from '../../../protocol/log/index.ts';
 import type {
@@ -419,7 +419,7 @@ export class Governance {
     await this.#components.recorder.record(
       'approval.requested',
       { ...members, ...server },
-      { actor: agent, subject: id },
+      { actor: agent, subject: id, ...(tool !== undefined && { tool: tool.name }) },
     );
   }
 }
@@ -458,8 +458,8 @@ const usedUp = (decision: Decision, { policy, rule, count, windowMs }: LimitUse,
   rule,
   policy: decision.policy.name === policy ? decision.policy : { ...decision.policy, name: policy },
   reason: Number.isFinite(freeInMs)
-    ? `rule "${rule}" of policy "${policy}" allows ${limitText({ count, windowMs })}, and they are used up: try again in ${Math.ceil(Math.max(0, freeInMs) / 1000)} s`
-    : `rule "${rule}" of policy "${policy}" allows none`,
+    ? `Rule "${rule}" of policy "${policy}" allows ${limitText({ count, windowMs })}, and they are used up: try again in ${Math.ceil(Math.max(0, freeInMs) / 1000)} s`
+    : `Rule "${rule}" of policy "${policy}" allows none`,
 });
 
 const verdictOf = (

@@ -208,7 +208,7 @@ describe('limits', () => {
     for (let i = 0; i < 5; i++) expect(await world.outcome({ ...call(), facts: { big: true } })).toMatch(/^deny/);
     for (let i = 0; i < 3; i++) expect(await world.outcome(small('', call()))).toBe('allow');
     const { reason } = await world.decide(small('', call()));
-    expect(reason).toMatch(/^rule "reads" of policy "base" allows 3\/hour, and they are used up: try again in \d+ s$/);
+    expect(reason).toMatch(/^Rule "reads" of policy "base" allows 3\/hour, and they are used up: try again in \d+ s$/);
     for (let i = 0; i < 3; i++) expect(await world.outcome(small())).toBe('require_approval approval_pending');
     const { approval } = await world.decide(small());
     await world.judge(approval?.id ?? '');
