@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { labelsOf } from '../../protocol/detect/index.ts';
+import { labelsOfRequest } from '../../protocol/detect/index.ts';
 import { MeshError } from '../../protocol/errors.ts';
 import { definitionHash, diffDefinitions } from '../../protocol/mcp/index.ts';
 import {
@@ -162,9 +162,11 @@ class LocalGate implements Gate {
   }
 
   #contextOf(request: GateRequest, nowMs: number, isLooked = true): PolicyContext {
-    const { tool, prompt, facts, resource } = request;
-    const said = [tool?.arguments, prompt?.arguments, facts, resource?.uri].filter((part) => part !== undefined);
-    return contextOf(request, { agent: this.#agent, nowMs, ...(isLooked && { detected: labelsOf(said) }) });
+    return contextOf(request, {
+      agent: this.#agent,
+      nowMs,
+      ...(isLooked && { detected: labelsOfRequest(request) }),
+    });
   }
 
   #free(nowMs: number): { readonly isLimitFree: (use: LimitUse) => boolean } {

@@ -50,7 +50,9 @@ class PolicyFolder {
           'policy_invalid',
           `Cannot read "${file}": it leads to "${real}", outside its policy's folder`,
         );
-      const { size } = statSync(real);
+      const stat = statSync(real);
+      if (!stat.isFile()) throw new MeshError('policy_invalid', `Cannot read "${file}": it is no file`, { path: file });
+      const { size } = stat;
       if (size > limits.POLICY_EXTERNAL_FILE_BYTES_MAX) {
         const want = limits.POLICY_EXTERNAL_FILE_BYTES_MAX;
         throw new MeshError('policy_invalid', `Cannot read "${file}": it has ${size} bytes, want <= ${want}`, {
