@@ -30,6 +30,7 @@ export class ToolChecks {
   readonly #tools: KnownTools;
   readonly #ask: ToolChecksComponents['ask'];
   readonly #tell: ToolChecksComponents['tell'];
+  #isListing = true;
   readonly #about: Pick<SessionOptions, 'server' | 'serverOrigin'>;
 
   constructor({ gate, context, tools, ask, tell }: ToolChecksComponents, about: SessionOptions) {
@@ -121,11 +122,12 @@ export class ToolChecks {
   async verify(name: string, asked: RequestMessage): Promise<void> {
     if (this.#tools.isComplete) {
       const state = this.#tools.stateOf(name);
-      if (state === undefined || !isHeldBack(state)) return;
-      this.#tools.setChanged(); // somebody may have approved of it since
+      if (state !== undefined && !isHeldBack(state)) return;
+      // Not again and again where it is not listed at all.
+      if (state !== undefined) this.#tools.setChanged(); // somebody may have approved of it since
     }
     await this.#complete(asked);
-    const state = this.#tools.stateOf(name);
+    const state = this.#tools.stateOf(name) ?? (await this.#unlisted(name));
     if (state === undefined || !isHeldBack(state)) return;
     const { approval } = state;
     const next =
@@ -134,6 +136,13 @@ export class ToolChecks {
         : `it waits for approval until ${approval.expiresAt}: ${approveCommand(approval.id)}`;
     const is = state.state === 'new' ? 'was not there when the tools were first seen' : 'is not what was seen first';
     throw new MeshError('tool_changed', `Cannot call "${name}": its definition ${is}`, { next });
+  }
+
+  /** A server may carry out what it does not list: to a policy that is a tool of which only the name is known. */
+  async #unlisted(name: string): Promise<ToolState | undefined> {
+    if (!this.#isListing) return undefined; // then there is nothing that it could have been pinned by
+    const [state] = await this.#check([{ name }], false);
+    return state;
   }
 
   async #complete(asked: RequestMessage): Promise<void> {
@@ -150,8 +159,10 @@ export class ToolChecks {
       const params = { ...(cursor !== undefined && { cursor }), ...(meta !== undefined && { _meta: meta }) };
       const answer = await this.#ask('tools/list', params);
       if (answer.kind === 'error') {
-        if (isObject(answer.error) && answer.error['code'] === RPC_CODES.methodNotFound)
+        if (isObject(answer.error) && answer.error['code'] === RPC_CODES.methodNotFound) {
+          this.#isListing = false;
           return { states: [], definitions: [] };
+        }
         throw new MeshError('failed', `Cannot look at the tools of "${server}": it answers tools/list with an error`);
       }
       for (const member of membersOf('tools/list', answer.result))

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { JsonObject } from '../../../protocol/encoding/jcs.ts';
 import type { GateRequest, Verdict } from '../../../protocol/policy/index.ts';
-import { denied, quiet, STATELESS, textResult, verdictOf, World } from './session-world.ts';
+import { denied, quiet, STATELESS, textOf, textResult, verdictOf, World } from './session-world.ts';
 
 const TOKEN = ['ghp', 'A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8'].join('_');
 const REDACTED = '[redacted: secret.github_token]';
@@ -180,4 +180,36 @@ test("what a server asks of the client's model goes through the output rules", a
   expect(world.client).toHaveLength(1);
   expect(world.server).toMatchObject([{ id: 'b', error: { code: -32001 } }]);
   expect(world.gate.settled.at(-1)).toEqual(['some-rule', 'policy_denied']);
+});
+
+test('a tool that the server does not list is one that nobody has seen', async () => {
+  const world = new World();
+  world.tools = [{ name: 'read_file' }];
+  world.gate.statesOf = (tools) =>
+    tools.map(({ name }) =>
+      name === 'read_file'
+        ? { name, state: 'pinned', action: 'ignore' }
+        : { name: textOf(name), state: 'new', action: 'deny' },
+    );
+  world.call(1, 'hidden_tool');
+  world.call(2, 'Read_File');
+  await quiet();
+  await quiet();
+  expect(world.server).toMatchObject([{ id: 2 }]);
+  expect(JSON.stringify(world.client)).toContain('tool_changed');
+  world.call(3, 'hidden_tool');
+  await quiet();
+  expect(world.server).toHaveLength(1);
+});
+
+test('where a server lists no tools at all, none is unknown', async () => {
+  const world = new World();
+  world.tools = undefined;
+  world.gate.statesOf = (tools) => tools.map(({ name }) => ({ name: textOf(name), state: 'new', action: 'deny' }));
+  world.call(1, 'any_tool');
+  await quiet();
+  const own = world.server[0]?.['id'] ?? null;
+  world.fromServer({ id: own, error: { code: -32601, message: 'Method not found' } });
+  await quiet();
+  expect(world.server).toMatchObject([{ method: 'tools/list' }, { id: 1 }]);
 });
