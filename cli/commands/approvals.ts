@@ -139,7 +139,7 @@ async function decide(
   const [names, { sponsors }] = await Promise.all([peopleNames(mesh), mesh.call('sponsorList')]);
   const [signer] = key === undefined ? [] : await readKeys(world, [key], passphraseFile);
   const approver = approverOf(asked, decision, { as, signer, sponsors });
-  if (signer !== undefined && isWhole(asked) === false)
+  if (isWhole(asked) === false)
     invocation.note(`What is signed is more than the daemon shows of approval ${asked.id}.`);
   const signing = signer === undefined ? {} : { signer };
   const approval = await mesh.client.approvals.decide(asked.id, { decision, approver, reason, signal, ...signing });
