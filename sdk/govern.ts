@@ -183,17 +183,15 @@ interface Shown<R> {
 
 /** In place of what is no JSON its JSON form is given where something had to be taken out of it. */
 function shownOf<R>(result: R, rules: OutputRules): Shown<R> {
-  const isPlainJson = isJson(result, 0);
-  let form: Json | undefined;
   try {
-    form = isPlainJson ? (result) : jsonForm(result);
+    const form = isJson(result, 0) ? result : jsonForm(result);
+    if (form === undefined) return { result, labels: [] };
+    const { result: shown, labels, changed, refused } = applyOutput(form, rules);
+    if (refused !== undefined) return { result, labels, refused: refused.label };
+    return { result: changed ? (shown as R) : result, labels };
   } catch {
     return { result, labels: [], refused: 'what cannot be looked at' }; // a member that throws, or without end
   }
-  if (form === undefined) return { result, labels: [] };
-  const { result: shown, labels, changed, refused } = applyOutput(form, rules);
-  if (refused !== undefined) return { result, labels, refused: refused.label };
-  return { result: changed ? (shown as R) : result, labels };
 }
 
 /** Where an object is inside itself it ends there; undefined for what has none. */
