@@ -3,6 +3,7 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Agent, type OutgoingHttpHeaders, request as httpRequest } from 'node:http';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createLineReader } from '../../../cli/proxy/lines.ts';
 import type { Deed, PersonalityName } from '../bypass-server.ts';
@@ -38,6 +39,8 @@ export interface TargetOptions {
   /** Undefined: the server as it is. */
   readonly proxy?: readonly string[] | undefined;
   readonly env?: Readonly<Record<string, string>>;
+  /** Whether each call has its answer before the next look: where a daemon decides, later ones may overtake it. */
+  readonly isPatient?: boolean;
 }
 
 let logs = 0;
@@ -116,10 +119,20 @@ export async function openStdio(options: TargetOptions): Promise<Target> {
       child.stdin.write('\n');
       await barrier();
       await barrier(); // what is judged side by side may come after the first
+      if (options.isPatient === true) await answered(steps, () => heard);
       return { deeds: deeds(), heard };
     },
     [Symbol.asyncDispose]: () => ended(child),
   };
+}
+
+async function answered(steps: readonly Step[], heard: () => readonly string[]): Promise<void> {
+  const ids = steps.flatMap(
+    (step) => /^\{"jsonrpc":"2.0","id":(\d+)/.exec(typeof step === 'string' ? step : '')?.[1] ?? [],
+  );
+  const open = (): string[] => ids.filter((id) => !heard().some((line) => line.includes(`"id":${id},`)));
+  for (const endMs = performance.now() + WAIT_MS; open().length > 0; await sleep(5))
+    if (performance.now() > endMs) throw new Error(`no answer to ${open().join(', ')}`);
 }
 
 async function writeStep(child: ChildProcessWithoutNullStreams, step: Step): Promise<void> {
