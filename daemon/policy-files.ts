@@ -2,7 +2,7 @@
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
 import { limits, MeshError, verifyUnwritable } from '../protocol/index.ts';
-import type { PolicySource } from './core/governance/policy-library.ts';
+import type { ConfiguredPolicy } from './core/governance/policy-library.ts';
 import { ownUid } from './store/private-file.ts';
 
 export interface PolicyFilesOptions {
@@ -13,7 +13,7 @@ export interface PolicyFilesOptions {
 
 export interface PolicyFiles extends Disposable {
   /** All of them. Errors: policy_invalid, permissions (others may write to one). */
-  load(): Promise<readonly PolicySource[]>;
+  load(): Promise<readonly ConfiguredPolicy[]>;
   /** Calls when a file that was read, or should have been, is another than then. */
   watch(changed: () => void): void;
 }
@@ -23,7 +23,7 @@ const LOOK_MS = 1_000; // a person who saves a policy looks at once whether it h
 export function createPolicyFiles({ policies, shadowPolicies }: PolicyFilesOptions): PolicyFiles {
   const seen = new Map<string, string>();
   let timer: NodeJS.Timeout | undefined;
-  const source = (file: string, use: PolicySource['use']): PolicySource => ({
+  const source = (file: string, use: ConfiguredPolicy['use']): ConfiguredPolicy => ({
     file,
     name: nameOf(file),
     text: readIn(file, basename(file), seen),

@@ -457,17 +457,15 @@ async function explainHere(
   named: readonly string[],
   agent = 'somebody',
 ): Promise<ExplainAnswer> {
-  const [{ compilePolicies, contextOf, explainDecision }, { labelsOf }] = await Promise.all([
+  const [{ compilePolicies, contextOf, explainDecision }, { labelsOfRequest }] = await Promise.all([
     engine(),
     import('../../protocol/detect/index.ts'),
   ]);
   const policies = compilePolicies(await Promise.all(named.map((one) => readPolicy({ world }, one))));
-  const { tool, prompt, facts, resource } = request as GateRequest;
-  const said = [tool?.arguments, prompt?.arguments, facts, resource?.uri].filter((part) => part !== undefined);
   const context = contextOf(request as GateRequest, {
     agent: { did: agent, name: agent, organisation: '' },
     nowMs: world.nowMs(),
-    detected: labelsOf(said),
+    detected: labelsOfRequest(request as GateRequest),
   });
   const { decision, rules, wouldChange } = explainDecision(policies, context);
   const { effect, code, rule, policy, matched, reason } = decision;

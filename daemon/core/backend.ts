@@ -29,7 +29,6 @@ import {
   type Statement,
   toBase64url,
   toHex,
-  type JsonObject,
 } from '../../protocol/index.ts';
 import type { PeerConnection } from '../ports.ts';
 import type { HeldCredential, SigningRequest } from './agents.ts';
@@ -425,7 +424,7 @@ function requireDelegation(
   const names = capabilities.map(({ can }) => can);
   return governance.governance.require(
     governance.acting(issuer),
-    { action: 'delegate', facts: { ...body, capabilities: names, grants: capabilities } as JsonObject },
+    { action: 'delegate', facts: { ...body, capabilities: names, grants: capabilities } },
     { delegation: { audience: to, capabilities: names, ...(depth !== undefined && { depth }) } },
     `delegate to "${to}"`,
   );

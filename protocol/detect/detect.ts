@@ -1,4 +1,5 @@
 import type { Json } from '../encoding/jcs.ts';
+import type { GateRequest } from '../policy/gate.ts';
 import type { Finding } from './finding.ts';
 import { type DataLabels, dataLabels, type Label } from './labels.ts';
 import { scanValue } from './walk.ts';
@@ -20,3 +21,7 @@ export function labelsOf(value: Json): DataLabels {
   scanValue(value, ({ label }) => labels.add(label));
   return dataLabels(labels);
 }
+
+/** Of all that a request says beside names: what every gate looks at. */
+export const labelsOfRequest = ({ tool, prompt, facts, resource }: GateRequest): DataLabels =>
+  labelsOf([tool?.arguments, prompt?.arguments, facts, resource?.uri].filter((part) => part !== undefined));

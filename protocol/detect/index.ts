@@ -4,6 +4,6 @@
  */
 export { LABELS, type Label, type LabelClass, type DataLabels, isLabel, classOf } from './labels.ts';
 export type { Finding } from './finding.ts';
-export { detect, labelsOf } from './detect.ts';
+export { detect, labelsOf, labelsOfRequest } from './detect.ts';
 export { applyOutput, type OutputResult, type RefusalLabel } from './output.ts';
 export { findingsOfDefinition, similarNames, type SimilarName } from './definition.ts';

@@ -4,21 +4,12 @@
  */
 import type { JsonObject } from '../encoding/jcs.ts';
 import type { ErrorCode } from '../errors.ts';
+import type { PolicyContext } from './context.ts';
 import type { Effect, MatchedRule, OutputRules, PinAction, PolicyRef } from './decision.ts';
 
 /** One thing that an agent wants to do. The gate adds agent, time, labels and trust. */
-export interface GateRequest {
+export interface GateRequest extends Pick<PolicyContext, 'tool' | 'resource' | 'prompt' | 'mcp' | 'facts'> {
   readonly action: string;
-  readonly tool?: {
-    readonly name: string;
-    readonly server?: string;
-    readonly arguments?: JsonObject;
-    readonly paths?: readonly string[];
-  };
-  readonly resource?: { readonly uri: string; readonly scheme?: string; readonly paths?: readonly string[] };
-  readonly prompt?: { readonly name: string; readonly arguments?: JsonObject; readonly paths?: readonly string[] };
-  readonly mcp?: { readonly method: string };
-  readonly facts?: JsonObject;
   /** What the caller knows of the data, beside what the detectors find. */
   readonly labels?: readonly string[];
   /** SHA-256, hex, of what was said in letters, where parsing loses some of it (numbers beyond 2^53): an approval is for this too. */

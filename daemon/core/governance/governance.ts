@@ -126,8 +126,7 @@ export class Governance {
   ): Promise<Verdict> {
     this.#components.recorder.verifyOpen();
     const policies = this.#components.library.policiesFor(brought);
-    const detected = this.#detect(request);
-    const context = this.#contextOf(agent, request, own, detected);
+    const context = this.#contextOf(agent, request, own, labelsOfRequest(request));
     const said = policies.decide(context, { isLimitFree: () => true }); // used up where it goes ahead
     const decided = await this.#askPoints(policies, context, said, signal);
     const judged = await this.#judge(agent, request, decided);
@@ -147,7 +146,7 @@ export class Governance {
   /** What would be decided, and why; nothing is logged or used up. */
   async explain(agent: Acting, brought: readonly string[], request: GateRequest): Promise<Explained> {
     const policies = this.#components.library.policiesFor(brought);
-    return explainDecision(policies, this.#contextOf(agent, request, {}, this.#detect(request)));
+    return explainDecision(policies, this.#contextOf(agent, request, {}, labelsOfRequest(request)));
   }
 
   /** How something that was allowed ended. False: it is not open, or of another agent. */
@@ -204,7 +203,7 @@ export class Governance {
     throw new MeshError(code ?? 'policy_denied', `Cannot ${attempted}: ${reason}`, facts);
   }
 
-  /** Handshakes cannot wait, so that an approval is a denial to them. */
+  /** Handshakes cannot wait: an approval is a denial to them, no decision point is asked, and no limit is used up. */
   handshakePolicy(): HandshakePolicy {
     const { library, acting } = this.#components;
     return {
@@ -338,11 +337,6 @@ export class Governance {
     });
   }
 
-  #detect({ tool, prompt, resource, facts }: GateRequest): Detected {
-    const said = [tool?.arguments, prompt?.arguments, facts, resource?.uri].filter((part) => part !== undefined);
-    return labelsOf(said);
-  }
-
   // Logging
 
   async #log(
@@ -427,7 +421,7 @@ export class Governance {
 /** Rejects when it fires. */
 function abortOf(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    const fire = (): void => reject(signal.reason);
+    const fire = (): void => reject(signal.reason as Error); // what deadline() gives, or who cancelled it
     if (signal.aborted) fire();
     else signal.addEventListener('abort', fire, { once: true });
   });

@@ -7,7 +7,9 @@ import { fromHex, isMeshError, limits, MeshError, toHex } from '../../../protoco
 import {
   compilePolicies,
   parsePolicy,
+  parseSource,
   type Policy,
+  type PolicyFile,
   type PolicyRef,
   type PolicySet,
   type ResolvePolicy,
@@ -17,7 +19,7 @@ import { Serial } from '../serial.ts';
 import { idOfRow, jsonRow, parseJsonRow, rowKey, rowRange } from './rows.ts';
 
 /** A policy of the configuration, as it was read. */
-export interface PolicySource {
+export interface ConfiguredPolicy {
   /** As people know it. */
   readonly file: string;
   /** Where the text has no name of its own. */
@@ -29,14 +31,8 @@ export interface PolicySource {
   readonly use: 'live' | 'shadow';
 }
 
-export interface PolicyFile {
-  /** As other files of the policy refer to it. */
-  readonly path: string;
-  readonly text: string;
-}
-
 /** All policies of the configuration, the first to name approvers first. Errors: whatever they cannot be read for. */
-export type LoadPolicies = () => Promise<readonly PolicySource[]>;
+export type LoadPolicies = () => Promise<readonly ConfiguredPolicy[]>;
 
 export interface PolicyLibraryComponents {
   readonly store: Store;
@@ -261,7 +257,7 @@ export class PolicyLibrary {
 
   /** For a policy that is only looked at: what deciding by it would be. Errors: policy_invalid. */
   candidateOf(name: string, files: readonly PolicyFile[]): Candidate {
-    return candidateOf(parseFiles(name, files), this.#configured.live);
+    return candidateOf(parseSource({ name, files }), this.#configured.live);
   }
 
   /** Resolves when nothing is under way any more. */
@@ -320,7 +316,7 @@ export class PolicyLibrary {
   }
 }
 
-function configuredOf(sources: readonly PolicySource[]): Configured {
+function configuredOf(sources: readonly ConfiguredPolicy[]): Configured {
   const parsed = sources.map(({ text, use, ...options }) => ({ use, policy: parsePolicy(text, options) }));
   const live = parsed.filter(({ use }) => use === 'live').map(({ policy }) => policy);
   const shadows = parsed.filter(({ use }) => use === 'shadow').map(({ policy }) => policy);
@@ -334,21 +330,8 @@ function candidateOf(policy: Policy, live: readonly Policy[]): Candidate {
 }
 
 /** Errors: policy_invalid. */
-function parseFiles(name: string, files: readonly PolicyFile[]): Policy {
-  const [root] = files;
-  if (root === undefined) throw new MeshError('policy_invalid', `Cannot read policy "${name}": it has no file`);
-  const texts = new Map(files.map(({ path, text }) => [path, text]));
-  const resolve: ResolvePolicy = (path) => {
-    const text = texts.get(path);
-    if (text === undefined) throw new MeshError('not_found', `Cannot find "${path}": it did not come along`);
-    return { name: path, text };
-  };
-  return parsePolicy(root.text, { name, file: root.path, resolve });
-}
-
-/** Errors: policy_invalid. */
 function parseBrought(name: string, files: readonly PolicyFile[]): Policy {
-  const policy = parseFiles(name, files);
+  const policy = parseSource({ name, files });
   const [external] = policy.external;
   if (external === undefined) return policy;
   // The daemon would ask whatever address an agent names.

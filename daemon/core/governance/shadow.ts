@@ -9,10 +9,11 @@ import {
   type Divergence,
   type Effect,
   type PolicyContext,
+  type PolicyFile,
   type PolicyRef,
 } from '../../../protocol/policy/index.ts';
 import type { Clock } from '../../ports.ts';
-import type { PolicyFile, PolicyLibrary } from './policy-library.ts';
+import type { PolicyLibrary } from './policy-library.ts';
 import type { ArchivedRequest } from './request-archive.ts';
 
 /** One request on which the candidate differs. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { detect, isLabel, LABELS, labelsOf } from '../../../protocol/detect/index.ts';
+import { detect, isLabel, LABELS, labelsOf, labelsOfRequest } from '../../../protocol/detect/index.ts';
 import type { Json } from '../../../protocol/encoding/jcs.ts';
 import { casesOf } from './corpus.ts';
 
@@ -53,6 +53,18 @@ describe('detect()', () => {
   test('answers the same however often it is asked', () => {
     for (const { text } of valid) expect(detect(text)).toEqual(detect(text));
   });
+});
+
+test('labelsOfRequest() looks at arguments of tools and prompts, facts and the address of a resource', () => {
+  const said = { to: 'alice@example.com' };
+  expect(labelsOfRequest({ action: 'tool_call', tool: { name: 'send', arguments: said } }).labels).toEqual([
+    'pii.email',
+  ]);
+  expect(labelsOfRequest({ action: 'prompt_get', prompt: { name: 'mail', arguments: said } }).contains_pii).toBe(true);
+  expect(labelsOfRequest({ action: 'export', facts: said }).contains_pii).toBe(true);
+  const uri = 'mailto:alice@example.com';
+  expect(labelsOfRequest({ action: 'resource_read', resource: { uri } }).contains_pii).toBe(true);
+  expect(labelsOfRequest({ action: 'tool_call', tool: { name: 'alice@example.com' } }).labels).toEqual([]);
 });
 
 test('labelsOf() sorts, and says of which classes they are', () => {

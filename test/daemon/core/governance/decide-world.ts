@@ -1,6 +1,6 @@
 /** A whole node under policies that the test says, with its log in the test's hands. */
 import type { NodeGovernanceOptions } from '../../../../daemon/core/governance/node-governance.ts';
-import type { PolicySource } from '../../../../daemon/core/governance/policy-library.ts';
+import type { ConfiguredPolicy } from '../../../../daemon/core/governance/policy-library.ts';
 import type { Governance } from '../../../../daemon/core/governance/governance.ts';
 import type { Caller } from '../../../../protocol/control/index.ts';
 import { isMeshError } from '../../../../protocol/index.ts';
@@ -13,7 +13,12 @@ export type Written = Readonly<Record<string, unknown>> & { readonly type: strin
 
 export const yaml = (rules: readonly string[], more = 'default: deny'): string =>
   `version: "1.0"\n${more}\n${rules.length === 0 ? '' : `rules:\n${rules.map((rule) => `  - ${rule}\n`).join('')}`}`;
-export const live = (text: string, name = 'base'): PolicySource => ({ file: `${name}.yaml`, name, text, use: 'live' });
+export const live = (text: string, name = 'base'): ConfiguredPolicy => ({
+  file: `${name}.yaml`,
+  name,
+  text,
+  use: 'live',
+});
 export const call = (tool = 'read_file', args: GateRequest['tool'] = { name: tool }): GateRequest => ({
   action: 'tool_call',
   tool: { server: 'files', ...args },
@@ -22,7 +27,7 @@ export const asAgent = (did: string): Caller => ({ kind: 'agent', did });
 
 export class DecideWorld {
   readonly nodes: NodeWorld = new NodeWorld();
-  sources: readonly PolicySource[];
+  sources: readonly ConfiguredPolicy[];
   readonly #options: NodeGovernanceOptions;
   #member: Member | undefined;
   #log: LogGate | undefined;
@@ -30,7 +35,7 @@ export class DecideWorld {
   clerk = '';
   ann = '';
 
-  constructor(sources: readonly PolicySource[], options: NodeGovernanceOptions = {}) {
+  constructor(sources: readonly ConfiguredPolicy[], options: NodeGovernanceOptions = {}) {
     this.sources = sources;
     this.#options = options;
   }
@@ -48,7 +53,7 @@ export class DecideWorld {
   }
 
   async open(): Promise<this> {
-    const load = async (): Promise<readonly PolicySource[]> => this.sources;
+    const load = async (): Promise<readonly ConfiguredPolicy[]> => this.sources;
     this.#member = await this.nodes.open('acme', undefined, { governance: { load, ...this.#options } });
     this.#log = new LogGate(this.member.auditLog);
     this.clerk = await this.employ('clerk');
@@ -62,7 +67,7 @@ export class DecideWorld {
     const { node, network, name, store } = this.member;
     await this.during(node.close());
     await network.close();
-    const load = async (): Promise<readonly PolicySource[]> => this.sources;
+    const load = async (): Promise<readonly ConfiguredPolicy[]> => this.sources;
     this.#member = await this.nodes.open(name, store, { governance: { load, ...this.#options } });
     this.#log = new LogGate(this.member.auditLog);
   }

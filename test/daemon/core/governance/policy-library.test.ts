@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   PolicyLibrary,
   type PolicyLibraryOptions,
-  type PolicySource,
+  type ConfiguredPolicy,
 } from '../../../../daemon/core/governance/policy-library.ts';
 import type { Store } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
@@ -13,7 +13,7 @@ import { FragileStore, quiet, storeOf } from '../log/log-world.ts';
 import { settle, VirtualClock } from '../virtual-clock.ts';
 import { acme, agent } from './governance-world.ts';
 
-const source = (name: string, rules: string, use: PolicySource['use'] = 'live'): PolicySource => ({
+const source = (name: string, rules: string, use: ConfiguredPolicy['use'] = 'live'): ConfiguredPolicy => ({
   file: `/etc/${name}.yaml`,
   name,
   use,
@@ -32,11 +32,11 @@ const doing = (type: string): PolicyContext => ({
 
 class LibraryWorld {
   readonly clock = new VirtualClock();
-  sources: readonly PolicySource[] = [source('base', NO_DELETE)];
+  sources: readonly ConfiguredPolicy[] = [source('base', NO_DELETE)];
   failure: Error | undefined;
 
   open(store: Store = new MemoryStore(), options: PolicyLibraryOptions = {}): Promise<PolicyLibrary> {
-    const load = async (): Promise<readonly PolicySource[]> => {
+    const load = async (): Promise<readonly ConfiguredPolicy[]> => {
       if (this.failure !== undefined) throw this.failure;
       return this.sources;
     };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { PolicyLibrary, type PolicySource } from '../../../../daemon/core/governance/policy-library.ts';
+import { PolicyLibrary, type ConfiguredPolicy } from '../../../../daemon/core/governance/policy-library.ts';
 import { RequestArchive } from '../../../../daemon/core/governance/request-archive.ts';
 import { type DivergedRequest, Shadow } from '../../../../daemon/core/governance/shadow.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
@@ -24,14 +24,14 @@ class ShadowWorld {
   #opened: { shadow: Shadow; library: PolicyLibrary } | undefined;
   readonly clock = new VirtualClock();
   readonly told: DivergedRequest[] = [];
-  sources: readonly PolicySource[] = [
+  sources: readonly ConfiguredPolicy[] = [
     { file: 'live.yaml', name: 'base', text: LIVE, use: 'live' },
     { file: 'next.yaml', name: 'base', text: NEXT, use: 'shadow' },
   ];
 
   async open(newestMax?: number): Promise<{ shadow: Shadow; library: PolicyLibrary }> {
     const { clock } = this;
-    const load = async (): Promise<readonly PolicySource[]> => this.sources;
+    const load = async (): Promise<readonly ConfiguredPolicy[]> => this.sources;
     const library = await PolicyLibrary.open({ store: new MemoryStore(), clock, log: quiet, load });
     const diverged = (_policy: unknown, request: DivergedRequest): void => void this.told.push(request);
     const shadow = new Shadow({ clock, library, diverged }, newestMax === undefined ? {} : { newestMax });
