@@ -69,6 +69,7 @@ export const GateRequestBody = object(
     labels: optional(list(label, LABELS_MAX)),
     exact: optional(hexDigest),
     trace: optional(TraceId),
+    withheld: optional(ErrorCodeText),
   },
   'One thing that an agent wants to do',
 );

@@ -292,8 +292,9 @@ class McpSession<Origin> implements Session<Origin> {
       const subscribed = subscribedOf(message, asked.from, this.#context);
       if (returned?.isWaitingOn === false) return this.#giveUp(asked, returned.approval);
       const name = message.method === 'tools/call' ? request.tool?.name : undefined;
-      if (name !== undefined) await this.#tools.verify(name, asked.message);
+      const problem = name === undefined ? undefined : await this.#problemOf(name, asked);
       if (!this.#isOpen(asked)) return;
+      if (problem !== undefined) return await this.#withhold(asked, request, problem);
       const isHolding = returned !== undefined || !this.#canReturn(asked);
       const verdict = await this.#decide(asked, request, isHolding);
       if (verdict === undefined) return;
@@ -315,6 +316,33 @@ class McpSession<Origin> implements Session<Origin> {
     } catch (error) {
       this.#refuse(asked, error);
     }
+  }
+
+  /** Why the tool may not be called, as far as its definition says. */
+  async #problemOf(name: string, asked: Asked<Origin>): Promise<MeshError | undefined> {
+    try {
+      await this.#tools.verify(name, asked.message);
+      return undefined;
+    } catch (error) {
+      if (isMeshError(error)) return error;
+      throw error;
+    }
+  }
+
+  /** What is refused here is in the log all the same. Errors: as of the gate. */
+  async #withhold(asked: Asked<Origin>, request: GateRequest, problem: MeshError): Promise<void> {
+    const verdict = await this.#components.gate.decide(
+      { ...request, withheld: problem.code },
+      { signal: asked.abort.signal },
+    );
+    this.#settle(verdict, { code: problem.code });
+    if (!this.#isOpen(asked)) return;
+    const isOurs = verdict.effect !== 'deny' || verdict.code === problem.code;
+    this.#deny(
+      asked,
+      isOurs ? { ...verdict, effect: 'deny', code: problem.code, reason: sentenceOf(problem) } : verdict,
+      true,
+    );
   }
 
   /** Undefined: nobody waits for it any more. Errors: as of the gate. */
@@ -409,9 +437,8 @@ class McpSession<Origin> implements Session<Origin> {
       return;
     }
     if (!isMeshError(error)) this.#tell('fault', 'warn', `A fault of this program: ${String(error)}`);
-    const { code, message, data } = isMeshError(error) ? error : new MeshError('internal', 'Cannot decide it');
-    const next = typeof data.next === 'string' ? `; ${data.next}` : '';
-    this.#fail(asked, code, `${message}${next}`);
+    const problem = isMeshError(error) ? error : new MeshError('internal', 'Cannot decide it');
+    this.#fail(asked, problem.code, sentenceOf(problem));
   }
 
   #fail(asked: Asked<Origin>, code: ErrorCode, reason: string): void {
@@ -751,6 +778,10 @@ class McpSession<Origin> implements Session<Origin> {
 }
 
 const other = (side: Sender): Sender => (side === 'client' ? 'server' : 'client');
+
+/** What is wrong, and what to do. */
+const sentenceOf = ({ message, data: { next } }: MeshError): string =>
+  typeof next === 'string' ? `${message}; ${next}` : message;
 
 const isId = (value: unknown): value is Id => typeof value === 'string' || typeof value === 'number';
 

@@ -16,6 +16,8 @@ export interface GateRequest extends Pick<PolicyContext, 'tool' | 'resource' | '
   readonly exact?: string;
   /** W3C trace id. */
   readonly trace?: string;
+  /** Why whoever asks does not do it, whatever the policies say: it is refused, so that the refusal is logged. */
+  readonly withheld?: ErrorCode;
 }
 
 export interface PendingApproval {

@@ -45,7 +45,7 @@ export {
   type LimitState,
   take,
 } from './limit.ts';
-export { contextOf, type Detected, type RequestFacts, timeOf } from './request.ts';
+export { contextOf, type Detected, type RequestFacts, timeOf, withholding } from './request.ts';
 export {
   CONFLICTS,
   type Conflict,

@@ -1,6 +1,7 @@
 /** A request as policies see it: what the caller asks, and what whoever asks the policy knows beside it. */
-import type { JsonObject } from '../encoding/jcs.ts';
+import type { ErrorCode } from '../errors.ts';
 import type { PolicyContext } from './context.ts';
+import type { Decision } from './decision.ts';
 import type { GateRequest } from './gate.ts';
 
 /** What the caller of a gate does not say itself. */
@@ -19,13 +20,13 @@ export interface RequestFacts {
   readonly nowMs: number;
 }
 
-export interface Detected {
-  readonly labels: readonly string[];
-  readonly contains_pii: boolean;
-  readonly contains_phi: boolean;
-  readonly contains_card: boolean;
-  readonly contains_secret: boolean;
-  readonly bytes?: number;
+export type Detected = NonNullable<PolicyContext['data']>;
+
+/** What is decided of a request that whoever asks does not do: a denial of the policies stays as it is. */
+export function withholding(decision: Decision, code: ErrorCode | undefined): Decision {
+  if (code === undefined || decision.effect === 'deny') return decision;
+  const { approval: _, ...rest } = decision;
+  return { ...rest, effect: 'deny', code, rule: null, limits: [], reason: `Whoever asks does not do it: "${code}"` };
 }
 
 export function contextOf(request: GateRequest, facts: RequestFacts): PolicyContext {
@@ -46,7 +47,7 @@ export function contextOf(request: GateRequest, facts: RequestFacts): PolicyCont
     ...(data && { data }),
     time: timeOf(nowMs),
     ...(environment && { environment }),
-    ...(request.facts && { facts: request.facts satisfies JsonObject }),
+    ...(request.facts && { facts: request.facts }),
   };
 }
 

@@ -23,6 +23,7 @@ import {
   type ToolDefinition,
   type ToolState,
   type Verdict,
+  withholding,
 } from '../../protocol/policy/index.ts';
 
 export interface LocalGateOptions {
@@ -101,7 +102,8 @@ class LocalGate implements Gate {
   async decide(request: GateRequest): Promise<Verdict> {
     if (this.#isClosed) throw new MeshError('closed', 'Cannot decide: the gate is closed');
     const nowMs = Date.now();
-    const decision = this.#withLimits(this.#policies.decide(this.#contextOf(request, nowMs), this.#free(nowMs)), nowMs);
+    const said = this.#policies.decide(this.#contextOf(request, nowMs), this.#free(nowMs));
+    const decision = this.#withLimits(withholding(said, request.withheld), nowMs);
     // With its log only: importing node:crypto is as if half of the process were for it.
     const id = this.#log === undefined ? null : process.getBuiltinModule('node:crypto').randomUUID();
     await this.#note({ id, ...this.#factsOf(request, decision) });

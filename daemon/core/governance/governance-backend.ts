@@ -7,7 +7,7 @@ import type {
   ExplainAnswer,
   Policies,
 } from '../../../protocol/control/index.ts';
-import { approvalMessage, limits, MeshError, signedBytes, toBase64url } from '../../../protocol/index.ts';
+import { approvalMessage, isMeshError, limits, MeshError, signedBytes, toBase64url } from '../../../protocol/index.ts';
 import type { GateRequest, ToolDefinition } from '../../../protocol/policy/index.ts';
 import type { Clock, Signer } from '../../ports.ts';
 import type { Approval, Approvals } from './approvals.ts';
@@ -53,6 +53,16 @@ export function createGovernanceBackend(
 ): Pick<ControlBackend, GovernanceOperation> {
   const { governance, approvals, library, shadow, archive, clock, organisation, acting, approverSigner } = components;
   const actingFor = (as: string | undefined): Acting => acting(as ?? organisation);
+  /** What an agent wants that was stopped is in the log as well. Errors: as of `acting`, and of the log. */
+  const actingOrLogged = async (as: string | undefined, request: GateRequest): Promise<Acting> => {
+    try {
+      return actingFor(as);
+    } catch (error) {
+      const isStopped = isMeshError(error) && (error.code === 'suspended' || error.code === 'revoked');
+      if (isStopped && as !== undefined) await governance.refuse(as, request, error.code);
+      throw error;
+    }
+  };
 
   const approvalView = (approval: Approval): ApprovalView => ({
     id: approval.id,
@@ -96,7 +106,7 @@ export function createGovernanceBackend(
 
   return {
     decide: async ({ body: { as, policies = [], request } }, _caller, signal) =>
-      governance.decide(actingFor(as), policies, request as GateRequest, {}, signal),
+      governance.decide(await actingOrLogged(as, request as GateRequest), policies, request as GateRequest, {}, signal),
     decisionFilter: async ({ body: { as, policies = [], requests } }) => ({
       allowed: await governance.filter(actingFor(as), policies, requests as readonly GateRequest[]),
     }),

@@ -29,6 +29,7 @@ import {
   limitText,
   mergePoints,
   NO_POLICY,
+  withholding,
 } from '../../../protocol/policy/index.ts';
 import type { Clock, Logger, Random } from '../../ports.ts';
 import { deadline } from '../deadline.ts';
@@ -128,10 +129,29 @@ export class Governance {
     const policies = this.#components.library.policiesFor(brought);
     const context = this.#contextOf(agent, request, own, labelsOfRequest(request));
     const said = policies.decide(context, { isLimitFree: () => true }); // used up where it goes ahead
-    const decided = await this.#askPoints(policies, context, said, signal);
+    const { withheld } = request;
+    const decided = withholding(
+      withheld === undefined ? await this.#askPoints(policies, context, said, signal) : said,
+      withheld,
+    );
     const judged = await this.#judge(agent, request, decided);
     this.#components.shadow.observe(context, said, brought);
     return this.#log(agent, request, { context, said }, judged);
+  }
+
+  /** Writes that somebody who may not act, for this reason, wanted to. Errors: those of Recorder.record. */
+  async refuse(actor: string, request: GateRequest, code: ErrorCode): Promise<void> {
+    const { action, tool, trace } = request;
+    const members = { action, code, ...(tool?.server !== undefined && { server: tool.server }) };
+    await this.#components.recorder.record('action.refused', members, {
+      actor,
+      ...(tool !== undefined && { op: 'execute_tool', tool: tool.name }),
+      ...(trace !== undefined && { trace }),
+    });
+    this.#components.emit({
+      type: 'action.refused',
+      data: { as: actor, action, tool: tool?.name ?? null, code, rule: null },
+    });
   }
 
   /** Of several, which may be done with some arguments or other. Errors: not_found, policy_invalid. */

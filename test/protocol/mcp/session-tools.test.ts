@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import type { JsonObject } from '../../../protocol/encoding/jcs.ts';
+import { MeshError } from '../../../protocol/errors.ts';
 import { MCP_TOOLS_MAX } from '../../../protocol/limits.ts';
 import { createKnownTools } from '../../../protocol/mcp/index.ts';
 import type { ToolDefinition, ToolState } from '../../../protocol/policy/index.ts';
@@ -130,7 +131,40 @@ test('a tool that is held back is not called, and what to do is said', async () 
   const text = JSON.stringify(world.client);
   expect(text).toMatch(/tool_changed/);
   expect(text).toContain(`agentmesh approvals approve ${APPROVAL.id}`);
-  expect(world.gate.asked.map(({ tool: asked }) => asked?.name)).toEqual(['a']);
+  // Asked about all the same, so that the log has it.
+  expect(world.gate.asked.map(({ tool: asked, withheld }) => [asked?.name, withheld])).toEqual([
+    ['b', 'tool_changed'],
+    ['a', undefined],
+  ]);
+});
+
+test('a tool that is held back and that policy denies is refused by policy; where that cannot be asked, by the fault', async () => {
+  const world = new World();
+  world.tools = [tool('b')];
+  world.gate.statesOf = holding('b');
+  world.gate.decideBy = () => verdictOf({ effect: 'deny', code: 'policy_denied', rule: 'never' });
+  world.call(1, 'b');
+  await quiet();
+  world.gate.decideBy = () => Promise.reject(new MeshError('log_halted', 'Cannot go on: the log is halted'));
+  world.call(2, 'b');
+  await quiet();
+  expect(world.client.map((answer) => JSON.stringify(answer))).toEqual([
+    expect.stringMatching(/"code":"policy_denied","rule":"never"/),
+    expect.stringMatching(/"code":"log_halted"/),
+  ]);
+  expect(world.server).toEqual([]);
+});
+
+test('what keeps the tools from being looked at refuses the call, and the log has it', async () => {
+  const world = new World();
+  world.tools = undefined;
+  world.call(1, 'a');
+  await quiet();
+  world.fromServer({ id: world.server[0]?.['id'] as string, error: { code: -32603, message: 'no' } });
+  await quiet();
+  expect(world.gate.asked.map(({ withheld }) => withheld)).toEqual(['failed']);
+  expect(world.gate.settled).toEqual([['some-rule', 'failed']]); // this gate allows whatever it is asked
+  expect(JSON.stringify(world.client)).toMatch(/"code":"failed"/);
 });
 
 test('a name that only looks different is the same tool', async () => {

@@ -62,6 +62,35 @@ describe('the log', () => {
     expect(await world.written('approval.requested')).toMatchObject([{ subject: waiting.approval?.id }]);
   });
 
+  it('holds what whoever asks does not do, and uses up no limit and no approval for it', async () => {
+    await open([
+      live(yaml([`{ name: reads, condition: "tool.name == 'read_file'", action: allow, limit: "1/hour" }`, DELETES])),
+    ]);
+    const withheld = 'tool_changed';
+    for (const request of [call(), remove()])
+      expect(await world.outcome({ ...request, withheld })).toBe('deny tool_changed');
+    expect(await world.outcome({ ...call('write_file'), withheld })).toBe('deny policy_denied');
+    expect(await world.written('approval.requested')).toEqual([]);
+    expect(await world.outcome(call())).toBe('allow');
+    expect(await world.written('action.refused')).toMatchObject([
+      { tool: 'read_file', code: 'tool_changed', policy: { rule: null, decision: 'deny' } },
+      { tool: 'delete_file', code: 'tool_changed' },
+      { tool: 'write_file', code: 'policy_denied' },
+    ]);
+  });
+
+  it('holds what an agent wants that was stopped', async () => {
+    await open([live(yaml([READS]))]);
+    await world.during(world.member.api.agentSuspend(input(undefined, { did: world.clerk }), operator, never));
+    expect(await world.outcome(call())).toBe('suspended');
+    expect(
+      await world.outcome(call(), { as: 'did:mesh:bafyreie2ns2ucvcdfvhtlxsejtk4m4oxsgjahb5ydiwy4vsvytzogxvm4i' }),
+    ).toBe('not_found');
+    expect(await world.written('action.refused')).toMatchObject([
+      { actor: world.clerk, action: 'tool_call', tool: 'read_file', server: 'files', code: 'suspended' },
+    ]);
+  });
+
   it('says how each ended, once, and by its own agent alone', async () => {
     await open([live(yaml([READS]))]);
     const other = await world.employ('other');
