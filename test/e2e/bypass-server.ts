@@ -185,7 +185,9 @@ class LenientServer {
     const [first] = value;
     if (isMembers(first)) return first;
     return Array.isArray(first)
-      ? Object.fromEntries(value.filter(Array.isArray).map(([name, item]): [string, Value] => [textIn(name), item ?? null]))
+      ? Object.fromEntries(
+          value.filter(Array.isArray).map(([name, item]): [string, Value] => [textIn(name), item ?? null]),
+        )
       : { path: first ?? '', amount: first ?? '' };
   }
 
@@ -416,6 +418,13 @@ const bodyOf = async (request: IncomingMessage): Promise<Buffer> => {
   return encoding === 'deflate' ? inflateSync(body) : body;
 };
 
+/** Of a header that is there twice the last; decoded where it says that it is encoded. */
+function headerText(value: string): string {
+  const last = (value.split(',').at(-1) ?? '').trim();
+  const encoded = /^=\?base64\?(.*)\?=$/i.exec(last)?.[1];
+  return encoded === undefined ? last : Buffer.from(encoded, 'base64').toString();
+}
+
 /** Whatever method, path, type and host; what headers say goes before what the body says. */
 function serveHttp(server: LenientServer): void {
   const http = createServer({ insecureHTTPParser: true }, (request, response) => {
@@ -424,8 +433,8 @@ function serveHttp(server: LenientServer): void {
         const said: object[] = [];
         const { 'mcp-method': method, 'mcp-name': name } = request.headers;
         const headers = {
-          ...(typeof method === 'string' && { 'mcp-method': method.trim() }),
-          ...(typeof name === 'string' && { 'mcp-name': name.trim() }),
+          ...(typeof method === 'string' && { 'mcp-method': headerText(method) }),
+          ...(typeof name === 'string' && { 'mcp-name': headerText(name) }),
         };
         server.take(body, (message) => said.push(message), headers);
         if (said.length === 0) return response.writeHead(202).end();
