@@ -172,7 +172,7 @@ describe('without a daemon', () => {
     const source = await readFile(new URL('../../../cli/commands/policy.ts', import.meta.url), 'utf8');
     const imports = source
       .split('\n')
-      .filter((line) => /^(import|\} from) .*protocol\/(policy|mcp|detect)\//.test(line));
+      .filter((line) => /^(import|\} from) .*protocol\/(policy|mcp|detect)\/index/.test(line));
     expect(imports.length).toBeGreaterThan(0);
     expect(imports.filter((line) => !line.startsWith('import type '))).toEqual([]);
   });
