@@ -217,17 +217,36 @@ class DaemonGate implements Gate {
   async #call<T>(method: string, path: string, body: object | undefined, signal: AbortSignal | undefined): Promise<T> {
     const { place, token: given } = this.#options;
     const token = typeof given === 'function' ? await given() : given;
+    return this.#untilStopped(signal, async (stop) => {
+      const asked = {
+        method,
+        path,
+        token,
+        signal: stop,
+        agent: this.#agent,
+        idleMs: limits.API_CALL_MS,
+        ...(body !== undefined && { body }),
+      };
+      return parseAnswer(await readText(await send(place, asked), stop)) as T;
+    });
+  }
+
+  /** By hand: `AbortSignal.any` leaves work for the garbage collector with each call. */
+  async #untilStopped<T>(signal: AbortSignal | undefined, call: (stop: AbortSignal) => Promise<T>): Promise<T> {
     const stop = this.#stop.signal;
-    const asked = {
-      method,
-      path,
-      token,
-      signal: signal === undefined ? stop : AbortSignal.any([signal, stop]),
-      agent: this.#agent,
-      idleMs: limits.API_CALL_MS,
-      ...(body !== undefined && { body }),
-    };
-    return parseAnswer(await readText(await send(place, asked), asked.signal)) as T;
+    if (signal === undefined) return call(stop);
+    const either = new AbortController();
+    const abort = ({ target }: Event): void => either.abort((target as AbortSignal).reason);
+    const both = [signal, stop];
+    for (const each of both) {
+      if (each.aborted) either.abort(each.reason);
+      each.addEventListener('abort', abort);
+    }
+    try {
+      return await call(either.signal);
+    } finally {
+      for (const each of both) each.removeEventListener('abort', abort);
+    }
   }
 }
 

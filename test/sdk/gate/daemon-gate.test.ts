@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { getEventListeners } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -262,6 +263,31 @@ describe('a gate to something else', () => {
     expect(await codeOf(gate.decide(call('a')))).toBe('closed');
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(asked).toHaveLength(2);
+  });
+
+  test('ends calls under way when it is closed, and one alone when its caller gives up', async () => {
+    const gate = await open();
+    answer = () => undefined;
+    const gone = new AbortController();
+    const signals = [gone.signal, new AbortController().signal, undefined];
+    const deciding = signals.map((signal) => codeOf(gate.decide(call('a'), { signal })));
+    await until(() => asked.length === 3);
+    gone.abort();
+    expect(await deciding[0]).toBe('cancelled');
+    await until(() => sockets.size === 2);
+    await gate.close();
+    expect(await Promise.all(deciding)).toEqual(['cancelled', 'cancelled', 'cancelled']);
+    expect(await codeOf(gate.decide(call('a'), { signal: signals[1] }))).toBe('cancelled');
+    expect(asked).toHaveLength(3);
+  });
+
+  test('listens to no signal any more once its call is over', async () => {
+    await using gate = await open();
+    const { signal } = new AbortController();
+    for (let i = 0; i < 3; i++) await gate.decide(call('a'), { signal });
+    answer = (_request, response) => send(response, 'null');
+    expect(await codeOf(gate.decide(call('a'), { signal }))).toBe('internal');
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
   });
 
   const broken: Readonly<Record<string, unknown>> = {
