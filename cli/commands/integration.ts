@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import { nearest } from '../../protocol/control/index.ts';
 import { isMeshError, MeshError } from '../../protocol/index.ts';
+import { isPresetName, PRESET_NAMES } from '../../protocol/policy/presets.ts';
 import { EXIT, type ExitCode, exitOf } from '../exit.ts';
 import { isFile } from '../files.ts';
 import { withHelp } from '../help.ts';
@@ -17,6 +18,7 @@ interface Options {
   readonly claude?: true;
   readonly client?: readonly string[];
   readonly policy?: string;
+  readonly agent?: string;
   readonly server?: readonly string[];
   readonly configPath?: string;
   readonly project?: string;
@@ -25,17 +27,14 @@ interface Options {
   readonly undo?: true;
 }
 
-/** Policies that the proxy brings along; everything else names a file. */
-const BUILT_IN = ['strict', 'moderate', 'permissive'];
-
 export function addIntegration(program: Command, act: Act): void {
   const integration = withHelp(program.command('init-integration'), {
     summary: 'Put the MCP servers of a client behind the proxy',
     about:
       'In the configuration file of the client each server is started through "agentmesh proxy" from then on, so that policy decides on what ' +
       'is called. The file is edited in place: comments, order and everything else stay as they are. What was there is kept in the folder ' +
-      '"integrations" of the home; --undo brings it back. Running it again changes nothing but the policy, if another one is named, and the path ' +
-      'of agentmesh, if it has moved. HTTP headers go into the environment of the proxy, as arguments are shown in the list of processes. Servers that ' +
+      '"integrations" of the home; --undo brings it back. Running it again changes nothing but the policy and the agent, if others are named, and the ' +
+      'path of agentmesh, if it has moved. HTTP headers go into the environment of the proxy, as arguments are shown in the list of processes. Servers that ' +
       'speak the older HTTP+SSE, or that the client signs in to by itself, are left as they are and named. Files of an administrator ' +
       'are never touched. "init-integration list" shows what there is.',
     examples: [
@@ -52,7 +51,8 @@ export function addIntegration(program: Command, act: Act): void {
       'claude, claude-code, cursor, vscode, windsurf, zed, gemini, codex, copilot, lmstudio, kiro, antigravity, opencode, cline, roo, amp, or all; may be repeated',
       parseNames,
     )
-    .option('--policy <policy>', `${BUILT_IN.join(', ')}, or a file (default: strict, or what the server has)`)
+    .option('--policy <policy>', `${PRESET_NAMES.join(', ')}, or a file (default: strict, or what the server has)`)
+    .option('--agent <agent>', 'name or DID of the agent that acts (default: the only one of the home)')
     .option('--server <name>', 'only the servers of this name; may be repeated', parseNames)
     .option('--config-path <file>', 'this configuration file, wherever it is')
     .option('--project <dir>', 'the files of this project instead of those of the user')
@@ -178,7 +178,7 @@ function projectOf(directory: string): string {
 }
 
 async function look(invocation: Invocation, options: Options, verb: string): Promise<readonly FoundFile[]> {
-  const writing = (['policy', 'dryRun', 'undo'] as const).find((name) => options[name] !== undefined);
+  const writing = (['policy', 'agent', 'dryRun', 'undo'] as const).find((name) => options[name] !== undefined);
   if (writing !== undefined || !options.backup) {
     const flag = writing === undefined ? 'no-backup' : writing.replace(/[A-Z]/, (letter) => `-${letter.toLowerCase()}`);
     throw new UsageError(`Cannot use --${flag} with "${verb}": it only looks`);
@@ -214,7 +214,12 @@ async function write(invocation: Invocation, options: Options): Promise<ExitCode
     });
   await verifyServers(places, options.server);
   const isHomeNamed = place.isHomeGiven || (world.env['AGENTMESH_HOME'] ?? '') !== '';
-  const wrapping = { launcher: world.ownCommand, home: isHomeNamed ? place.home : undefined, policy };
+  const wrapping = {
+    launcher: world.ownCommand,
+    home: isHomeNamed ? place.home : undefined,
+    policy,
+    agent: options.agent,
+  };
   const records = new Records(place.home, world.uid);
   const told = await each(places, (at) =>
     wrapFile(at, wrapping, { ...writing(invocation, options, records), backup: options.backup }),
@@ -234,7 +239,7 @@ const writing = ({ world }: Invocation, { server, dryRun }: Options, records: Re
  * would stop every server. Errors: not_found, policy_invalid.
  */
 async function policyOf({ world }: Invocation, policy: string | undefined): Promise<string | undefined> {
-  if (policy === undefined || BUILT_IN.includes(policy)) return policy;
+  if (policy === undefined || isPresetName(policy)) return policy;
   const file = resolve(world.cwd, policy);
   if (isFile(file)) {
     const [{ parseSource }, { readPolicySource }] = await Promise.all([
@@ -244,8 +249,8 @@ async function policyOf({ world }: Invocation, policy: string | undefined): Prom
     parseSource(await readPolicySource(file));
     return file;
   }
-  const meant = nearest(policy, BUILT_IN);
-  throw new MeshError('not_found', `Cannot find the policy "${policy}": want ${BUILT_IN.join(', ')} or a file`, {
+  const meant = nearest(policy, PRESET_NAMES);
+  throw new MeshError('not_found', `Cannot find the policy "${policy}": want ${PRESET_NAMES.join(', ')} or a file`, {
     path: file,
     ...(meant !== undefined && { next: `did you mean "${meant}"?` }),
   });
@@ -291,7 +296,8 @@ async function each<T extends { readonly client: ClientId; readonly file: string
 }
 
 async function undo(invocation: Invocation, options: Options): Promise<ExitCode> {
-  if (options.policy !== undefined) throw new UsageError('Cannot use --policy with --undo: nothing is wrapped');
+  for (const flag of ['policy', 'agent'] as const)
+    if (options[flag] !== undefined) throw new UsageError(`Cannot use --${flag} with --undo: nothing is wrapped`);
   const { world, place } = invocation;
   const { Records, undoFile, createMachine, placesOf: everyPlace } = await load();
   const records = new Records(place.home, world.uid);
@@ -347,6 +353,11 @@ async function tell(
     for (const client of dryRun === true ? [] : new Set(changed.map((file) => file.client)))
       invocation.note(`next  ${clientOf(client).restart}`);
     if (isUndo !== true && dryRun !== true) {
+      if (!invocation.place.isSetUp)
+        invocation.suggest(
+          'for identity, audit log and approvals, which need a daemon',
+          ...['init', '--name', 'my-agent', '--sponsor', 'you@company.com'],
+        );
       invocation.suggest('see that all wrappers work', 'init-integration', 'status');
       invocation.suggest('take it back', 'init-integration', '--undo');
     }

@@ -1,13 +1,14 @@
 /**
  * The command line that puts a server behind the proxy, made and recognised:
  *
- *   NODE SCRIPT [--home DIR] proxy --server NAME [--policy POLICY] … -- COMMAND ARGS…
- *   NODE SCRIPT [--home DIR] proxy --server NAME [--policy POLICY] … --url URL [--header-env HEADER=VARIABLE]…
+ *   NODE SCRIPT [--home DIR] proxy --server NAME [--policy POLICY] [--agent AGENT] … -- COMMAND ARGS…
+ *   NODE SCRIPT [--home DIR] proxy --server NAME [--policy POLICY] [--agent AGENT] … --url URL [--header-env HEADER=VARIABLE]…
  *
  * Node and script are named by absolute paths, as programs with windows have no shell's PATH. Header values travel in
  * the environment: arguments are shown to every user of the machine in the list of processes.
  */
 import { win32 } from 'node:path';
+import { PROXY_FLAGS } from '../proxy/options.ts';
 
 /** How agentmesh is started: Node, then the script. */
 export type Launcher = readonly [string, ...string[]];
@@ -18,6 +19,8 @@ export interface WrapOptions {
   readonly home: string | undefined;
   /** Undefined: the one that is there, else the default. */
   readonly policy: string | undefined;
+  /** Who acts; undefined: the one that is there, else the only one of the home. */
+  readonly agent?: string | undefined;
 }
 
 export const POLICY_DEFAULT = 'strict'; // as of the proxy; written out, so that the file says what holds
@@ -32,7 +35,7 @@ export type Target =
     };
 
 /** Command first. */
-export function wrap(name: string, target: Target, { launcher, home, policy }: WrapOptions): readonly string[] {
+export function wrap(name: string, target: Target, { launcher, home, policy, agent }: WrapOptions): readonly string[] {
   return [
     ...launcher,
     ...(home === undefined ? [] : ['--home', home]),
@@ -41,6 +44,7 @@ export function wrap(name: string, target: Target, { launcher, home, policy }: W
     name,
     '--policy',
     policy ?? POLICY_DEFAULT,
+    ...(agent === undefined ? [] : ['--agent', agent]),
     ...(target.kind === 'stdio' ? ['--', target.command, ...target.args] : urlFlags(target)),
   ];
 }
@@ -98,48 +102,40 @@ export function readWrapped(words: readonly string[]): Wrapped | undefined {
 }
 
 /** The same server behind the proxy as the options want it, with whatever else was asked of the proxy. */
-export function rewrap({ flags, rest }: Wrapped, { launcher, home, policy }: WrapOptions): readonly string[] {
+export function rewrap({ flags, rest }: Wrapped, { launcher, home, policy, agent }: WrapOptions): readonly string[] {
   return [
     ...launcher,
     ...(home === undefined ? [] : ['--home', home]),
     'proxy',
-    ...(policy === undefined ? flags : withPolicy(flags, policy)),
+    ...withFlag(withFlag(flags, '--policy', policy), '--agent', agent),
     ...rest,
   ];
 }
 
 /** Flags of the proxy that take a word: that word is no flag, whatever it looks like. */
-const TAKES_WORD = new Set([
-  '--server',
-  '--url',
-  '--header-env',
-  '--target',
-  '--agent',
-  '--listen',
-  '--approval-wait',
-  '--log',
-]);
+const TAKES_WORD = new Set(PROXY_FLAGS.flatMap((flag) => ('value' in flag ? [`--${flag.name}`] : [])));
 
-/** Index of "--policy", or -1. */
-function policyIndex(flags: readonly string[]): number {
+/** Index of the flag, or -1. */
+function flagIndex(flags: readonly string[], name: string): number {
   for (let i = 0; i < flags.length; i += 1) {
     const flag = flags[i] ?? '';
-    if (flag === '--policy' || flag.startsWith('--policy=')) return i;
+    if (flag === name || flag.startsWith(`${name}=`)) return i;
     if (TAKES_WORD.has(flag)) i += 1;
   }
   return -1;
 }
 
 function policyAmong(flags: readonly string[]): string | undefined {
-  const at = policyIndex(flags);
+  const at = flagIndex(flags, '--policy');
   const flag = flags[at];
   return flag === '--policy' ? flags[at + 1] : flag?.slice('--policy='.length);
 }
 
-function withPolicy(flags: readonly string[], policy: string): readonly string[] {
-  const wanted = ['--policy', policy];
-  const at = policyIndex(flags);
-  if (at >= 0) return flags.toSpliced(at, flags[at] === '--policy' ? 2 : 1, ...wanted);
+function withFlag(flags: readonly string[], name: string, value: string | undefined): readonly string[] {
+  if (value === undefined) return flags;
+  const at = flagIndex(flags, name);
+  if (at >= 0) return flags.toSpliced(at, flags[at] === name ? 2 : 1, name, value);
+  if (name !== '--policy') return [...flags, name, value];
   const server = flags.indexOf('--server');
-  return flags.toSpliced(server < 0 ? 0 : server + 2, 0, ...wanted);
+  return flags.toSpliced(server < 0 ? 0 : server + 2, 0, name, value);
 }

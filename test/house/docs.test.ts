@@ -48,8 +48,9 @@ describe('every policy in the documents', () => {
 });
 
 describe('every command in the documents', () => {
+  const output = { write: () => undefined, isTty: false, columns: undefined };
   const program = createProgram({
-    world: { out: { write: () => true }, err: { write: () => true }, version: '0.0.0' },
+    world: { out: output, err: output, version: '0.0.0' },
     act: () => async () => undefined,
   });
 

@@ -842,6 +842,7 @@ describe('refused', () => {
     [['--client', 'all', '--config-path', 'a', '--project', '.'], 2, 'Cannot use --config-path with --project', null],
     [['--client', 'zed,cursor', '--config-path', 'a'], 2, 'it is the file of one', null],
     [['--undo', '--policy', 'strict', '--claude'], 2, 'Cannot use --policy with --undo', null],
+    [['--undo', '--agent', 'clerk', '--claude'], 2, 'Cannot use --agent with --undo', null],
     [['list', '--dry-run'], 2, 'Cannot use --dry-run with "list"', null],
     [['status', '--no-backup'], 2, 'Cannot use --no-backup with "status"', null],
   ])('%j', async (words, exit, why, next) => {

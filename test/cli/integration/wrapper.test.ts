@@ -28,6 +28,17 @@ describe('wrap()', () => {
     ]);
   });
 
+  test('names the agent where one is named, and is still known as our own work', () => {
+    const words = wrap('files', target, { ...options, agent: 'clerk' });
+    expect(words.slice(2, 9)).toEqual(['proxy', '--server', 'files', '--policy', 'strict', '--agent', 'clerk']);
+    const wrapped = readWrapped(words) ?? never();
+    expect(wrapped.isOurs).toBe(true);
+    expect(rewrap(wrapped, options)).toEqual(words);
+    expect(rewrap(wrapped, { ...options, agent: 'other' })).toEqual(words.with(8, 'other'));
+    const bare = readWrapped(wrap('files', target, options)) ?? never();
+    expect(rewrap(bare, { ...options, agent: 'clerk' })).toEqual(words);
+  });
+
   test('names variables for headers, never their values', () => {
     const headers = [['Authorization', 'TOKEN']] as const;
     expect(wrap('api', { kind: 'url', url: 'https://a.example/mcp', headers }, options).slice(2)).toEqual([
@@ -120,6 +131,20 @@ describe('rewrap()', () => {
       'npx',
       '--policy',
       'x',
+    ]);
+  });
+
+  test('takes the word of any flag of the proxy for no flag', () => {
+    const words = ['agentmesh', 'proxy', '--server', 'a', '--token-file', '--policy', '--policy', 'x.yaml', '--', 'y'];
+    const wrapped = readWrapped(words) ?? never();
+    expect(wrapped.policy).toBe('x.yaml');
+    expect(rewrap(wrapped, { ...options, policy: 'strict' }).slice(5)).toEqual([
+      '--token-file',
+      '--policy',
+      '--policy',
+      'strict',
+      '--',
+      'y',
     ]);
   });
 
