@@ -284,6 +284,7 @@ export const POLICY_SETS_CACHED_MAX = 64; // combinations of brought policies wi
 export const TOOL_DEFINITION_BYTES_MAX = 64 * 1024; // kept to show what changed; of larger ones the hash alone
 export const TOOL_DEFINITIONS_BYTES_MAX = 512 * 1024; // kept of one server; the largest known list has 200 KB
 export const TOOL_SERVERS_MAX = 256; // by name; forgetting one to make room would let it change unseen
+export const TOOLS_PINNED_MAX = 4_096; // of one server, those that are gone too: its list four times over
 export const TOOL_APPROVAL_MS = 7 * 86_400_000; // a change waits for who looks after the server, who may be away
 
 // Control API

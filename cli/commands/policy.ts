@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { ExplainAnswer, GateRequestBody, PolicyListed } from '../../protocol/control/index.ts';
 import { isMeshError, type JsonObject, limits, MeshError } from '../../protocol/index.ts';
 import type { GateRequest, Policy } from '../../protocol/policy/index.ts';
+import { isPresetName, PRESET_NAMES, PRESETS } from '../../protocol/policy/presets.ts';
 import { readPolicySource } from '../../sdk/index.ts';
 import { collect, secondsBetween, withoutEllipsis } from '../arguments.ts';
 import { EXIT, type ExitCode } from '../exit.ts';
@@ -31,7 +32,6 @@ import {
 /** Loaded where a policy is read: with it come a YAML parser and regular expressions. */
 const engine = () => import('../../protocol/policy/index.ts');
 
-const BUILT_IN = ['strict', 'moderate', 'permissive'] as const;
 const DAY_SECONDS = 86_400;
 const NAMED = 'file, or strict, moderate or permissive';
 
@@ -122,14 +122,13 @@ function addPrint(policy: Command, act: Act): void {
       'secrets waits for an approval. permissive: everything, noted. A policy of yours can also extend one: "extends: agentmesh:strict".',
     examples: [['policy print moderate > acme.yaml', 'as a beginning']],
   })
-    .argument('<name>', BUILT_IN.join(', '))
+    .argument('<name>', PRESET_NAMES.join(', '))
     .action(
-      act(async (invocation, name: string) => {
-        const { isPresetName, PRESETS } = await engine();
+      act(async (invocation, name: string): Promise<void> => {
         if (!isPresetName(name))
           throw new UsageError(
             `Cannot print "${name}": no such policy comes along`,
-            `want one of ${BUILT_IN.join(', ')}`,
+            `want one of ${PRESET_NAMES.join(', ')}`,
           );
         const text = PRESETS[name];
         invocation.answer({ name, text }, () => text);
@@ -189,8 +188,7 @@ async function readPolicy({ world }: Pick<Invocation, 'world'>, named: string): 
 
 /** A file, a built-in policy, or one that the daemon has: only for the last one it is asked. */
 async function readNamed(invocation: Invocation, named: string): Promise<Policy> {
-  const isLocal =
-    BUILT_IN.some((name) => name === named) || /[/\\.]/.test(named) || isFile(resolve(invocation.world.cwd, named));
+  const isLocal = isPresetName(named) || /[/\\.]/.test(named) || isFile(resolve(invocation.world.cwd, named));
   if (isLocal) return readPolicy(invocation, named);
   const mesh = await invocation.mesh();
   return heldPolicy(mesh, await findPolicy(mesh, named));

@@ -9,7 +9,7 @@ import {
   type SessionComponents,
   visibleText,
 } from '../../protocol/mcp/index.ts';
-import type { ErrorCode } from '../../protocol/index.ts';
+import { isMeshError } from '../../protocol/errors.ts';
 import type { Gate } from '../../protocol/policy/index.ts';
 import { type Begun, type BeginWorld, startServer } from './begin.ts';
 import type { EndSignal } from './child.ts';
@@ -202,9 +202,7 @@ async function overHttp(parts: Parts, listen: string): Promise<Running> {
   return { ended, stop, fail: stop };
 }
 
-/** Errors of ours have a code; this file loads nothing that knows their class. */
-function failureOf(error: unknown): Failure {
-  const message = error instanceof Error ? error.message : String(error);
-  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'internal';
-  return { code: code as ErrorCode, message };
-}
+const failureOf = (error: unknown): Failure =>
+  isMeshError(error)
+    ? { code: error.code, message: error.message }
+    : { code: 'internal', message: error instanceof Error ? error.message : String(error) };

@@ -752,6 +752,7 @@ export const ROUTES = {
     response: P.OutcomesAnswer,
     who: 'agent',
     own: 'body.as',
+    bodyMax: DECISION_BODY,
   }),
   approvalList: route({
     method: 'GET',

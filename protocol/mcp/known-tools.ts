@@ -70,4 +70,4 @@ class Known implements KnownTools {
 
 /** Not shown and not called until somebody approves of it. */
 export const isHeldBack = ({ state, action }: ToolState): boolean =>
-  state !== 'pinned' && (action === 'approve' || action === 'deny');
+  state !== 'pinned' && action !== 'ignore' && action !== 'warn';

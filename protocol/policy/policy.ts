@@ -26,7 +26,7 @@ import {
   type Rule,
   type Scope,
 } from './document.ts';
-import { isPresetName, PRESETS } from './presets.ts';
+import { isPresetName, PRESET_NAMES, PRESETS } from './presets.ts';
 
 /**
  * Reads what a policy names. `path`: relative to the folder of the first document, with slashes, without "." or ".."; it
@@ -145,9 +145,7 @@ class Closure {
     const name = path.slice(BUILT_IN.length);
     if (!isPresetName(name))
       throw reference.invalid(
-        `"${path}" is unknown, want one of ${Object.keys(PRESETS)
-          .map((each) => BUILT_IN + each)
-          .join(', ')}`,
+        `"${path}" is unknown, want one of ${PRESET_NAMES.map((each) => BUILT_IN + each).join(', ')}`,
       );
     return parseDocument(PRESETS[name], { name, file: path });
   }

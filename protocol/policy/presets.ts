@@ -188,4 +188,5 @@ tools:
 /** Their YAML texts, by the name that follows "agentmesh:". */
 export const PRESETS = { strict: STRICT, moderate: MODERATE, permissive: PERMISSIVE } as const;
 export type PresetName = keyof typeof PRESETS;
+export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 export const isPresetName = (name: string): name is PresetName => Object.hasOwn(PRESETS, name);

@@ -1,5 +1,5 @@
 /** For whom a process beside the daemon acts, found without loading the whole client. */
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { resolve } from 'node:path';
 import { type Environment, type HomePaths, homeOf, pathsOf, runtimeDirOf } from '../../protocol/control/paths.ts';
@@ -14,8 +14,13 @@ export function homePathsOf(home: string | undefined, env: Environment): HomePat
 }
 
 /** Whether an organisation was set up there. */
-export const isSetUp = (home: string | undefined, env: Environment): boolean =>
-  existsSync(homePathsOf(home, env).database);
+export function isSetUp(home: string | undefined, env: Environment): boolean {
+  try {
+    return statSync(homePathsOf(home, env).database, { throwIfNoEntry: false }) !== undefined;
+  } catch {
+    return true; // something that may not be looked at: whoever goes on without a daemon would pass its policies by
+  }
+}
 
 interface ListedAgent {
   readonly did: string;

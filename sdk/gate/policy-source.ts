@@ -3,15 +3,14 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { MeshError } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
 import type { PolicySource } from '../../protocol/policy/index.ts';
-
-const BUILT_IN = ['strict', 'moderate', 'permissive'];
+import { isPresetName, PRESET_NAMES } from '../../protocol/policy/presets.ts';
 
 /**
  * A policy by the name of a built-in one, or by its path, with the files that it extends or hands to decision points.
  * Errors: policy_invalid.
  */
 export async function readPolicySource(nameOrPath: string, directory = '.'): Promise<PolicySource> {
-  if (BUILT_IN.includes(nameOrPath)) {
+  if (isPresetName(nameOrPath)) {
     // What it says is the built-in policy's own text; whoever decides has that.
     const text = `version: "1.0"\nname: ${nameOrPath}\nextends: agentmesh:${nameOrPath}\n`;
     return { name: nameOrPath, files: [{ path: `${nameOrPath}.yaml`, text }] };
@@ -71,7 +70,7 @@ const unreadable = (file: string, cause: unknown): MeshError => {
   const why = (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'there is none' : 'it cannot be read';
   return new MeshError(
     'policy_invalid',
-    `Cannot read policy "${file}": ${why}, want a file, or one of ${BUILT_IN.join(', ')}`,
+    `Cannot read policy "${file}": ${why}, want a file, or one of ${PRESET_NAMES.join(', ')}`,
     { path: file },
     { cause },
   );

@@ -130,7 +130,8 @@ export class NodeGovernance {
   acting(did: string): Acting {
     if (did === this.#components.organisation) return { did };
     const { agents } = this.#late.surroundings ?? {};
-    if (agents === undefined) return { did };
+    if (agents === undefined)
+      throw new MeshError('internal', `Cannot tell whether "${did}" may act: the node is not put together yet`);
     const agent = agents.agent(did);
     agents.requireActive(agent);
     return { did, name: agent.name, principal: agent.sponsor };

@@ -66,6 +66,8 @@ export interface ToolPinsComponents {
 export interface ToolPinsOptions {
   /** Default TOOL_SERVERS_MAX. */
   readonly serversMax?: number;
+  /** Of one server. Default TOOLS_PINNED_MAX. */
+  readonly toolsMax?: number;
 }
 
 export interface PinnedServer {
@@ -108,13 +110,15 @@ interface Change extends JsonObject {
 export class ToolPins {
   readonly #components: ToolPinsComponents;
   readonly #serversMax: number;
+  readonly #toolsMax: number;
   readonly #serial = new Serial();
   /** Keys of the rows, hex. */
   readonly #servers = new Set<string>();
 
-  private constructor(components: ToolPinsComponents, { serversMax = limits.TOOL_SERVERS_MAX }: ToolPinsOptions) {
+  private constructor(components: ToolPinsComponents, options: ToolPinsOptions) {
     this.#components = components;
-    this.#serversMax = serversMax;
+    this.#serversMax = options.serversMax ?? limits.TOOL_SERVERS_MAX;
+    this.#toolsMax = options.toolsMax ?? limits.TOOLS_PINNED_MAX;
   }
 
   /** Pins what was approved and is not pinned yet. Errors: store_corrupt. */
@@ -182,9 +186,10 @@ export class ToolPins {
       origin: isMoved ? row.origin : origin,
       isWhole: row.isWhole || (isComplete && !isMoved),
       pinned: bounded([...row.pinned, ...shown, ...first]),
-      offered: bounded([...(isComplete ? [] : row.offered), ...other]), // of several pages all
+      offered: bounded([...(isComplete ? [] : row.offered), ...other].slice(-this.#toolsMax)), // of several pages all
       told: other.size === 0 ? row.told : digest,
     };
+    this.#verifyRoom(next);
     await this.#write(next, row);
     if (first.size > 0) this.#components.events.pinned(server, hashesOf(first), undefined);
     if (other.size === 0) return [...listed.keys()].map(pinned);
@@ -299,6 +304,16 @@ export class ToolPins {
       );
     const firstSeenMs = Math.floor(this.#components.clock.nowMs());
     return { server, origin: null, isWhole: false, pinned: new Map(), offered: new Map(), told: null, firstSeenMs };
+  }
+
+  /** Whoever lists page by page could make a row grow without end. Errors: too_large. */
+  #verifyRoom({ server, pinned: { size: is } }: Row): void {
+    if (is > this.#toolsMax)
+      throw new MeshError(
+        'too_large',
+        `Cannot pin the tools of server "${server}": they are ${is} by now, want at most ${this.#toolsMax}`,
+        { is, want: this.#toolsMax },
+      );
   }
 
   async #write(row: Row, before: Row): Promise<void> {

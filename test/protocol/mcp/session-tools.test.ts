@@ -367,3 +367,13 @@ test('a result for a call whose client has left in the meantime goes nowhere', a
   world.fromServer({ id: 2, result: textResult('ok') });
   expect(world.client).toHaveLength(1);
 });
+
+test('a tool about which the gate says a word that is not known here is held back', async () => {
+  const world = new World();
+  world.tools = [tool('a')];
+  world.gate.statesOf = holding('a', { action: 'quarantine' as ToolState['action'] });
+  world.call(1, 'a');
+  await quiet();
+  expect(world.server.filter(({ method }) => method === 'tools/call')).toEqual([]);
+  expect(JSON.stringify(world.client)).toContain('tool_changed');
+});

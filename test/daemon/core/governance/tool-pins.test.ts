@@ -220,6 +220,23 @@ describe('check()', () => {
     await pins.check(listing([tool('a')], { server: 'mail' }), terms());
   });
 
+  it('pins no more of a server that lists page after page without end, and keeps what is pinned', async () => {
+    const pins = await new PinsWorld().pins(new MemoryStore(), { toolsMax: 3 });
+    const page = (...names: string[]) =>
+      pins.check(
+        listing(
+          names.map((name) => tool(name)),
+          { isComplete: false },
+        ),
+        terms('deny'),
+      );
+    await page('a', 'b');
+    await page('c');
+    await expect(page('d')).rejects.toMatchObject({ code: 'too_large', data: { is: 4, want: 3 } });
+    expect(statesOf(await page('a', 'c'))).toEqual(['a pinned ignore', 'c pinned ignore']);
+    expect(await pins.servers()).toMatchObject([{ tools: { a: expect.any(String), c: expect.any(String) } }]);
+  });
+
   it('tells that a definition changed that was too large to keep', async () => {
     const world = new PinsWorld();
     const pins = await world.pins();
