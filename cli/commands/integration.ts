@@ -27,6 +27,8 @@ interface Options {
   readonly undo?: true;
 }
 
+const SET_UP_FOR = 'for identity, audit log and approvals, which need a daemon';
+
 export function addIntegration(program: Command, act: Act): void {
   const integration = withHelp(program.command('init-integration'), {
     summary: 'Put the MCP servers of a client behind the proxy',
@@ -354,10 +356,7 @@ async function tell(
       invocation.note(`next  ${clientOf(client).restart}`);
     if (isUndo !== true && dryRun !== true) {
       if (!invocation.place.isSetUp)
-        invocation.suggest(
-          'for identity, audit log and approvals, which need a daemon',
-          ...['init', '--name', 'my-agent', '--sponsor', 'you@company.com'],
-        );
+        invocation.suggest(SET_UP_FOR, 'init', '--name', 'my-agent', '--sponsor', 'you@company.com');
       invocation.suggest('see that all wrappers work', 'init-integration', 'status');
       invocation.suggest('take it back', 'init-integration', '--undo');
     }
