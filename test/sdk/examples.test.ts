@@ -46,3 +46,12 @@ test('examples/seed-bridge.ts is refused 700 and given 300, with where that come
     `Refused: score_below, the score is 300, want 700\nVerified: ${did} of ${started.fake.organisation.did}\nScore 300 (neutral default: no evidence exists yet), checked binding, freshness\n`,
   );
 });
+
+test('examples/govern.ts sends what its policy lets through, and reads why not', async () => {
+  const mesh = await AgentMesh.connect({ socket: started.socketPath, token: null });
+  await AgentIdentity.create({ name: 'clerk', sponsor: 'alice@company.com', capabilities: ['read:data'], mesh });
+  const [sent, refused, ...rest] = (await example('govern', 'clerk')).split('\n');
+  expect(sent).toBe('Sent 11 letters to finance; questions go to [redacted: pii.email]');
+  expect(refused).toContain('Rule "no-personal-data" of policy "reports" denies it: Reports hold no personal data');
+  expect(rest).toEqual(['']);
+});
