@@ -80,6 +80,8 @@ class LenientServer {
   #extra: object[] = [];
   #description = 'Deletes';
   #isAsking: string | undefined;
+  /** What answers to ping and tools/list hold beside what they are. */
+  #beside: object = {};
 
   constructor({ like, root, note }: Options) {
     this.#like = like;
@@ -144,9 +146,9 @@ class LenientServer {
           },
         };
       case 'ping':
-        return { result: {} };
+        return { result: { ...this.#beside } };
       case 'tools/list':
-        return { result: { tools: this.#tools() } };
+        return { result: { tools: this.#tools(), ...this.#beside } };
       case 'tools/call':
         return this.#call(this.#name(name), params, send);
       case 'resources/read':
@@ -260,7 +262,7 @@ class LenientServer {
   #complete(ref: Value | undefined): Answer {
     const { name, uri } = isMembers(ref) ? ref : {};
     this.#note({ did: 'complete', name: this.#name(name ?? uri ?? '') });
-    return { result: { completion: { values: ['value'] } } };
+    return { result: { completion: { values: [SECRET] } } };
   }
 
   // What comes back
@@ -274,6 +276,11 @@ class LenientServer {
     if (how.startsWith('spelt ')) {
       const one = { method: how.slice(6), params: { messages: [] } };
       return { result: { resultType: 'input_required', InputRequests: { one }, content: [] } };
+    }
+    if (how.startsWith('beside ')) {
+      const method = how.slice(7);
+      this.#beside = { inputRequests: method === '' ? {} : { one: { method, params: { messages: [] } } } };
+      return { result: text('from now on') };
     }
     if (how.startsWith('task ')) {
       const one = { method: how.slice(5), params: { messages: [] } };

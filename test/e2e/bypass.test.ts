@@ -20,7 +20,7 @@ import {
   type TargetOptions,
   type World,
 } from './bypass/run.ts';
-import type { Trick } from './bypass/trick.ts';
+import { call, isForbidden, request, type Trick } from './bypass/trick.ts';
 
 const SLOW = { timeout: 120_000 };
 const TRICKS: readonly Trick[] = [...READING, ...NAMING, ...PLACING, ...GIVING];
@@ -91,18 +91,22 @@ async function runAll(
       RUNS.map(async (run) => {
         const like: PersonalityName = group[0]?.like ?? 'python';
         const proxy = run === 'direct' ? undefined : ['--no-daemon', '--policy', policies[run]];
-        await using target = await open({ world, like, proxy });
-        for (const trick of group) {
-          const key = `${like}: ${trick.name}`;
-          const beganMs = performance.now();
-          const played = await target.play(trick.send(world)).catch((error: unknown) => {
-            throw new Error(`${key} (${run}): ${String(error)}`, { cause: error });
-          });
-          if (performance.now() - beganMs > 150) console.log('SLOW', key, run, performance.now() - beganMs);
-          const row: Partial<Row> = rows.get(key) ?? {};
-          row[run] = outcomeOf(trick, played, world);
-          rows.set(key, row as Row);
+        const target = await open({ world, like, proxy });
+        try {
+          for (const trick of group) {
+            const key = `${like}: ${trick.name}`;
+            const played = await target.play(trick.send(world)).catch((error: unknown) => {
+              throw new Error(`${key} (${run}): ${String(error)}`, { cause: error });
+            });
+            const row: Partial<Row> = rows.get(key) ?? {};
+            row[run] = outcomeOf(trick, played, world);
+            rows.set(key, row as Row);
+          }
+        } finally {
+          await target[Symbol.asyncDispose]();
         }
+        // Whatever came late was forbidden no less.
+        if (run !== 'direct') expect(target.deeds().filter((deed) => isForbidden(deed, world))).toEqual([]);
       }),
     );
   return rows;
@@ -135,6 +139,42 @@ test('no trick gets past a policy over stdio, and most work without one', SLOW, 
   expect(rows.size).toBeGreaterThan(200);
   expect(unguarded).toBeGreaterThan(rows.size * 0.8);
   expect(through).toEqual([]);
+});
+
+const CHANGES = `
+version: "1.0"
+default: allow
+rules:
+  - { name: no-transfer, action: deny, condition: "tool.name == 'transfer'" }
+tools: { changes: deny }
+`;
+const toolsIn = (heard: readonly string[]): string[] =>
+  heard
+    .flatMap((line) => (JSON.parse(line) as { result?: { tools?: { name: string }[] } }).result?.tools ?? [])
+    .map(({ name }) => name);
+
+test('tools that change, come or are not listed are neither shown nor called', SLOW, async () => {
+  const flags = ['--no-daemon', '--policy', policy('changes', CHANGES)];
+  await using target = await openStdio({ world, like: 'fold', proxy: flags });
+  const did = async (...steps: readonly string[]): Promise<string[]> =>
+    (await target.play(steps)).deeds.flatMap((deed) =>
+      deed.did === 'tool' && deed.name !== 'mark' ? [deed.name] : [],
+    );
+  const shown = async (): Promise<string[]> => toolsIn((await target.play([request('tools/list', {})])).heard);
+
+  expect(await shown()).toEqual(['mark', 'read_file', 'speak', 'ask', 'mutate', 'delete_file']);
+  expect(await did(call('delete_file', {}))).toEqual(['delete_file']);
+  expect(await did(call('hidden_tool', {}), call('Hidden_Tool', {}), call('delete-file', {}))).toEqual([]);
+  await target.play([call('mutate', { how: 'add' })]);
+  expect(await shown()).not.toContain('new_tool');
+  expect(await did(call('new_tool', {}), call('NEW_TOOL', {}), call('new_tool', {}))).toEqual([]);
+  await target.play([call('mutate', { how: 'description' })]);
+  expect(await did(call('delete_file', {}), call('Delete_File', {}), call('delete_\u200bfile', {}))).toEqual([]);
+  expect(await shown()).toEqual(['mark', 'read_file', 'speak', 'ask', 'mutate']);
+  expect(target.said()).toMatch(/Tool "delete_file" of .* changed/);
+  // An empty question beside the list is no reason to show all of it.
+  await target.play([call('ask', { how: 'beside ' })]);
+  expect(await shown()).toEqual(['mark', 'read_file', 'speak', 'ask', 'mutate']);
 });
 
 test('no trick gets past a policy over HTTP, and most work without one', SLOW, async () => {

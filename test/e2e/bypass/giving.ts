@@ -40,11 +40,21 @@ export const GIVING: readonly Trick[] = [
   ...table('python', 'leak', {
     'secret of a prompt': () => request('prompts/get', { name: 'open_prompt' }),
     'secret of a resource': ({ open }) => request('resources/read', { uri: `file://${open}/a` }),
+    'secret of a completion': () =>
+      request('completion/complete', {
+        ref: { type: 'ref/prompt', name: 'open_prompt' },
+        argument: { name: 'a', value: 'b' },
+      }),
     'secret of a task': () => request('tasks/result', { taskId: 't' }),
     'secret of a task that is asked for': () => request('tasks/get', { taskId: 't' }),
   }),
   ...table('python', 'leak', {
-    'secret in a description': () => [call('speak', { how: 'description' }), request('tools/list', {})],
+    'secret in a description': () => [
+      call('speak', { how: 'description' }),
+      call('mark', {}),
+      request('tools/list', {}),
+      request('tools/list', {}),
+    ],
   }).map((trick) => ({ ...trick, part: 'description' })),
   ...table(
     'python',
@@ -59,6 +69,10 @@ export const GIVING: readonly Trick[] = [
       ]),
     ),
   ),
+  ...table('python', 'question', {
+    'sampling beside a pong': () => [ask('beside sampling/createMessage'), request('ping', {})],
+    'sampling beside a list': () => [ask('beside sampling/createMessage'), request('tools/list', {})],
+  }).map((trick) => ({ ...trick, part: 'beside' })),
   ...table('python', 'question', {
     'sampling in another case': () => ask('Sampling/CreateMessage'),
     'sampling with space': () => ask(' sampling/createMessage'),

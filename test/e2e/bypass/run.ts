@@ -25,6 +25,8 @@ export type Outcome = 'executed' | 'refused' | 'harmless';
 export interface Target extends AsyncDisposable {
   /** What the client hears because of these, and what the server says that it did. */
   readonly play: (steps: readonly Step[]) => Promise<Played>;
+  /** What the server says that it did since the last look; of use after its end too. */
+  readonly deeds: () => readonly Deed[];
   readonly pid: number;
   readonly said: () => string;
 }
@@ -113,6 +115,7 @@ export async function openStdio(options: TargetOptions): Promise<Target> {
   return {
     pid: child.pid ?? 0,
     said: () => said,
+    deeds,
     play: async (steps) => {
       heard = [];
       for (const step of steps) await writeStep(child, step);
@@ -187,7 +190,6 @@ export interface HttpTarget extends Target {
     body: Uint8Array | string,
     headers?: Readonly<Record<string, string | readonly string[]>>,
   ) => Promise<HttpAnswer>;
-  readonly deeds: () => Deed[];
 }
 export interface HttpAnswer {
   readonly status: number;
