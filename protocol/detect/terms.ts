@@ -215,8 +215,8 @@ export type OnSecretName = (role: Role, end: number) => void;
 
 /** Finds phrases, and keeps the words that give numbers a meaning. */
 export function scanTerms(scan: Scan, plain: string, lower: string, onSecretName?: OnSecretName): void {
-  const starts = new Int32Array(stepCount).fill(-1);
-  const ends = new Int32Array(stepCount);
+  // Made at the first word of a phrase: most texts have none, and many are names of a few letters.
+  let chains: { readonly starts: Int32Array; readonly ends: Int32Array } | undefined;
   let sentenceAt = 0;
   let acrossAt = 0;
   let steps = 0;
@@ -228,6 +228,8 @@ export function scanTerms(scan: Scan, plain: string, lower: string, onSecretName
       if (role !== ROLES.secret) scan.contexts.push({ role, end });
       return;
     }
+    chains ??= { starts: new Int32Array(stepCount).fill(-1), ends: new Int32Array(stepCount) };
+    const { starts, ends } = chains;
     for (const { pattern, step } of stepsOfRole[role] as readonly Step[]) {
       steps++;
       const { roles, label, gap, isAcross } = patterns[pattern] as Pattern;
