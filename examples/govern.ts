@@ -4,7 +4,7 @@
  * Start a daemon (`npm start`) and make an agent (`agentmesh init`, `agentmesh register`), then give its name or DID:
  * node -C agentmesh-source examples/govern.ts clerk
  *
- * Without one it acts as the agent whose token is in AGENTMESH_TOKEN.
+ * Without one it acts as the agent whose token is in AGENTMESH_AGENT_TOKEN, as `agentmesh run` gives it.
  */
 import { join } from 'node:path';
 import { govern } from 'agentmesh/sdk';
