@@ -91,6 +91,8 @@ export function serveStdio({ openSession, openServer, input, output, report }: S
     session.serverEnded({ code: 'closed', message: `Cannot go on: the server ended (${how})` });
     if (!isEnding) report('warn', `The server ended: ${how}`);
     await server.end();
+    // Answers that it gave just before may still be judged; nothing else waits for anything now.
+    await Promise.race([session.clientEnded(), pause(LAST_MS)]);
     await Promise.race([flushed(output), pause(LAST_MS)]);
     session.close();
     input.destroy();

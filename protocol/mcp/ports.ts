@@ -85,7 +85,10 @@ export interface Session<Origin> {
   failSent(failure: Failure): void;
   /** The server is gone: whatever waits for it is answered with this, and whatever comes. */
   serverEnded(failure: Failure): void;
-  /** The client sends nothing more. Resolves when all that it sent is at the server, or refused; approvals are not waited for. */
+  /**
+   * The client sends nothing more. Resolves when all that it sent is at the server, or refused, and no answer is still
+   * being judged; approvals are not waited for.
+   */
   clientEnded(): Promise<void>;
   /** Requests of the client without an answer. */
   readonly pending: number;

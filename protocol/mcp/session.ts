@@ -8,7 +8,14 @@
  */
 import type { Json, JsonObject } from '../encoding/jcs.ts';
 import { type ErrorCode, isMeshError, MeshError } from '../errors.ts';
-import { MCP_HELD_MAX, MCP_LIST_MS, MCP_PENDING_MAX, MCP_REPORTS_MAX, MCP_WAITING_BYTES_MAX } from '../limits.ts';
+import {
+  MCP_HELD_MAX,
+  MCP_LIST_MS,
+  MCP_MESSAGE_BYTES_MAX,
+  MCP_PENDING_MAX,
+  MCP_REPORTS_MAX,
+  MCP_WAITING_BYTES_MAX,
+} from '../limits.ts';
 import type { OutputRules } from '../policy/decision.ts';
 import type { GateRequest, Outcome, PendingApproval, Verdict } from '../policy/gate.ts';
 import {
@@ -106,6 +113,7 @@ class McpSession<Origin> implements Session<Origin> {
   #ids = 0;
   #held = 0;
   #waitingBytes = 0;
+  /** Requests and answers that are being judged. */
   #deciding = 0;
   /** Of the newest decision. */
   #output: OutputRules | undefined;
@@ -270,7 +278,7 @@ class McpSession<Origin> implements Session<Origin> {
         message: `Cannot take the request: ${MCP_PENDING_MAX} others have no answer yet`,
       };
     if (this.#waitingBytes + message.bytes.length > MCP_WAITING_BYTES_MAX)
-      return { code: 'busy', message: 'Cannot take the request: too much waits to be decided' };
+      return { code: 'busy', message: 'Cannot take the request: too much waits for an answer' };
     return undefined;
   }
 
@@ -377,11 +385,9 @@ class McpSession<Origin> implements Session<Origin> {
   }
 
   #leavePhase(asked: Asked<Origin>, next: Asked<Origin>['phase'] | undefined): void {
-    if (asked.phase === 'deciding') {
-      this.#waitingBytes -= asked.message.bytes.length;
-      this.#deciding--;
-    }
+    if (asked.phase === 'deciding') this.#deciding--;
     if (next === undefined) {
+      this.#waitingBytes -= asked.message.bytes.length;
       this.#asked[asked.from].delete(idKey(asked.message.id));
       const token = metaOf(asked.message)?.['progressToken'];
       if (isId(token) && this.#byToken.get(idKey(token)) === asked) this.#byToken.delete(idKey(token));
@@ -640,7 +646,7 @@ class McpSession<Origin> implements Session<Origin> {
     const { verdict } = asked;
     const isAsking = message.kind === 'result' && asksForInput(message.result);
     if (verdict === undefined) {
-      if (!isAsking) return this.#answer(asked, message);
+      if (!isAsking) return this.#answerUnjudged(asked, message);
       return this.#fail(
         asked,
         'malformed',
@@ -665,15 +671,49 @@ class McpSession<Origin> implements Session<Origin> {
     );
   }
 
+  /**
+   * What a server says of itself is read by models too, its instructions above all. Few say anything that an output rule
+   * could be about: only then is it asked what the rules are, which is no question whether the client may begin.
+   */
+  #answerUnjudged(asked: Asked<Origin>, message: ResultMessage | ErrorMessage): void {
+    const { shown, refused } = scanned(message, ALL_FOUND);
+    if (refused === undefined && shown === message) this.#answer(asked, message);
+    else void this.#answerOnceAsked(asked, message);
+  }
+
+  /** Never rejects. */
+  async #answerOnceAsked(asked: Asked<Origin>, message: ResultMessage | ErrorMessage): Promise<void> {
+    this.#deciding++;
+    try {
+      const { method } = asked.message;
+      const verdict = await this.#components.gate.decide(
+        { action: 'mcp_request', mcp: { method } },
+        { signal: asked.abort.signal },
+      );
+      if (this.#isOpen(asked)) this.#answerScanned(asked, message, verdict);
+      else this.#settle(verdict, { code: 'cancelled' });
+    } catch (error) {
+      this.#refuse(asked, error);
+    } finally {
+      this.#deciding--;
+      this.#tellIdle();
+    }
+  }
+
   /** Never rejects. */
   async #answerOnceJudged(asked: Asked<Origin>, message: ResultMessage, verdict: Verdict): Promise<void> {
+    this.#deciding++;
     try {
       if (asksForInput(message.result) && !(await this.#allowsInputs(asked, message, verdict))) return;
       if (!isListing(asked.message.method)) return this.#answerScanned(asked, message, verdict);
       const keep = await this.#tools.kept(asked.message, message, asked.abort.signal);
-      this.#answerScanned(asked, listed(message, asked.message.method, keep, verdict.output), verdict);
+      if (this.#isOpen(asked))
+        this.#answerScanned(asked, listed(message, asked.message.method, keep, verdict.output), verdict);
     } catch (error) {
       this.#refuse(asked, error);
+    } finally {
+      this.#deciding--;
+      this.#tellIdle();
     }
   }
 
@@ -699,18 +739,24 @@ class McpSession<Origin> implements Session<Origin> {
   /** False: it is answered, or nobody waits for it any more. */
   async #allowsInputs(asked: Asked<Origin>, message: ResultMessage, verdict: Verdict): Promise<boolean> {
     const allowed: Verdict[] = [];
-    for (const { request } of inputRequestsOf(message.result)) {
-      const one = await this.#decide(asked, request, true);
-      if (one === undefined) return false;
-      if (one.effect !== 'allow') {
-        this.#answer(asked, read(denialOf({ message: asked.message, verdict: one, era: asked.era }), 'server'));
-        for (const each of [...allowed, verdict]) this.#settle(each, { code: one.code ?? 'policy_denied' });
-        return false;
+    let code: Outcome['code'] = 'cancelled';
+    try {
+      for (const { request } of inputRequestsOf(message.result)) {
+        const one = await this.#decide(asked, request, true);
+        if (one === undefined) return false;
+        if (one.effect !== 'allow') {
+          code = one.code ?? 'policy_denied';
+          this.#answer(asked, read(denialOf({ message: asked.message, verdict: one, era: asked.era }), 'server'));
+          this.#settle(verdict, { code });
+          return false;
+        }
+        allowed.push(one);
       }
-      allowed.push(one);
+      code = 'ok';
+      return true;
+    } finally {
+      for (const each of allowed) this.#settle(each, { code });
     }
-    for (const each of allowed) this.#settle(each, { code: 'ok' });
-    return true;
   }
 
   // Questions of our own to the server
@@ -776,6 +822,17 @@ class McpSession<Origin> implements Session<Origin> {
     this.#components.report(level, text + more);
   }
 }
+
+/** Output rules that leave nothing that the detectors find. */
+const ALL_FOUND: OutputRules = {
+  secrets: 'redact',
+  pii: 'redact',
+  phi: 'redact',
+  cards: 'redact',
+  instructions: 'redact',
+  invisible: 'redact',
+  bytesMax: MCP_MESSAGE_BYTES_MAX,
+};
 
 const other = (side: Sender): Sender => (side === 'client' ? 'server' : 'client');
 

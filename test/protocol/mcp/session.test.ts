@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { MeshError } from '../../../protocol/errors.ts';
-import { MCP_PENDING_MAX } from '../../../protocol/limits.ts';
-import { denied, INITIALIZE, later, quiet, textOf, textResult, verdictOf, World } from './session-world.ts';
+import { MCP_PENDING_MAX, MCP_WAITING_BYTES_MAX } from '../../../protocol/limits.ts';
+import { denied, INITIALIZE, later, quiet, STATELESS, textOf, textResult, verdictOf, World } from './session-world.ts';
 
 test('an allowed call and its result go on as the bytes that came', async () => {
   const world = new World();
@@ -412,4 +412,103 @@ test('a footer says what was checked, as text of its own', async () => {
   expect(plain?.content[1]?.text).toMatch(/agentmesh log show 41/);
   expect(typed?.content).toHaveLength(1);
   expect(typed?._meta).toMatchObject({ 'agentmesh/verification': { index: 41 } });
+});
+
+const SELF = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'files', version: '1' } };
+const REDACTING = verdictOf({ output: { ...verdictOf().output, secrets: 'redact' } });
+const TOKEN = `ghp_${'a1B2'.repeat(9)}`;
+
+test('what a server says of itself goes through the output rules, and nothing is asked where they have nothing to say', async () => {
+  const world = new World();
+  world.gate.decideBy = () => REDACTING;
+  world.fromClient(INITIALIZE());
+  world.fromServer({ id: 0, result: { ...SELF, instructions: 'Read before you write' } });
+  expect(world.client).toMatchObject([{ id: 0, result: { instructions: 'Read before you write' } }]); // at once
+  expect(world.gate.asked).toEqual([]);
+  world.fromClient(INITIALIZE());
+  world.fromServer({ id: 0, result: { ...SELF, instructions: `Use ${TOKEN}` } });
+  await quiet();
+  expect(world.gate.asked).toEqual([{ action: 'mcp_request', mcp: { method: 'initialize' } }]);
+  expect(world.client[1]).toMatchObject({
+    id: 0,
+    result: { ...SELF, instructions: expect.stringContaining('[redacted') },
+  });
+  expect(world.clientTexts.join()).not.toContain(TOKEN);
+  expect(world.gate.settled).toEqual([['some-rule', 'ok']]);
+});
+
+test('a server that cannot be asked about says nothing that a rule could keep back', async () => {
+  const world = new World();
+  world.gate.decideBy = () => Promise.reject(new MeshError('not_running', 'Cannot reach the daemon'));
+  world.fromClient(INITIALIZE());
+  world.fromServer({ id: 0, error: { code: -32603, message: `Bad token ${TOKEN}` } });
+  await quiet();
+  expect(world.client).toMatchObject([
+    { id: 0, error: { message: expect.stringContaining('Cannot reach the daemon') } },
+  ]);
+  expect(world.clientTexts.join()).not.toContain(TOKEN);
+});
+
+test('requests without an answer are bounded in bytes too, sent or not', async () => {
+  const world = new World();
+  const blob = 'x'.repeat(MCP_WAITING_BYTES_MAX / 4);
+  for (let id = 1; id <= 4; id++) world.fromClient({ id, method: 'ping', params: { blob } });
+  expect(world.server.map(({ id }) => id)).toEqual([1, 2, 3]);
+  expect(JSON.stringify(world.client)).toMatch(/"id":4.*"code":"busy"/);
+  world.fromServer({ id: 1, result: textResult('done') });
+  world.fromClient({ id: 5, method: 'ping', params: { blob } });
+  expect(world.server.map(({ id }) => id)).toEqual([1, 2, 3, 5]);
+});
+
+test('clientEnded() waits for a list that is still judged', async () => {
+  const world = new World();
+  world.fromClient({ id: 1, method: 'prompts/list' });
+  await quiet();
+  const filtered = Promise.withResolvers<readonly boolean[]>();
+  world.gate.filter = () => filtered.promise;
+  world.fromServer({ id: 1, result: { prompts: [{ name: 'a' }] } });
+  world.session.serverEnded({ code: 'closed', message: 'Cannot go on: the server ended' });
+  let isOver = false;
+  void world.session.clientEnded().then(() => (isOver = true));
+  await quiet();
+  expect(isOver).toBe(false);
+  filtered.resolve([true]);
+  await quiet();
+  expect(isOver).toBe(true);
+  expect(world.client).toMatchObject([{ id: 1, result: { prompts: [{ name: 'a' }] } }]);
+});
+
+test('a list that is cancelled while it is judged ends once', async () => {
+  const world = new World();
+  world.fromClient({ id: 1, method: 'prompts/list' });
+  await quiet();
+  const filtered = Promise.withResolvers<readonly boolean[]>();
+  world.gate.filter = () => filtered.promise;
+  world.fromServer({ id: 1, result: { prompts: [{ name: 'a' }] } });
+  world.fromClient({ method: 'notifications/cancelled', params: { requestId: 1 } });
+  filtered.resolve([true]);
+  await quiet();
+  expect(world.client).toEqual([]);
+  expect(world.gate.settled).toEqual([['some-rule', 'cancelled']]);
+});
+
+test('of several questions in a result that is cancelled meanwhile, each that was allowed is told how it ended', async () => {
+  const world = new World();
+  const slow = later();
+  world.call(1, 'read_file', {}, STATELESS());
+  await quiet();
+  let questions = 0;
+  world.gate.decideBy = (request, options) =>
+    ++questions === 1 ? verdictOf({ rule: 'first' }) : slow.decide(request, options);
+  const question = { method: 'elicitation/create', params: { message: 'Who?', requestedSchema: {} } };
+  world.fromServer({ id: 1, result: { resultType: 'input_required', inputRequests: { a: question, b: question } } });
+  await quiet();
+  world.fromClient({ method: 'notifications/cancelled', params: { requestId: 1 } });
+  await quiet();
+  expect(questions).toBe(2);
+  expect(world.gate.settled.toSorted()).toEqual([
+    ['first', 'cancelled'],
+    ['some-rule', 'cancelled'],
+  ]);
+  expect(world.client).toEqual([]);
 });
