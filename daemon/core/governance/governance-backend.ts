@@ -105,8 +105,14 @@ export function createGovernanceBackend(
   };
 
   return {
-    decide: async ({ body: { as, policies = [], request } }, _caller, signal) =>
-      governance.decide(await actingOrLogged(as, request as GateRequest), policies, request as GateRequest, {}, signal),
+    decide: async ({ body: { as, policies = [], request } }, _caller, signal) => {
+      const asked = request as GateRequest;
+      const agent = await actingOrLogged(as, asked);
+      const verdict = await governance.decide(agent, policies, asked, {}, signal);
+      // Whoever asked is gone and never heard that it may be done.
+      if (isGone(signal) && verdict.id !== null) governance.settle(agent.did, verdict.id, { code: 'cancelled' });
+      return verdict;
+    },
     decisionFilter: async ({ body: { as, policies = [], requests } }) => ({
       allowed: await governance.filter(actingFor(as), policies, requests as readonly GateRequest[]),
     }),
@@ -171,6 +177,10 @@ export function createGovernanceBackend(
     }),
   };
 }
+
+/** A daemon that stops fires it too, and may still be heard. */
+const isGone = ({ aborted, reason }: AbortSignal): boolean =>
+  aborted && isMeshError(reason) && reason.code === 'cancelled';
 
 const comparisonView = ({ newest, ...comparison }: Comparison) => ({
   ...comparison,

@@ -79,6 +79,24 @@ describe('the log', () => {
     ]);
   });
 
+  it('says of what is allowed to somebody who left meanwhile that it was cancelled, and nothing where the daemon stops', async () => {
+    await open([live(yaml([READS]))]);
+    const ends: unknown[] = [];
+    for (const code of ['cancelled', 'closed'] as const) {
+      const leaving = new AbortController();
+      world.log.shut();
+      const deciding = world.deciding(call(), { signal: leaving.signal });
+      await world.nodes.clock.advance(50);
+      leaving.abort(new MeshError(code, 'Cannot go on'));
+      world.log.open();
+      const { id } = await world.during(deciding);
+      ends.push(
+        (await world.written('intent.settled')).filter(({ intent }) => intent === id).map(({ result }) => result),
+      );
+    }
+    expect(ends).toEqual([[{ code: 'cancelled' }], []]);
+  });
+
   it('holds what an agent wants that was stopped', async () => {
     await open([live(yaml([READS]))]);
     await world.during(world.member.api.agentSuspend(input(undefined, { did: world.clerk }), operator, never));
