@@ -7,6 +7,8 @@ export interface BeginWorld {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
   readonly errors: { write(text: string | Uint8Array): unknown };
+  /** Default: that of this machine. */
+  readonly platform?: NodeJS.Platform;
 }
 
 export interface Begun {
@@ -18,6 +20,13 @@ export interface Begun {
 /** Errors: UsageError. */
 export async function begin(line: ProxyLine, world: BeginWorld): Promise<Begun> {
   const settings = await settingsOf(line, world);
+  if (settings.url === undefined && (world.platform ?? process.platform) === 'win32') {
+    const { UsageError } = await import('../problem.ts');
+    throw new UsageError(
+      'Cannot start a server on Windows: it could outlive the proxy, which ends process groups of POSIX',
+      'start it by itself, and name it with --url',
+    );
+  }
   const isOne = settings.url === undefined && settings.listen === undefined;
   return { settings, child: isOne ? startServer(settings, world) : undefined };
 }
