@@ -2,11 +2,12 @@
  * The target of the bypass corpus: an MCP server that reads as leniently as real ones do, and writes down whatever it
  * was made to do, in its own words and synced, before it answers. As a program:
  *
- *   bypass-server.ts --like PERSONALITY --log FILE --root DIRECTORY [--http]
+ *   bypass-server.ts --like FILE --log FILE --root DIRECTORY [--http]
  *
- * over stdio, or over HTTP on a free port that it says on stdout.
+ * over stdio, or over HTTP on a free port that it says on stdout. The first file says which personality it has, and may be
+ * written anew while it runs: then it begins anew too.
  */
-import { fsyncSync, openSync, realpathSync, writeSync } from 'node:fs';
+import { fsyncSync, openSync, readFileSync, realpathSync, writeSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename, dirname, join, resolve } from 'node:path';
@@ -65,7 +66,8 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]/gu;
 
 type Send = (message: object) => void;
 interface Options {
-  readonly like: Personality;
+  /** Name of the personality that it has now, and whatever else is to make it begin anew. */
+  readonly like: () => string;
   readonly root: string;
   readonly note: (deed: Deed) => void;
 }
@@ -74,7 +76,9 @@ interface Options {
 type Answer = { readonly result: unknown } | { readonly error: unknown };
 
 class LenientServer {
-  readonly #like: Personality;
+  readonly #likeNow: () => string;
+  #likeSaid = '';
+  #like: Personality = PLAIN;
   readonly #root: string;
   readonly #note: (deed: Deed) => void;
   #extra: object[] = [];
@@ -84,15 +88,26 @@ class LenientServer {
   #beside: object = {};
 
   constructor({ like, root, note }: Options) {
-    this.#like = like;
+    this.#likeNow = like;
     this.#root = root;
     this.#note = note;
   }
 
   /** One line, or the body of one request. */
   take(bytes: Uint8Array, send: Send, headers: Readonly<Record<string, string>> = {}): void {
+    this.#become(this.#likeNow());
     for (const line of decode(bytes, this.#like).split(this.#like.linesEnd))
       for (const value of parseLax(line, this.#like)) this.#message(value, send, headers);
+  }
+
+  #become(like: string): void {
+    if (like === this.#likeSaid) return;
+    this.#likeSaid = like;
+    this.#like = PERSONALITIES[like.split(' ', 1)[0] as PersonalityName];
+    this.#extra = [];
+    this.#description = 'Deletes';
+    this.#isAsking = undefined;
+    this.#beside = {};
   }
 
   #message(value: Value, send: Send, headers: Readonly<Record<string, string>>): void {
@@ -473,7 +488,7 @@ function main(): void {
   });
   const log = openSync(values.log ?? '', 'a');
   const server = new LenientServer({
-    like: PERSONALITIES[values.like as PersonalityName],
+    like: () => readFileSync(values.like ?? '', 'utf8'),
     root: values.root ?? '',
     note: (deed) => {
       writeSync(log, `${JSON.stringify(deed)}\n`);

@@ -6,7 +6,6 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { PersonalityName } from './bypass-server.ts';
 import { GIVING } from './bypass/giving.ts';
 import { NAMING } from './bypass/naming.ts';
 import { PLACING } from './bypass/placing.ts';
@@ -79,37 +78,44 @@ type Run = 'direct' | 'deny' | 'allow';
 const RUNS: readonly Run[] = ['direct', 'deny', 'allow'];
 type Row = Record<Run, Outcome>;
 
-/** One process serves all tricks of a kind of server. */
+/** One process of each serves all tricks, and reads as the server that a trick is for. */
 async function runAll(
   tricks: readonly Trick[],
   open: (options: TargetOptions) => Promise<Target>,
 ): Promise<ReadonlyMap<string, Row>> {
-  const rows = new Map<string, Row>();
-  const groups = Map.groupBy(tricks, ({ like, part = '' }) => `${like} ${part}`);
-  for (const group of groups.values())
-    await Promise.all(
-      RUNS.map(async (run) => {
-        const like: PersonalityName = group[0]?.like ?? 'python';
-        const proxy = run === 'direct' ? undefined : ['--no-daemon', '--policy', policies[run]];
-        const target = await open({ world, like, proxy });
-        try {
-          for (const trick of group) {
-            const key = `${like}: ${trick.name}`;
-            const played = await target.play(trick.send(world)).catch((error: unknown) => {
-              throw new Error(`${key} (${run}): ${String(error)}`, { cause: error });
-            });
-            const row: Partial<Row> = rows.get(key) ?? {};
-            row[run] = outcomeOf(trick, played, world);
-            rows.set(key, row as Row);
-          }
-        } finally {
-          await target[Symbol.asyncDispose]();
-        }
-        // Whatever came late was forbidden no less.
-        if (run !== 'direct') expect(target.deeds().filter((deed) => isForbidden(deed, world))).toEqual([]);
-      }),
-    );
-  return rows;
+  const columns = await Promise.all(RUNS.map(async (run) => [run, await outcomesOf(tricks, run, open)] as const));
+  const [first] = columns;
+  return new Map(
+    [...(first?.[1].keys() ?? [])].map((name) => [
+      name,
+      Object.fromEntries(columns.map(([run, outcomes]) => [run, outcomes.get(name)])) as Row,
+    ]),
+  );
+}
+
+async function outcomesOf(
+  tricks: readonly Trick[],
+  run: Run,
+  open: (options: TargetOptions) => Promise<Target>,
+): Promise<ReadonlyMap<string, Outcome>> {
+  const proxy = run === 'direct' ? undefined : ['--no-daemon', '--policy', policies[run]];
+  const target = await open({ world, like: 'python', proxy });
+  const outcomes = new Map<string, Outcome>();
+  try {
+    for (const trick of tricks) {
+      const name = `${trick.like}: ${trick.name}`;
+      target.become(`${trick.like} ${trick.part ?? ''}`);
+      const played = await target.play(trick.send(world)).catch((error: unknown) => {
+        throw new Error(`${name} (${run}): ${String(error)}`, { cause: error });
+      });
+      outcomes.set(name, outcomeOf(trick, played, world));
+    }
+  } finally {
+    await target[Symbol.asyncDispose]();
+  }
+  // Whatever came late was forbidden no less.
+  if (run !== 'direct') expect(target.deeds().filter((deed) => isForbidden(deed, world))).toEqual([]);
+  return outcomes;
 }
 
 /** The table of a run, for people; what of it works without the proxy, and what with it. */

@@ -1,6 +1,6 @@
 /** Runs tricks against a target, directly or through the proxy, and says what came of each. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { Agent, type OutgoingHttpHeaders, request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,6 +28,8 @@ export interface Target extends AsyncDisposable {
   /** What the server says that it did since the last look; of use after its end too. */
   readonly deeds: () => readonly Deed[];
   readonly pid: number;
+  /** From now on the server is like that: a personality, and a word that makes it begin anew. */
+  readonly become: (like: string) => void;
   readonly said: () => string;
 }
 export interface Played {
@@ -51,16 +53,16 @@ const newLog = (world: World): string => {
   writeFileSync(file, '');
   return file;
 };
-const serverCommand = ({ world, like }: TargetOptions, log: string): string[] => [
-  process.execPath,
-  SERVER,
-  '--like',
-  like,
-  '--log',
-  log,
-  '--root',
-  world.open,
-];
+/** How the server is started, and how it is told to read as another one. */
+function serverOf({ world, like }: TargetOptions, log: string): { command: string[]; become: Target['become'] } {
+  const file = `${log}.like`;
+  const become = (spec: string): void => {
+    writeFileSync(`${file}.new`, spec);
+    renameSync(`${file}.new`, file); // it never finds half a word
+  };
+  become(like);
+  return { command: [process.execPath, SERVER, '--like', file, '--log', log, '--root', world.open], become };
+}
 
 /** Deeds since the last look. */
 function watch(log: string): () => Deed[] {
@@ -76,7 +78,7 @@ function watch(log: string): () => Deed[] {
 export async function openStdio(options: TargetOptions): Promise<Target> {
   const { world, proxy } = options;
   const log = newLog(world);
-  const server = serverCommand(options, log);
+  const { command: server, become } = serverOf(options, log);
   const command = proxy === undefined ? server : [process.execPath, BIN, 'proxy', ...proxy, '--', ...server];
   const child = start(command, options);
   const deeds = watch(log);
@@ -116,6 +118,7 @@ export async function openStdio(options: TargetOptions): Promise<Target> {
     pid: child.pid ?? 0,
     said: () => said,
     deeds,
+    become,
     play: async (steps) => {
       heard = [];
       for (const step of steps) await writeStep(child, step);
@@ -201,7 +204,8 @@ export interface HttpAnswer {
 export async function openHttp(options: TargetOptions): Promise<HttpTarget> {
   const { world, proxy } = options;
   const log = newLog(world);
-  const server = start([...serverCommand(options, log), '--http'], options);
+  const { command: program, become } = serverOf(options, log);
+  const server = start([...program, '--http'], options);
   const serverPort = await saying(server, /port (\d+)/);
   const children = [server];
   let port = Number(serverPort);
@@ -212,7 +216,7 @@ export async function openHttp(options: TargetOptions): Promise<HttpTarget> {
     children.unshift(child);
     port = Number(await saying(child, /Serving MCP at http:\/\/127\.0\.0\.1:(\d+)/));
   }
-  return httpTarget(children, port, watch(log));
+  return httpTarget(children, { port, deeds: watch(log), become });
 }
 
 /** A server over stdio behind `--listen`. */
@@ -220,25 +224,16 @@ export async function openListening(
   options: TargetOptions & { readonly proxy: readonly string[] },
 ): Promise<HttpTarget> {
   const log = newLog(options.world);
-  const command = [
-    process.execPath,
-    BIN,
-    'proxy',
-    ...options.proxy,
-    '--listen',
-    '127.0.0.1:0',
-    '--',
-    ...serverCommand(options, log),
-  ];
+  const { command: program, become } = serverOf(options, log);
+  const command = [process.execPath, BIN, 'proxy', ...options.proxy, '--listen', '127.0.0.1:0', '--', ...program];
   const child = start(command, options);
   const port = Number(await saying(child, /Serving MCP at http:\/\/127\.0\.0\.1:(\d+)/));
-  return httpTarget([child], port, watch(log));
+  return httpTarget([child], { port, deeds: watch(log), become });
 }
 
 function httpTarget(
   children: readonly ChildProcessWithoutNullStreams[],
-  port: number,
-  deeds: () => Deed[],
+  { port, deeds, become }: Pick<HttpTarget, 'port' | 'deeds' | 'become'>,
 ): HttpTarget {
   const agent = new Agent({ keepAlive: true, maxSockets: 4 });
   const post: HttpTarget['post'] = (body, headers = {}) =>
@@ -278,6 +273,7 @@ function httpTarget(
     pid: children[0]?.pid ?? 0,
     port,
     deeds,
+    become,
     post,
     said: () => '',
     play: async (steps) => {
