@@ -1,5 +1,5 @@
 /** What went wrong, for a person on stderr or for a program: what was attempted, what is, what was wanted, what next. */
-import { type ErrorCode, type ErrorData, isMeshError } from '../protocol/index.ts';
+import { type ErrorCode, type ErrorData, isMeshError } from '../protocol/errors.ts';
 import { EXIT, type ExitCode, exitOf } from './exit.ts';
 import { formatCommand } from './text/command.ts';
 import { plainLines } from './text/plain.ts';

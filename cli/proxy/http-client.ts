@@ -2,22 +2,17 @@
  * A server behind Streamable HTTP (`--url`): one request at a time, in Node's own HTTP. Redirects are not followed, since
  * they would carry credentials and messages to a place that nobody named.
  */
-import {
-  Agent,
-  type ClientRequest,
-  type IncomingHttpHeaders,
-  type IncomingMessage,
-  type OutgoingHttpHeaders,
-  request as requestHttp,
-  validateHeaderName,
-  validateHeaderValue,
-} from 'node:http';
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
 import { Agent as TlsAgent, request as requestHttps } from 'node:https';
 import type { Environment } from '../../protocol/index.ts';
-import { limits, MeshError } from '../../protocol/index.ts';
+import { MeshError } from '../../protocol/errors.ts';
+import * as limits from '../../protocol/limits.ts';
 import { UsageError } from '../problem.ts';
 import { EVENT_STREAM, JSON_TYPE } from './http-exchange.ts';
 import { createEventReader, type ServerEvent } from './sse.ts';
+
+// Not imported, as in sdk/http.ts: fetch would come with it.
+const { Agent, request: requestHttp, validateHeaderName, validateHeaderValue } = process.getBuiltinModule('node:http');
 
 export interface UpstreamOptions {
   readonly url: URL;

@@ -4,7 +4,7 @@
  * before it makes a stream (MCP "Streamable HTTP": a server chooses either for each request).
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
-import { limits } from '../../protocol/index.ts';
+import * as limits from '../../protocol/limits.ts';
 import { formatEvent, KEEP_ALIVE, type ServerEvent } from './sse.ts';
 
 export const EVENT_STREAM = 'text/event-stream';

@@ -3,7 +3,8 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isIPv6 } from 'node:net';
-import { limits, MeshError } from '../../protocol/index.ts';
+import { MeshError } from '../../protocol/errors.ts';
+import * as limits from '../../protocol/limits.ts';
 import { UsageError } from '../problem.ts';
 
 const LOOPBACK_NAMES = ['127.0.0.1', 'localhost', '[::1]'];

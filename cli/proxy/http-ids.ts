@@ -3,7 +3,7 @@
  * channel): the names that they chose for their requests are exchanged for names of this process. Only those tokens
  * are written anew; every other byte of a message stays what it was.
  */
-import { limits } from '../../protocol/index.ts';
+import * as limits from '../../protocol/limits.ts';
 import { type Message, parseMessage, type Id, scanJson, type Sender } from '../../protocol/mcp/index.ts';
 
 const PROGRESS_TOKEN = ['params', '_meta', 'progressToken'];

@@ -5,7 +5,8 @@
  */
 import type { OutgoingHttpHeaders } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isMeshError, limits, MeshError } from '../../protocol/index.ts';
+import { isMeshError, MeshError } from '../../protocol/errors.ts';
+import * as limits from '../../protocol/limits.ts';
 import {
   type Era,
   eraOf,

@@ -1,6 +1,6 @@
 /** Headers that repeat what a body says, for whoever looks at headers only (MCP 2026-07-28, "Request Metadata"). */
 import type { OutgoingHttpHeaders } from 'node:http';
-import { limits } from '../../protocol/index.ts';
+import * as limits from '../../protocol/limits.ts';
 import type { Message } from '../../protocol/mcp/index.ts';
 
 /** Of each tool: which arguments go into which headers. */

@@ -7,7 +7,9 @@
  *   again by the next one after it ended. Ids and progress tokens are exchanged, since clients choose the same ones.
  */
 import { randomUUID } from 'node:crypto';
-import { type JsonObject, limits, MeshError } from '../../protocol/index.ts';
+import { MeshError } from '../../protocol/errors.ts';
+import type { JsonObject } from '../../protocol/index.ts';
+import * as limits from '../../protocol/limits.ts';
 import {
   type ClientRoute,
   eraOf,

@@ -5,7 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import type { OutgoingHttpHeaders } from 'node:http';
-import { isMeshError, limits, MeshError } from '../../protocol/index.ts';
+import { isMeshError, MeshError } from '../../protocol/errors.ts';
+import * as limits from '../../protocol/limits.ts';
 import {
   type ClientRoute,
   createKnownTools,
@@ -374,11 +375,12 @@ class Lane {
       return this.#session.fromServer(message, id);
     }
     if (origin !== undefined && status >= 300)
-      this.#refusals.set(origin, {
-        status,
-        headers: kind === 'json' ? JSON_HEADERS : {},
-        body: kind === 'json' ? body : undefined,
-      });
+      this.#refusals.set(
+        origin,
+        kind === 'json' && isNoResponse(body)
+          ? { status, headers: JSON_HEADERS, body }
+          : { status, headers: {}, body: undefined },
+      );
     this.#session.failRequest(id, {
       code: 'unreachable',
       message: `The server answered with HTTP ${status} and no response`,
@@ -464,14 +466,30 @@ function relayBack(exchange: Exchange, { headers }: UpstreamAnswer): void {
   for (const name of RELAYED_BACK) if (headers[name] !== undefined) exchange.headers[name] = headers[name];
 }
 
-/** The server's answer as it is: it holds no response that could be judged. */
+/** The server's answer, without what could be a response: nothing judged that. */
 async function refuse(exchange: Exchange, answer: UpstreamAnswer): Promise<void> {
   relayBack(exchange, answer);
   const body = answer.kind === 'events' ? undefined : await answer.readBody(limits.PROXY_ERROR_BYTES_MAX);
   if (answer.kind === 'events') answer.discard();
-  const isJson = answer.kind === 'json' && body !== undefined && body.length > 0;
-  exchange.answer(answer.status, isJson ? body : undefined, isJson ? JSON_HEADERS : {});
+  const isTold = answer.status >= 400 && answer.kind === 'json' && body !== undefined && isNoResponse(body);
+  exchange.answer(answer.status, isTold ? body : undefined, isTold ? JSON_HEADERS : {});
 }
+
+/** What a server says to no request, or in words of another protocol, as OAuth has them. */
+function isNoResponse(body: Uint8Array): boolean {
+  const message = read(body);
+  if (message !== undefined) return message.kind === 'error' && message.id === null;
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(body).toString('utf8'));
+  } catch {
+    return false; // no JSON, whatever its type says
+  }
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isObject && !Object.keys(value as object).some((name) => RESPONSE_WORD.test(name.normalize('NFKC')));
+}
+/** In any case: a client that reads leniently takes it for a message. */
+const RESPONSE_WORD = /^(?:jsonrpc|id|method|result)$/iu;
 
 function read(bytes: Uint8Array): Message | undefined {
   try {

@@ -3,7 +3,7 @@
  * client opens with GET. Events have ids, and the last ones are kept, so that a client whose connection broke goes on
  * where it was: losing a connection cancels nothing.
  */
-import { limits } from '../../protocol/index.ts';
+import * as limits from '../../protocol/limits.ts';
 import type { Exchange } from './http-exchange.ts';
 
 /** Where messages for one request go, or those for none. */

@@ -3,9 +3,10 @@
  * message, or is refused: who may ask, what is accepted, and that headers say what the body says. What is done with it
  * is the backend's.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { isMeshError, limits, MeshError } from '../../protocol/index.ts';
+import { isMeshError, MeshError } from '../../protocol/errors.ts';
+import * as limits from '../../protocol/limits.ts';
 import {
   eraOfVersion,
   errorResponse,
@@ -20,6 +21,9 @@ import {
 } from '../../protocol/mcp/index.ts';
 import { EVENT_STREAM, Exchange, type ExchangeOptions, JSON_TYPE } from './http-exchange.ts';
 import { createGuard, type Guard, type HttpAddress, isLoopback } from './http-guard.ts';
+
+// Not imported, as in sdk/http.ts: fetch would come with it.
+const { createServer } = process.getBuiltinModule('node:http');
 
 export const MCP_PATH = '/mcp';
 const STOP_POLL_MS = 10;

@@ -8,7 +8,7 @@
  *     data: "id":1,"result":{}}\n
  *     \n
  */
-import { MeshError } from '../../protocol/index.ts';
+import { MeshError } from '../../protocol/errors.ts';
 
 const LF = 10;
 const CR = 13;
