@@ -30,6 +30,19 @@ describe('every policy in the documents', () => {
     for (const [, block] of policies) expect(policyOf(block).rules.length).toBeGreaterThanOrEqual(0);
   });
 
+  test('has conditions as the table of examples has them', () => {
+    const [, table = ''] = read('docs/policies.md').split('| about | condition |');
+    const rows = table.split('\n\n')[0]?.split('\n').slice(2) ?? [];
+    const conditions = rows.flatMap((row) =>
+      [...row.matchAll(/`([^`]+)`(?=,| \||;)/g)].map(([, code]) => code as string),
+    );
+    expect(conditions.length).toBeGreaterThanOrEqual(10);
+    for (const condition of conditions) {
+      const rule = { name: 'example', condition, action: 'deny' };
+      expect(policyOf(JSON.stringify({ version: '1.0', rules: [rule] })).rules, condition).toHaveLength(1);
+    }
+  });
+
   test('decides as the cases of its page say', () => {
     const cases = blocks.filter(([, block]) => isCases(block));
     expect(cases.length).toBeGreaterThan(0);
