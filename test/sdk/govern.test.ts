@@ -139,7 +139,7 @@ describe('govern()', () => {
         path = Symbol('x');
       })(),
     ])
-      await expect(read(odd), Object.keys(odd).join()).rejects.toMatchObject({ code: 'bad_request' });
+      await expect(read(odd as object), Object.keys(odd).join()).rejects.toMatchObject({ code: 'bad_request' });
     expect(calls).toHaveLength(2);
     expect(await entries('action.allowed')).toHaveLength(2);
   });
