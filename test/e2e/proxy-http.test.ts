@@ -303,6 +303,46 @@ test('the token of the proxy is asked of clients, the one of the server is sent 
   await expect(ask(proxy.url, { body: call(1, 'custom/x') })).rejects.toMatchObject({ code: 'ECONNREFUSED' });
 });
 
+test('what a server says of itself is cleaned through each kind of proxy, in both eras', {
+  timeout: 2 * SLOW_MS,
+}, async () => {
+  const token = `ghp_${'a1B2'.repeat(9)}`;
+  const lax = join(directory, 'lax.yaml');
+  writeFileSync(lax, 'version: "1.0"\ndefault: allow\noutput: { secrets: allow }\n');
+  const strict = join(directory, 'strict.yaml');
+  writeFileSync(strict, 'version: "1.0"\ndefault: allow\noutput: { secrets: redact }\n');
+  const diary = ['--diary', join(directory, 'diary'), '--instructions', `Sign in with ${token}`];
+  const server = [process.execPath, join(import.meta.dirname, 'diary-server.ts'), ...diary];
+  const open = await listen('--policy', lax, '--', ...server);
+  const [bridge, relay] = await Promise.all([
+    listen('--policy', strict, '--', ...server),
+    listen('--policy', strict, '--url', open.url),
+  ]);
+  const instructionsOf = async (transport: Transport): Promise<string> =>
+    (await connect(transport)).client.getInstructions() ?? '';
+  const modernOf = async (transport: ModernHttp | ModernStdio): Promise<string> => {
+    const client = new ModernClient(
+      { name: 'test', version: '1' },
+      { versionNegotiation: { mode: { pin: '2026-07-28' } } },
+    );
+    await client.connect(transport);
+    opened.push(() => client.close());
+    return client.getInstructions() ?? '';
+  };
+  expect(await instructionsOf(overHttp(open.url))).toContain(token);
+  const args = proxyWords('--policy', strict, '--', ...server);
+  const found = [
+    await instructionsOf(overStdio('--policy', strict, '--', ...server)),
+    await instructionsOf(overStdio('--policy', strict, '--url', open.url)),
+    await instructionsOf(overHttp(bridge.url)),
+    await instructionsOf(overHttp(relay.url)),
+    await modernOf(new ModernStdio({ command: process.execPath, args, env, stderr: 'ignore' })),
+    await modernOf(new ModernHttp(new URL(bridge.url))),
+    await modernOf(new ModernHttp(new URL(relay.url))),
+  ];
+  for (const text of found) expect(text).toMatch(/^Sign in with \[redacted/);
+});
+
 /** Without the watchdogs. */
 function childrenOf(pid: number): number[] {
   const list = execFileSync('ps', ['-A', '-o', 'pid=,ppid=,comm='], { encoding: 'utf8' });
