@@ -40,7 +40,7 @@ export async function openGate(options: OpenGateOptions): Promise<Gate> {
       ...(logFile !== undefined && { logFile: resolve(cwd, logFile) }),
     });
     const why = options.daemon ? `nothing is set up in "${homePathsOf(home, env).home}"` : 'as --no-daemon says';
-    note(`Without a daemon, ${why}. What this lacks: ${gate.description.missing.join('; ')}`);
+    note(`Without a daemon: ${why}. What this lacks: ${gate.description.missing.join('; ')}`);
     if (options.daemon) note('To set one up: agentmesh init --name my-agent --sponsor you@company.com');
     return gate;
   }
@@ -56,7 +56,7 @@ export async function openGate(options: OpenGateOptions): Promise<Gate> {
   } catch (error) {
     if (!isNotRunning(error) || isNamed) throw error;
   }
-  note('Starting agentmeshd in the background');
+  note('Starting agentmeshd in the background; it goes on when this ends');
   const { startDaemonFor } = await import('./start-daemon.ts');
   await startDaemonFor(home, options.signal);
   return open();

@@ -53,8 +53,13 @@ function notOne(agents: readonly ListedAgent[], found: readonly ListedAgent[], n
   return new MeshError(
     'not_found',
     named === undefined
-      ? `Cannot tell which agent acts: there are ${found.length}`
+      ? `Cannot tell which agent acts: there ${found.length === 0 ? 'is none' : `are ${found.length}`}`
       : `Cannot find agent "${named}": this organisation has none of this name`,
-    { next: agents.length === 0 ? 'make one: agentmesh register --help' : `name one with --agent: ${names}` },
+    {
+      next:
+        agents.length === 0
+          ? 'make one: agentmesh init --name my-agent --sponsor you@company.com'
+          : `name one with --agent: ${names}`,
+    },
   );
 }
