@@ -352,6 +352,44 @@ describe('what does not', () => {
   });
 });
 
+const SMUGGLED = 'of what nobody judged';
+const RESULT = JSON.stringify({ jsonrpc: '2.0', id: 1, result: { text: SMUGGLED } });
+const NOTICE = { jsonrpc: '2.0', method: 'notifications/initialized' };
+
+describe('what could be taken for a response is not passed on', () => {
+  test.each([
+    [200, RESULT, { headers: SESSION, body: NOTICE }],
+    [202, RESULT, { headers: SESSION, body: NOTICE }],
+    [400, RESULT, { headers: SESSION, body: NOTICE }],
+    [200, RESULT, { method: 'GET', headers: LISTENING }],
+    [200, RESULT, { method: 'DELETE', headers: SESSION }],
+    [400, RESULT.replace('{', '{"jsonrpc":"2.0",'), { body: call(1, 'custom/x') }],
+    [400, RESULT.replace('result', 'Result'), { body: call(1, 'custom/x') }],
+    [400, RESULT.replace('"id":1', '"id":2'), { body: call(1, 'custom/x') }],
+    [400, JSON.stringify({ jsonrpc: '2.0', id: 2, error: { code: 1, message: SMUGGLED } }), { body: call(1, 'x') }],
+    [500, `[${RESULT}]`, { body: call(1, 'custom/x') }],
+  ])('HTTP %i with %s', async (status, body, request) => {
+    await using world = await serve(({ response }) => {
+      response.writeHead(status, { 'content-type': 'application/json' });
+      response.end(body);
+    });
+    const reply = await ask(world.url, request);
+    expect(reply.status).toBe(status);
+    expect(reply.text).not.toContain(SMUGGLED);
+    expect(world.up.got).toHaveLength(1);
+  });
+
+  test('what OAuth says of a token is', async () => {
+    const said = { error: 'invalid_token', error_description: 'it has expired' };
+    await using world = await serve(({ response }) => {
+      response.writeHead(401, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(said));
+    });
+    for (const request of [{ body: call(1, 'custom/x') }, { headers: SESSION, body: NOTICE }])
+      expect(messageOf(await ask(world.url, request))).toEqual(said);
+  });
+});
+
 describe('streams that end early', () => {
   test('a stateless client that goes away closes the stream at the server, without a message', async () => {
     await using world = await serve(stream);
