@@ -94,6 +94,17 @@ test('what wants an approval is denied, and not listed', async () => {
   ]);
 });
 
+test('what whoever asks does not do is refused and noted, and uses up no limit', async () => {
+  await using gate = await open();
+  for (let i = 0; i < 4; i++)
+    expect(await gate.decide({ ...call('read_file'), withheld: 'tool_changed' })).toMatchObject({
+      effect: 'deny',
+      code: 'tool_changed',
+    });
+  expect(await gate.decide(call('read_file'))).toMatchObject({ effect: 'allow' });
+  expect((await lines()).map(({ code }) => code)).toEqual([...Array<string>(4).fill('tool_changed'), undefined]);
+});
+
 test('without a policy nothing is allowed', async () => {
   await using gate = await open([]);
   expect(await gate.decide(call('read_file'))).toMatchObject({ effect: 'deny', code: 'policy_denied' });
