@@ -118,7 +118,12 @@ export const ENTRY_TYPES = {
     {},
     { optional: { reason: name, ...omitted } },
   ),
-  'intent.settled': row('intent', 'what came of the intent that it names: `result`', {}),
+  'intent.settled': row(
+    'intent',
+    'what came of the intent that it names: `result`, and what detectors found in what came back',
+    {},
+    { optional: { labels } },
+  ),
 
   // Identities
   'did.operation': row(

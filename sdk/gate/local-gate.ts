@@ -119,9 +119,11 @@ class LocalGate implements Gate {
     });
   }
 
-  settle({ id, effect }: Verdict, { code }: Outcome): void {
+  settle({ id, effect }: Verdict, { code, labels = [] }: Outcome): void {
     if (id === null || effect !== 'allow') return;
-    this.#note({ id, at: new Date().toISOString(), result: code }).catch(() => {}); // the next decision meets it too
+    this.#note({ id, at: new Date().toISOString(), result: code, ...(labels.length > 0 && { labels }) }).catch(
+      () => {},
+    ); // the next decision meets it too
   }
 
   async checkTools(

@@ -170,11 +170,12 @@ export class Governance {
   }
 
   /** How something that was allowed ended. False: it is not open, or of another agent. */
-  settle(agent: string, id: string, { code }: Outcome): boolean {
+  settle(agent: string, id: string, { code, labels }: Outcome): boolean {
     const open = this.#open.get(id);
     if (open === undefined || open.agent !== agent) return false;
     this.#open.delete(id);
-    open.settle(code === 'ok' ? undefined : new MeshError(code, 'Cannot go on: it failed where it was to be done'));
+    const problem = code === 'ok' ? undefined : new MeshError(code, 'Cannot go on: it failed where it was to be done');
+    open.settle(problem, labels);
     return true;
   }
 

@@ -132,7 +132,7 @@ export class Recorder {
       ...(session !== undefined && { session }),
       ...(subject !== undefined && { subject }),
     };
-    return { id, index, settle: (problem) => this.#settle(id, about, problem) };
+    return { id, index, settle: (problem, found) => this.#settle(id, about, problem, found) };
   }
 
   /** Writes what was seen, sometime soon, or counts it. Never throws. */
@@ -228,10 +228,11 @@ export class Recorder {
     return appended;
   }
 
-  #settle(intent: string, about: Details, problem: MeshError | undefined): void {
+  #settle(intent: string, about: Details, problem: MeshError | undefined, found: readonly string[] = []): void {
     const result = { code: problem?.code ?? ('ok' as const) }; // the sentence may quote what must be erasable
     const details = { ...about, phase: 'outcome', intent, result } as const;
-    this.#follow(this.#noted(() => this.#create('intent.settled', {}, details)));
+    const members = found.length === 0 ? {} : { labels: found };
+    this.#follow(this.#noted(() => this.#create('intent.settled', members, details)));
   }
 
   /** Whether it was written; why not is in the daemon's log, once for each reason in a row. */

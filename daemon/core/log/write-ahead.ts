@@ -6,8 +6,8 @@ import { isMeshError, MeshError, type Statement } from '../../../protocol/index.
 import type { AgentRow } from '../registry.ts';
 import type { Session } from '../sessions.ts';
 
-/** Says how it ended; undefined: as announced. It is written too, but nobody waits for it. */
-export type Settle = (problem: MeshError | undefined) => void;
+/** Says how it ended; undefined: as announced. `found`: labels of what came back. Written too, but nobody waits for it. */
+export type Settle = (problem: MeshError | undefined, found?: readonly string[]) => void;
 
 type Link = Statement<'delegation/v1'>;
 

@@ -135,7 +135,7 @@ export const SAMPLES: { readonly [N in EntryTypeName]: ParsedEntry } = {
   }),
   'daemon.started': entryOf('daemon.started', { version: '0.1.0' }),
   'daemon.stopped': entryOf('daemon.stopped', { reason: 'SIGTERM', omitted: 0 }),
-  'intent.settled': entryOf('intent.settled', {}, { intent: idOf(1), result: { code: 'ok' } }),
+  'intent.settled': entryOf('intent.settled', { labels: ['pii.email'] }, { intent: idOf(1), result: { code: 'ok' } }),
   'did.operation': operationEntry(acme.genesis, acme.did),
   'sponsor.registered': entryOf('sponsor.registered', { did: alice.did }),
   'agent.registered': entryOf('agent.registered', {

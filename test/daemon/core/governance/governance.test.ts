@@ -114,7 +114,7 @@ describe('the log', () => {
     const other = await world.employ('other');
     const [{ id }, failing] = [await world.decide(call()), await world.decide(call())];
     const settling = async (as: string, of: string | null, code: 'ok' | 'failed'): Promise<number> => {
-      const body = { as, outcomes: [{ id: of ?? '', code }] };
+      const body = { as, outcomes: [{ id: of ?? '', code, ...(code === 'ok' && { labels: ['pii.email'] }) }] };
       return (await world.during(world.member.api.decisionSettle(input(body), operator, never))).settled;
     };
     expect(await settling(other, id, 'ok')).toBe(0);
@@ -123,8 +123,9 @@ describe('the log', () => {
     expect(await settling(world.clerk, failing.id, 'failed')).toBe(1);
     const ends = await world.written('intent.settled');
     const of = (intent: string | null) => ends.filter((end) => end['intent'] === intent);
-    expect(of(id)).toMatchObject([{ actor: world.clerk, result: { code: 'ok' } }]);
+    expect(of(id)).toMatchObject([{ actor: world.clerk, result: { code: 'ok' }, labels: ['pii.email'] }]);
     expect(of(failing.id)).toMatchObject([{ actor: world.clerk, result: { code: 'failed' } }]);
+    expect(of(failing.id)[0]).not.toHaveProperty('labels');
   });
 
   it('says which policies are in force, from the start on, after each reading, and those that are brought', async () => {
