@@ -42,6 +42,7 @@ async function live(): Promise<number> {
   const mesh = await daemon.connect();
   if ((await mesh.sponsors.list()).length === 0) await mesh.sponsors.create({ contact: 'restore@example.com' });
   await Promise.all(Array.from({ length: 20 }, (_, i) => mesh.log.append({ facts: { i } })));
+  await until('a witness is known', async () => (await mesh.log.status()).watched);
   await mesh.log.append({ facts: { last: true }, witnessed: 1 });
   expect(await daemon.end('SIGTERM')).toBe(0);
   return (await new LogHome(home).sizes()).released;
