@@ -4,7 +4,7 @@
  */
 import { fromBase64url } from '../encoding/bytes.ts';
 import { MeshError } from '../errors.ts';
-import { eraOfVersion, META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION, metaOf } from './era.ts';
+import { type Era, eraOfVersion, META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION, metaOf } from './era.ts';
 import {
   isObject,
   type Message,
@@ -31,7 +31,7 @@ export function verifyHeaders(message: Message, header: (name: string) => string
   const method = trimmed(header('mcp-method'));
   const name = trimmed(header('mcp-name'));
   const claimed = claimOf(message);
-  const isStateless = verifyVersion(message, version, claimed);
+  const isStateless = eraClaimed(message, version, claimed) === STATELESS;
   if (method !== undefined && method !== message.method)
     throw mismatch(message, `the header "Mcp-Method" is "${shown(method)}", the method is "${shown(message.method)}"`);
   verifyName(message, name);
@@ -41,20 +41,21 @@ export function verifyHeaders(message: Message, header: (name: string) => string
   if (name === undefined && nameOf(message) !== undefined) throw mismatch(message, 'the header "Mcp-Name" is missing');
 }
 
+const STATELESS: Era = '2026-07-28';
 type Call = RequestMessage | NotificationMessage;
 
-/** Whether the message is of the stateless era. */
-function verifyVersion(message: Call, version: string | undefined, claimed: string | undefined): boolean {
-  const isStatelessHeader = version !== undefined && eraOfVersion(version) === '2026-07-28';
+/** The era that header and body agree on; undefined: neither says one. Errors: malformed, where they differ. */
+function eraClaimed(message: Call, version: string | undefined, claimed: string | undefined): Era | undefined {
+  const ofHeader = version === undefined ? undefined : eraOfVersion(version);
   if (claimed !== undefined) {
     if (version !== undefined && version !== claimed)
       throw mismatch(
         message,
         `the header "MCP-Protocol-Version" is "${shown(version)}", the body says "${shown(claimed)}"`,
       );
-    return eraOfVersion(claimed) === '2026-07-28';
+    return eraOfVersion(claimed);
   }
-  if (!isStatelessHeader || message.kind !== 'request') return isStatelessHeader;
+  if (ofHeader !== STATELESS || message.kind !== 'request') return ofHeader;
   if (message.method === 'initialize')
     throw mismatch(message, `the header "MCP-Protocol-Version" is "${shown(version)}", which has no "initialize"`);
   throw new MeshError(
