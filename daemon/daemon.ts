@@ -203,7 +203,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 }
 
 /** What is wrong with the newest files is in the log and in the status; the last good ones stay in force. */
-const reloadPolicies = (node: MeshNode): Promise<void> => node.governance.library.reload().catch(() => {});
+const reloadPolicies = ({ governance }: MeshNode): Promise<void> => governance.library.reload().catch(() => {}); // the library has logged it
 
 /** The configuration was checked when it was read. */
 const auditOptions = (config: Config, version: string): NodeLogOptions => ({

@@ -30,7 +30,7 @@ export async function readConfig(path: string): Promise<ConfigFile> {
 
 /** A pipe or device would be waited for. What is not there, or not for us, reading says. */
 async function verifyFile(path: string): Promise<void> {
-  const found = await stat(path).catch(() => undefined);
+  const found = await stat(path).catch(() => undefined); // reading it says why
   if (found === undefined || found.isFile() || found.isDirectory()) return;
   throw new MeshError('not_found', `Cannot read "${path}": it is no file`, { path });
 }

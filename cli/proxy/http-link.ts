@@ -268,7 +268,7 @@ export function createHttpLink(upstream: Upstream, events: LinkEvents): HttpLink
       await upstream
         .request({ method: 'DELETE', headers: headersFor(undefined), signal: AbortSignal.timeout(GOODBYE_MS) })
         .then((answer) => answer.discard())
-        .catch(() => undefined);
+        .catch(() => undefined); // gone already, or it does not answer: it ends the session by itself then
       upstream.close();
     },
   };

@@ -279,7 +279,7 @@ const tooOften = (): MeshError =>
     want: MCP_DECODINGS_MAX,
   });
 
-/** As lax decoders do it: what is no escape stays, and %uXXXX and overlong UTF-8 count. */
+/** As lax decoders do it: what is no escape stays, and "%u002e" and overlong UTF-8 count. */
 function percentDecoded(text: string): string {
   if (!text.includes('%')) return text;
   return text

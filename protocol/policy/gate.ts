@@ -1,5 +1,5 @@
 /**
- * Where a request is decided, as whoever holds it up sees it: the local daemon, or a policy in this process. Whatever
+ * Where a request is decided, as whoever holds it up sees it: the local daemon, or a policy beside it. Whatever
  * cannot be decided is not done.
  */
 import type { JsonObject } from '../encoding/jcs.ts';

@@ -145,7 +145,7 @@ class DaemonGate implements Gate {
     if (outcomes.length === 0) return;
     const told = this.#post('/v1/decisions/outcomes', { ...this.#as, outcomes }, undefined)
       .then(() => {})
-      .catch(() => {})
+      .catch(() => {}) // as said above
       .finally(() => this.#settling.delete(told));
     this.#settling.add(told);
   }
