@@ -264,6 +264,7 @@ export {
   signFrame,
   startTranscript,
   type Transcript,
+  transcriptDigest,
   transcriptHash,
   verifyShown,
   withMessage,

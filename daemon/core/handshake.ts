@@ -15,7 +15,6 @@ import {
   encodeHandshakeFrame,
   equalBytes,
   type FrameOf,
-  fromHex,
   isErrorCode,
   isMeshError,
   limits,
@@ -32,9 +31,11 @@ import {
   signFrame,
   startTranscript,
   toHex,
+  transcriptDigest,
   verifyShown,
+  withMessage,
 } from '../../protocol/index.ts';
-import type { FrameStream, PeerConnection } from '../ports.ts';
+import type { FrameStream, PeerConnection, Signer } from '../ports.ts';
 import { prefixOf } from './address-prefix.ts';
 import { Exchange } from './exchange.ts';
 import {
@@ -244,6 +245,10 @@ export class Handshakes {
       rates: result.rates.map((rate) => ({ ...rate, link: null })),
       untilMs: result.exp * 1000,
       durationMs: clock.monotonicMs() - startedMs,
+      role: 'I',
+      signer: presenter.signer,
+      chain: standing.chain,
+      last: undefined,
     });
     const basis = this.#basis(facts, standing.chain);
     return this.#recorded(exchange, session, basis, async () => {
@@ -330,19 +335,26 @@ export class Handshakes {
       mustCover: [...want, ...capabilities],
       minScore,
     });
+    const sid = random.bytes(limits.SESSION_ID_BYTES);
+    const expiresMs = this.#expiryOf(judgement, standing, Number.POSITIVE_INFINITY);
+    const rates = judgement.report.rates.map(({ can, n, per }) => ({ can, n, per }));
+    const result = { sid, caps: want, exp: Math.floor(expiresMs / 1000), rates };
+    const last = signFrame('result', 'R', exchange.transcript, result, presenter.signer);
     const session = this.#session(facts, judgement, standing, exchange, {
-      sid: toHex(random.bytes(limits.SESSION_ID_BYTES)),
+      sid: toHex(sid),
       granted: want,
       rates: judgement.report.rates,
-      untilMs: Number.POSITIVE_INFINITY,
+      untilMs: expiresMs,
       durationMs: null,
+      role: 'R',
+      signer: presenter.signer,
+      chain: chainOf(judgement),
+      last,
     });
-    const rates = session.rates.map(({ can, n, per }) => ({ can, n, per }));
-    const result = { sid: sidBytes(session.sid), caps: want, exp: Math.floor(session.expiresMs / 1000), rates };
     const grounds = this.#judge.groundsOf(facts, judgement, standing);
     return this.#recorded(exchange, session, this.#basis(facts, chainOf(judgement)), async () => {
       grounds.verifyStanding(); // something may have been learnt while it was written
-      await exchange.send(signFrame('result', 'R', exchange.transcript, result, presenter.signer));
+      await exchange.send(last);
       return sessions.open(session, exchange.stream, grounds);
     });
   }
@@ -400,12 +412,8 @@ export class Handshakes {
     agreed: Agreed,
   ): Session {
     const openedMs = this.#components.clock.nowMs();
-    const ends = [openedMs + limits.SESSION_SECONDS_MAX * 1000, agreed.untilMs];
-    for (const seconds of [report.validUntilSeconds, standing.validUntilSeconds])
-      if (seconds !== null) ends.push(seconds * 1000);
-    const expiresMs = Math.min(...ends);
-    if (expiresMs <= openedMs)
-      throw new MeshError('chain', 'Cannot open a session: what it would rest on ends now', { reason: 'expired' });
+    const expiresMs = this.#expiryOf({ report }, standing, agreed.untilMs);
+    const transcript = agreed.last === undefined ? exchange.transcript : withMessage(exchange.transcript, agreed.last);
     const { as, did, peer, direction } = facts;
     return {
       sid: agreed.sid,
@@ -428,7 +436,27 @@ export class Handshakes {
       openedMs,
       expiresMs,
       durationMs: agreed.durationMs,
+      agreed: {
+        role: agreed.role,
+        transcript,
+        hash: transcriptDigest(transcript),
+        signer: agreed.signer,
+        peerKey: report.key,
+        chain: agreed.chain,
+      },
     };
+  }
+
+  /** Wall clock. Errors: chain (expired). */
+  #expiryOf({ report }: Pick<Judgement, 'report'>, standing: OwnStanding, untilMs: number): number {
+    const nowMs = this.#components.clock.nowMs();
+    const ends = [nowMs + limits.SESSION_SECONDS_MAX * 1000, untilMs];
+    for (const seconds of [report.validUntilSeconds, standing.validUntilSeconds])
+      if (seconds !== null) ends.push(seconds * 1000);
+    const expiresMs = Math.min(...ends);
+    if (expiresMs <= nowMs)
+      throw new MeshError('chain', 'Cannot open a session: what it would rest on ends now', { reason: 'expired' });
+    return expiresMs;
   }
 
   // Refusing
@@ -475,6 +503,11 @@ interface Agreed {
   readonly rates: Session['rates'];
   readonly untilMs: number;
   readonly durationMs: number | null;
+  readonly role: Role;
+  readonly signer: Signer;
+  readonly chain: Session['agreed']['chain'];
+  /** The message that is not sent yet. */
+  readonly last: Uint8Array | undefined;
 }
 
 /** A signed frame with what its signature covers, which is everything said before it. */
@@ -509,5 +542,3 @@ const answeredAs = (is: string, want: string, own: string): MeshError =>
     : new MeshError('did_unknown', `Cannot shake hands with "${want}": "${is}" answered`, { is, want });
 
 const sameNonce = (): MeshError => new MeshError('replay', "Cannot shake hands: the other side's nonce is this side's");
-
-const sidBytes = (sid: string): Uint8Array => fromHex(sid) ?? new Uint8Array(0);

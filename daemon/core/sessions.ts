@@ -18,10 +18,12 @@ import {
   MeshError,
   type MeshView,
   parseHandshakeFrame,
+  type Role,
   type Statement,
+  type Transcript,
 } from '../../protocol/index.ts';
 import type { MeshEventInput, SessionView } from '../../protocol/control/index.ts';
-import type { Clock, FrameStream, Logger, Timer } from '../ports.ts';
+import type { Clock, FrameStream, Logger, Signer, Timer } from '../ports.ts';
 
 export interface Session {
   /** 16 bytes, hex. */
@@ -61,6 +63,37 @@ export interface Session {
   readonly expiresMs: number;
   /** Of the handshake, where this side began it. */
   readonly durationMs: number | null;
+  /** What was said and signed when it was agreed: everything done in the session is bound to it. */
+  readonly agreed: Agreement;
+}
+
+/** A handshake that came to a session, as both sides can show it to others. */
+export interface Agreement {
+  /** This side's role. */
+  readonly role: Role;
+  /** With all four messages. */
+  readonly transcript: Transcript;
+  /** SHA-256 over channel and messages (`transcriptDigest`): both sides have the same. */
+  readonly hash: Uint8Array;
+  /** The key by which this side signed the handshake, and signs what it does in the session. */
+  readonly signer: Signer;
+  /** Multikey by which the other side signed. */
+  readonly peerKey: Uint8Array;
+  /** From the root to the leaf for whose sake it is granted; empty where an organisation acts by itself. */
+  readonly chain: readonly Statement<'delegation/v1'>[];
+}
+
+/** What came of an open session so far. */
+export interface SessionUse {
+  /** Asked of this side or by it, whatever came of them. */
+  calls: number;
+  /** Of these, those that were not done. */
+  refused: number;
+  /** Under way now. */
+  running: number;
+  /** Of messages, by this side's view. */
+  bytesIn: number;
+  bytesOut: number;
 }
 
 /** How an open session is judged anew. Each throws a MeshError when it does not hold any more. */
@@ -77,7 +110,7 @@ export interface SessionsComponents {
   readonly view: MeshView;
   readonly emit: (event: MeshEventInput) => void;
   /** Is told of each that is over, once. */
-  readonly ended?: (session: Session, code: Ending) => void;
+  readonly ended?: (session: Session, code: Ending, use: SessionUse) => void;
 }
 
 export interface SessionsOptions {
@@ -89,6 +122,7 @@ interface Open {
   readonly session: Session;
   readonly stream: FrameStream;
   readonly grounds: SessionGrounds;
+  readonly use: SessionUse;
   readonly expiry: Timer;
   /** Stops listening to the other side. */
   readonly deaf: AbortController;
@@ -111,6 +145,7 @@ export class Sessions {
   readonly #byLink = new Map<string, Set<string>>();
   readonly #byDid = new Map<string, Set<string>>();
   readonly #byConnection = new Map<string, Set<string>>();
+  readonly #enders: ((session: Session, code: Ending) => void)[] = [];
   /** Lifelines that are listened to. */
   readonly #lifelines = new Set<Promise<void>>();
   #ageTimer: Timer | undefined;
@@ -133,6 +168,32 @@ export class Sessions {
     const shared = connection === undefined ? [] : this.#find(this.#byConnection.get(connection));
     const own = shared.filter(({ session }) => session.direction === 'outbound');
     verifyBelow(own.length, limits.SESSIONS_A_CONNECTION_MAX, 'hold a stream of the connection each');
+  }
+
+  /**
+   * Judges it anew by what is known now. A session that does not hold any more has ended when this throws.
+   * Errors: closed.
+   */
+  verify(sid: string): Session {
+    const open = this.#open.get(sid);
+    if (open !== undefined)
+      this.#judge(open, () => {
+        open.grounds.verifyTrust();
+        open.grounds.verifyStanding();
+      });
+    const session = this.get(sid);
+    if (session === undefined) throw new MeshError('closed', `Cannot go on: session "${sid}" is over`, { id: sid });
+    return session;
+  }
+
+  /** To be counted up by whoever does something in it. Undefined: there is none of this id. */
+  useOf(sid: string): SessionUse | undefined {
+    return this.#open.get(sid)?.use;
+  }
+
+  /** Calls in the same turn in which one is over. */
+  onEnded(call: (session: Session, code: Ending) => void): void {
+    this.#enders.push(call);
   }
 
   /** Only what holds now by the clock too, whatever timers have come to. */
@@ -159,7 +220,8 @@ export class Sessions {
     }
     const { clock, emit } = this.#components;
     const expiry = clock.after(expiresMs - clock.nowMs(), () => this.end(sid, 'expired'));
-    const open: Open = { session, stream, grounds, expiry, deaf: new AbortController(), farewell: undefined };
+    const use: SessionUse = { calls: 0, refused: 0, running: 0, bytesIn: 0, bytesOut: 0 };
+    const open: Open = { session, stream, grounds, use, expiry, deaf: new AbortController(), farewell: undefined };
     this.#open.set(sid, open);
     this.#index(open, (sids) => sids.add(sid));
     emit({
@@ -331,7 +393,8 @@ export class Sessions {
     }
     this.#components.log.debug({ sid, did, code, by }, 'session ended');
     this.#components.emit({ type: 'session.ended', data: { sid, as, did, code } });
-    this.#components.ended?.(open.session, code);
+    this.#components.ended?.(open.session, code, open.use);
+    for (const call of this.#enders) call(open.session, code);
     open.farewell = this.#leave(open, code, by);
   }
 

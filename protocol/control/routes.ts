@@ -6,84 +6,10 @@ import Type, { type TSchema } from 'typebox';
 import type { ErrorCode } from '../errors.ts';
 import { CHAIN_CODES } from '../delegation/verify.ts';
 import { DECISION_BODY_BYTES_MAX, DECISION_JSON_DEPTH_MAX } from '../limits.ts';
+import { CALL_ROUTES } from './call-routes.ts';
 import * as P from './policy-schemas.ts';
+import { DECISION_ERRORS, HANDSHAKE_ERRORS, params, type Route, route } from './route.ts';
 import * as S from './schemas.ts';
-
-/**
- * operator: only the operator (a request without a token on the unix socket).
- * agent: the operator, or an agent about its own business; `own` names the DID that must then be its own.
- * anyone: also without a token over TCP; only the two steps of a login, which is how one gets a token.
- */
-export type Who = 'operator' | 'agent' | 'anyone';
-
-/** server: answered by the control server itself. backend: a method of ControlBackend. */
-export type AnsweredBy = 'server' | 'backend';
-
-export interface Route {
-  readonly method: 'GET' | 'POST' | 'DELETE';
-  /** OpenAPI spelling: /v1/agents/{did} */
-  readonly path: string;
-  readonly summary: string;
-  readonly params: Type.TObject;
-  readonly query: Type.TObject;
-  /** Undefined: the route takes no body. */
-  readonly body: TSchema | undefined;
-  readonly response: TSchema;
-  /** Codes beside COMMON_ERRORS. */
-  readonly errors: readonly ErrorCode[];
-  readonly who: Who;
-  readonly answeredBy: AnsweredBy;
-  /**
-   * Where an agent's request names whom it acts for: another DID than its own is `forbidden`. Where a member of the
-   * body or query is left out, the server fills in the caller.
-   */
-  readonly own: 'params.did' | 'body.as' | 'query.to' | 'query.actor' | undefined;
-  /** Where bodies are larger or deeper than API_BODY_BYTES_MAX and API_JSON_DEPTH_MAX. */
-  readonly bodyMax: { readonly bytes: number; readonly depth: number } | undefined;
-}
-
-/** What any route may answer with. */
-export const COMMON_ERRORS = [
-  'bad_request',
-  'too_large',
-  'unauthorized',
-  'forbidden',
-  'no_route',
-  'busy',
-  'timeout',
-  'cancelled',
-  'read_only',
-  'internal',
-] as const satisfies readonly ErrorCode[];
-
-const HANDSHAKE_ERRORS = [
-  'not_found',
-  'suspended',
-  'version',
-  'peer_not_bound',
-  'did_unknown',
-  'did_forked',
-  'did_deactivated',
-  'status_stale',
-  'sponsor_missing',
-  'sponsor_revoked',
-  'chain',
-  'caps_insufficient',
-  'score_below',
-  'policy_denied',
-  'replay',
-  'reflection',
-  'convicted',
-  'malformed',
-  'noncanonical',
-  'schema',
-  'bad_signature',
-  'unreachable',
-  'no_channel_binding',
-  'closed',
-  'key_missing',
-  'key_locked',
-] as const satisfies readonly ErrorCode[];
 
 const SIGNING_ERRORS = [
   'key_missing',
@@ -93,43 +19,17 @@ const SIGNING_ERRORS = [
   'conflict',
 ] as const satisfies readonly ErrorCode[];
 
-/** What decides something of an agent: it may act, its policies are held, and the log can hold what is decided. */
-const DECISION_ERRORS = [
-  'not_found',
-  'conflict', // it is not registered yet
-  'suspended',
-  'revoked',
-  'policy_invalid',
-  'log_halted',
-  'key_missing',
-] as const satisfies readonly ErrorCode[];
 const DECISION_BODY = { bytes: DECISION_BODY_BYTES_MAX, depth: DECISION_JSON_DEPTH_MAX };
 
 /** A row that is not what was written; the daemon that stops. */
 const LOG_READING_ERRORS = ['store_corrupt', 'closed'] as const satisfies readonly ErrorCode[];
 
-const none = Type.Object({}, { additionalProperties: false });
-const params = <P extends Type.TProperties>(properties: P): Type.TObject<P> =>
-  Type.Object(properties, { additionalProperties: false });
 const did = params({ did: S.Did });
 const leaf = params({ leaf: S.Id });
 const id = params({ id: S.Id });
 const sid = params({ sid: S.SessionId });
 const at = params({ at: S.EntryAt });
 const approval = params({ id: P.ApprovalId });
-
-type Given = Pick<Route, 'method' | 'path' | 'summary' | 'response' | 'who'> & Partial<Route>;
-type Filled<R extends Given> = R & Omit<typeof defaults, keyof R>;
-const defaults = {
-  params: none,
-  query: none,
-  body: undefined,
-  errors: [] as readonly ErrorCode[],
-  answeredBy: 'backend',
-  own: undefined,
-  bodyMax: undefined,
-} as const;
-const route = <const R extends Given>(row: R): Filled<R> => ({ ...defaults, ...row });
 
 export const ROUTES = {
   livez: route({
@@ -878,7 +778,10 @@ export const ROUTES = {
     errors: ['not_found', 'bad_signature', 'expired', 'suspended', 'revoked'],
     who: 'anyone',
   }),
+  ...CALL_ROUTES,
 } as const satisfies Record<string, Route>;
+
+export { type AnsweredBy, COMMON_ERRORS, type Route, type Who } from './route.ts';
 
 export type OperationId = keyof typeof ROUTES;
 type Row<K extends OperationId> = (typeof ROUTES)[K];

@@ -61,14 +61,17 @@ export const withMessage = ({ channel, messages }: Transcript, message: Uint8Arr
 });
 
 /** SHA-256 over the parts. */
-export function transcriptHash({ channel, messages }: Transcript, unsigned: Uint8Array): Uint8Array {
+export const transcriptHash = (transcript: Transcript, unsigned: Uint8Array): Uint8Array =>
+  transcriptDigest(withMessage(transcript, unsigned));
+
+/** The same over what was said and nothing more: with all four messages, what both sides know a session by. */
+export function transcriptDigest({ channel, messages }: Transcript): Uint8Array {
   const parts = [
     new TextEncoder().encode(channel.protocolId),
     peerIdBytes(channel.initiator),
     peerIdBytes(channel.responder),
     channel.channelBinding ?? new Uint8Array(0),
     ...messages,
-    unsigned,
   ];
   return digestOf(concatBytes(...parts.flatMap((part) => [u32be(part.length), part])));
 }

@@ -341,7 +341,7 @@ class McpSession<Origin> implements Session<Origin> {
   async #withhold(asked: Asked<Origin>, request: GateRequest, problem: MeshError): Promise<void> {
     const verdict = await this.#components.gate.decide(
       { ...request, withheld: problem.code },
-      { signal: asked.abort.signal },
+      { signal: asked.abort.signal, origin: asked.origin },
     );
     this.#settle(verdict, { code: problem.code });
     if (!this.#isOpen(asked)) return;
@@ -360,6 +360,7 @@ class McpSession<Origin> implements Session<Origin> {
     try {
       const verdict = await this.#components.gate.decide(request, {
         signal: asked.abort.signal,
+        origin: asked.origin,
         ...(isHeld && {
           holdMs: this.#options.approvalWaitMs,
           onWaiting: (approval: PendingApproval) => this.#wait(asked, approval),

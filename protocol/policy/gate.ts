@@ -46,6 +46,8 @@ export interface Verdict {
 
 export interface DecideOptions {
   readonly signal?: AbortSignal | undefined;
+  /** What the transport said of the exchange that it belongs to, for gates that stand behind one of their own. */
+  readonly origin?: unknown;
   /** How long to hold the request for an approval; 0 (default): not. */
   readonly holdMs?: number | undefined;
   /** Told once when it waits, then about every 5 s: a moment to tell the client that it goes on. */
