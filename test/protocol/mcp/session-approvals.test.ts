@@ -68,7 +68,7 @@ test('without a time to wait nothing is held', async () => {
   const { world, gate } = held({ approvalWaitMs: 0 });
   world.call(1);
   await quiet();
-  expect(gate.asked).toEqual([{ signal: expect.any(AbortSignal) }]);
+  expect(gate.asked).toEqual([{ origin: 'call 1', signal: expect.any(AbortSignal) }]);
   expect(JSON.stringify(world.client)).toContain(`agentmesh approvals approve ${APPROVAL.id}`);
 });
 
