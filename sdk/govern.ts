@@ -4,7 +4,8 @@ import { type Json, type JsonObject, limits, MeshError } from '../protocol/index
 import { denialText, META_DECISION, type Paths, pathsIn } from '../protocol/mcp/index.ts';
 import type { Gate, OutputRules, Verdict } from '../protocol/policy/index.ts';
 import { defaultMesh } from './default-mesh.ts';
-import { createPaths, openLocalGate, readPolicySource } from './gate/index.ts';
+import { openLocalGate, readPolicySource } from './gate/index.ts';
+import { createPaths } from './servers/paths.ts';
 import { AgentIdentity } from './identity.ts';
 import type { AgentMesh } from './mesh.ts';
 

@@ -92,6 +92,8 @@ describe('imports and purity', () => {
       `import type { Clock } from '../ports.ts';\nexport const a = (clock: Clock) => clock.nowMs();\n`,
     ],
     ['daemon/core/x/a.ts', `import { isX } from '../../../protocol/index.ts';\nexport const a = isX;\n`],
+    ['daemon/a.ts', `import { startChild } from '../sdk/servers/index.ts';\nexport const a = startChild;\n`],
+    ['cli/a.ts', `import { startChild } from '../sdk/servers/child.ts';\nexport const a = startChild;\n`],
     ['daemon/libp2p/a.ts', `import { createLibp2p } from 'libp2p';\nexport const a = createLibp2p;\n`],
     [
       'cli/a.ts',

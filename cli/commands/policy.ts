@@ -419,7 +419,7 @@ async function judged(
 ): Promise<Partial<GateRequestBody>> {
   const [{ governedOf, parseMessage }, { createPaths }] = await Promise.all([
     import('../../protocol/mcp/index.ts'),
-    import('../../sdk/gate/index.ts'),
+    import('../../sdk/servers/index.ts'),
   ]);
   const { method, member } = MESSAGES[kind];
   const params = { [member]: name, ...(args !== undefined && { arguments: args }) };

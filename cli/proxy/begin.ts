@@ -1,5 +1,5 @@
 /** What a proxy does before it loads the rest of itself: its server, which takes time to start, starts meanwhile. */
-import { type Child, startChild } from './child.ts';
+import { type Child, startChild } from '../../sdk/servers/child.ts';
 import type { ProxyLine } from './options.ts';
 import { type Settings, settingsOf } from './settings.ts';
 
@@ -17,7 +17,7 @@ export interface Begun {
   readonly child: Child | undefined;
 }
 
-/** Errors: UsageError. */
+/** Errors: UsageError, bad_request. */
 export async function begin(line: ProxyLine, world: BeginWorld): Promise<Begun> {
   const settings = await settingsOf(line, world);
   if (settings.url === undefined && (world.platform ?? process.platform) === 'win32') {

@@ -5,10 +5,7 @@
  */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import * as limits from '../../protocol/limits.ts';
-import { formatEvent, KEEP_ALIVE, type ServerEvent } from './sse.ts';
-
-export const EVENT_STREAM = 'text/event-stream';
-export const JSON_TYPE = 'application/json';
+import { EVENT_STREAM, formatEvent, JSON_TYPE, KEEP_ALIVE, type ServerEvent } from '../../sdk/servers/http.ts';
 
 const LISTENERS_MAX = 32; // a handful of owners wait for its end
 

@@ -27,9 +27,9 @@ import {
   type Session,
   type SessionComponents,
 } from '../../protocol/mcp/index.ts';
-import { type Exchange, JSON_TYPE } from './http-exchange.ts';
+import { JSON_TYPE, paramFault, type ParamHeaders, readParamHeaders } from '../../sdk/servers/http.ts';
+import type { Exchange } from './http-exchange.ts';
 import { type Renamed, rename, restore, subjectOf } from './http-ids.ts';
-import { paramFault, type ParamHeaders, readParamHeaders } from './http-mirror.ts';
 import { createReplies, type Replies, type Reply } from './http-replies.ts';
 import type { HttpBackend } from './http-server.ts';
 

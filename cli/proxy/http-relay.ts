@@ -23,12 +23,18 @@ import {
   type Session,
   type SessionComponents,
 } from '../../protocol/mcp/index.ts';
-import type { Upstream, UpstreamAnswer } from './http-client.ts';
-import { EVENT_STREAM, type Exchange, JSON_TYPE } from './http-exchange.ts';
-import { encodeHeader, nameOf } from './http-mirror.ts';
+import {
+  encodeHeader,
+  EVENT_STREAM,
+  JSON_TYPE,
+  nameOf,
+  type ServerEvent,
+  type Upstream,
+  type UpstreamAnswer,
+} from '../../sdk/servers/http.ts';
+import type { Exchange } from './http-exchange.ts';
 import type { OpenSession } from './http-processes.ts';
 import type { HttpBackend } from './http-server.ts';
-import type { ServerEvent } from './sse.ts';
 
 export interface RelayComponents {
   readonly openSession: OpenSession;

@@ -19,7 +19,8 @@ import {
   type SessionComponents,
   verifyHeaders,
 } from '../../protocol/mcp/index.ts';
-import { EVENT_STREAM, Exchange, type ExchangeOptions, JSON_TYPE } from './http-exchange.ts';
+import { EVENT_STREAM, JSON_TYPE } from '../../sdk/servers/http.ts';
+import { Exchange, type ExchangeOptions } from './http-exchange.ts';
 import { createGuard, type Guard, type HttpAddress, isLoopback } from './http-guard.ts';
 
 // Not imported, as in sdk/http.ts: fetch would come with it.

@@ -11,16 +11,25 @@ import {
 } from '../../protocol/mcp/index.ts';
 import { isMeshError } from '../../protocol/errors.ts';
 import type { Gate } from '../../protocol/policy/index.ts';
+import {
+  childEnd,
+  createLineReader,
+  createLineWriter,
+  createPaths,
+  directoriesIn,
+  type EndSignal,
+  isMessage,
+  linkEnd,
+  loadHttp,
+  type ServerEnd,
+  type ServerEvents,
+  type Upstream,
+} from '../../sdk/servers/index.ts';
 import { type Begun, type BeginWorld, startServer } from './begin.ts';
-import type { EndSignal } from './child.ts';
-import type { Upstream } from './http-client.ts';
 import type { OpenSession, ServerProcess, ServerProcessEvents } from './http-processes.ts';
 import { lateGate } from './late-gate.ts';
 import { openGate, type OpenGateOptions } from './open-gate.ts';
 import type { ProxyLine } from './options.ts';
-import { createLineReader, createLineWriter } from './lines.ts';
-import { createPaths, directoriesIn } from '../../sdk/gate/index.ts';
-import { childEnd, isMessage, linkEnd, type ServerEnd, type ServerEvents } from './server-end.ts';
 import type { Settings } from './settings.ts';
 import { serveStdio } from './stdio.ts';
 
@@ -126,12 +135,12 @@ const printTo =
 
 async function linkOf(parts: Parts, url: URL): Promise<OpenServer> {
   const upstream = await upstreamOf(parts, url);
-  const { createHttpLink } = await import('./http-link.ts');
+  const { createHttpLink } = await loadHttp();
   return (events) => linkEnd((linkEvents) => createHttpLink(upstream, linkEvents), events, parts.report);
 }
 
 async function upstreamOf({ settings, world }: Parts, url: URL): Promise<Upstream> {
-  const { createUpstream, parseHeaders } = await import('./http-client.ts');
+  const { createUpstream, parseHeaders } = await loadHttp();
   const { headers, headersFromEnv } = settings;
   return createUpstream({ url, headers: parseHeaders(headers, headersFromEnv, world.env) });
 }

@@ -18,7 +18,7 @@ export interface Settings {
   readonly session: SessionOptions;
 }
 
-/** Errors: UsageError. */
+/** Errors: UsageError, bad_request. */
 export async function settingsOf({ flags, words }: ProxyLine, { cwd }: { readonly cwd: string }): Promise<Settings> {
   const command = [...(flags.target ?? []), ...words];
   if ((command.length === 0) === (flags.url === undefined))
@@ -34,7 +34,8 @@ export async function settingsOf({ flags, words }: ProxyLine, { cwd }: { readonl
   await onlyWith('--header-env', flags.headerEnv !== undefined, '--url', flags.url !== undefined);
   await onlyWith('--token-file', flags.tokenFile !== undefined, '--listen', isListening);
   await onlyWith('--allow-host', flags.allowHost !== undefined, '--listen', isListening);
-  const url = flags.url === undefined ? undefined : (await import('./http-client.ts')).parseServerUrl(flags.url);
+  const url =
+    flags.url === undefined ? undefined : (await import('../../sdk/servers/http.ts')).parseServerUrl(flags.url);
   return {
     command,
     url,

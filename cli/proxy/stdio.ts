@@ -11,9 +11,14 @@ import {
   type ServerRoute,
   type Session,
 } from '../../protocol/mcp/index.ts';
-import type { EndSignal } from './child.ts';
-import { createLineReader, createLineWriter } from './lines.ts';
-import { type ServerEnd, type ServerEvents, setPaused } from './server-end.ts';
+import {
+  createLineReader,
+  createLineWriter,
+  type EndSignal,
+  type ServerEnd,
+  type ServerEvents,
+  setPaused,
+} from '../../sdk/servers/index.ts';
 
 /** That one side has not read, before the other is not listened to. */
 const BACKLOG_BYTES_MAX = 4 * 1024 * 1024;

@@ -13,6 +13,7 @@ import type {
   ToolState,
   Verdict,
 } from '../../protocol/policy/index.ts';
+import { decideHeld } from '../../protocol/policy/hold.ts'; // not the door, which loads the engine
 import { parseAnswer, readText, send } from '../http.ts';
 import type { Place } from '../place.ts';
 
@@ -29,7 +30,6 @@ export interface DaemonGateOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const WAIT_SECONDS = 5; // between two signs of life to a client that waits for an approval
 const TELL_MS = 20; // outcomes are gathered: nobody waits for them, and the next decision should not wait behind each
 const SETTLE_MS = 2_000; // for outcomes under way when the gate closes
 
@@ -80,17 +80,15 @@ class DaemonGate implements Gate {
     this.#description = { mode: 'daemon', agent, organisation, policies: await this.#load(signal), missing: [] };
   }
 
-  async decide(request: GateRequest, options: DecideOptions = {}): Promise<Verdict> {
-    const first = await this.#decide(request, options.signal);
-    const holdMs = options.holdMs ?? 0;
-    if (first.effect !== 'require_approval' || first.approval === undefined || holdMs <= 0) return first;
-    const state = await this.#whileWaiting(first.approval, holdMs, options);
-    if (state === 'pending') return first;
-    // What was approved is taken by asking again; where another call of the same took it, one more is asked for.
-    if (state === 'approved' || state === 'used') return this.#decide(request, options.signal);
-    const { approval: _, ...rest } = first; // it waits no more
-    const ended = state === 'expired' ? 'nobody approved it in time' : 'it was denied';
-    return { ...rest, effect: 'deny', code: 'approval_denied', reason: `${first.reason}: ${ended}` };
+  decide(request: GateRequest, options: DecideOptions = {}): Promise<Verdict> {
+    return decideHeld(
+      {
+        decide: () => this.#decide(request, options.signal),
+        wait: (approval, waitMs) => this.#wait(approval, Math.ceil(waitMs / 1000), options.signal),
+        nowMs: () => performance.now(),
+      },
+      options,
+    );
   }
 
   async filter(
@@ -160,22 +158,12 @@ class DaemonGate implements Gate {
     return verdict;
   }
 
-  async #whileWaiting(
-    approval: NonNullable<Verdict['approval']>,
-    holdMs: number,
-    { signal, onWaiting }: DecideOptions,
-  ): Promise<string> {
-    const untilMs = performance.now() + holdMs;
-    for (;;) {
-      onWaiting?.(approval);
-      const seconds = Math.ceil(Math.min(WAIT_SECONDS * 1000, untilMs - performance.now()) / 1000);
-      if (seconds <= 0) return 'pending';
-      const path = `/v1/approvals/${approval.id}?wait=${seconds}`;
-      const answer = await this.#get<{ approval?: { state?: unknown } } | null>(path, signal);
-      const state = answer?.approval?.state;
-      if (typeof state !== 'string') throw unreadable('approvalShow');
-      if (state !== 'pending') return state;
-    }
+  async #wait(approval: string, seconds: number, signal: AbortSignal | undefined): Promise<string> {
+    const path = `/v1/approvals/${approval}?wait=${seconds}`;
+    const answer = await this.#get<{ approval?: { state?: unknown } } | null>(path, signal);
+    const state = answer?.approval?.state;
+    if (typeof state !== 'string') throw unreadable('approvalShow');
+    return state;
   }
 
   /** With the policies that were brought; a daemon that no longer holds them is given them again. */

@@ -9,7 +9,6 @@ export { type DaemonGateOptions, openDaemonGate } from './daemon-gate.ts';
 export { readPolicySource } from './policy-source.ts';
 export type { PolicyFile, PolicySource } from '../../protocol/policy/index.ts';
 export { findOwnAgent, homePathsOf, isSetUp } from './own-agent.ts';
-export { createPaths, directoriesIn, type PathsOptions } from './paths.ts';
 export { findPlace, type Place, type PlaceOptions } from '../place.ts';
 export type { LocalGateOptions } from './local-gate.ts';
 

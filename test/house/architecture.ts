@@ -50,7 +50,8 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
   },
   'protocol/sodium.ts': { paths: inside('protocol/'), packages: /^sodium-native$/, pure: true, globals: ['Buffer'] },
   'daemon/': {
-    paths: inside('daemon/', PROTOCOL_DOORS),
+    // The SDK's one part that the daemon shares: it starts MCP servers too.
+    paths: inside('daemon/', 'sdk/servers/index\\.ts$', PROTOCOL_DOORS),
     packages: anyBut(SODIUM, ...LIBP2P, ...LEVEL, ...HTTP, 'commander'),
   },
   'daemon/core/': {
@@ -76,7 +77,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     packages: anyBut(SODIUM, ...LIBP2P, ...LEVEL, 'fastify', '@fastify', 'commander', 'pino'),
   },
   'cli/': {
-    paths: inside('cli/', 'sdk/(?:gate/)?index\\.ts$', PROTOCOL_DOORS),
+    paths: inside('cli/', 'sdk/(?:(?:gate/|servers/)?index|servers/(?:child|http))\\.ts$', PROTOCOL_DOORS),
     packages: anyBut(SODIUM, ...LIBP2P, ...LEVEL, 'fastify', '@fastify', 'pino'),
   },
   'simulations/': {

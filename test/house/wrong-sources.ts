@@ -28,6 +28,9 @@ export const WRONG_SOURCES: readonly (readonly [path: string, source: string])[]
   ['daemon/a.ts', `import { isMeshDid } from '../protocol/identity/did.ts';\nexport const a = isMeshDid;\n`],
   ['daemon/a.ts', `import { sync } from '../protocol/sync/index.ts';\nexport const a = sync;\n`],
   ['daemon/a.ts', `import { AgentMesh } from '../sdk/index.ts';\nexport const a = AgentMesh;\n`],
+  ['daemon/a.ts', `import { startChild } from '../sdk/servers/child.ts';\nexport const a = startChild;\n`],
+  ['daemon/core/a.ts', `import { startChild } from '../../sdk/servers/index.ts';\nexport const a = startChild;\n`],
+  ['daemon/control/a.ts', `import { startChild } from '../../sdk/servers/index.ts';\nexport const a = startChild;\n`],
   ['daemon/keys/a.ts', `import type { PeerId } from '@libp2p/interface';\nexport type A = PeerId;\n`],
   ['daemon/libp2p/a.ts', `import { createServer } from 'node:http';\nexport const a = createServer;\n`],
   ['daemon/control/a.ts', `import { Level } from 'level';\nexport const a = Level;\n`],
@@ -44,6 +47,7 @@ export const WRONG_SOURCES: readonly (readonly [path: string, source: string])[]
   ['sdk/a.ts', `import { isMeshDid } from '../protocol/identity/did.ts';\nexport const a = isMeshDid;\n`],
   ['cli/a.ts', `import { createDaemon } from '../daemon/daemon.ts';\nexport const a = createDaemon;\n`],
   ['cli/a.ts', `import { Client } from '../sdk/client.ts';\nexport const a = Client;\n`],
+  ['cli/a.ts', `import { createPaths } from '../sdk/servers/paths.ts';\nexport const a = createPaths;\n`],
   ['cli/a.ts', `export const a = await import('../daemon/daemon.ts');\n`],
   ['examples/a.ts', `import { createDaemon } from '../daemon/daemon.ts';\nexport const a = createDaemon;\n`],
 ];

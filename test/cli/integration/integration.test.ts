@@ -18,7 +18,7 @@ import { parse as parseToml } from 'smol-toml';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readConfig, replaceConfig } from '../../../cli/integration/config-file.ts';
 import { jsonFormat } from '../../../cli/integration/json.ts';
-import { parseHeaders } from '../../../cli/proxy/http-client.ts';
+import { parseHeaders } from '../../../sdk/servers/http-client.ts';
 import { parseProxyLine } from '../../../cli/proxy/options.ts';
 import { createHome, type Home, type Ran } from '../start.ts';
 

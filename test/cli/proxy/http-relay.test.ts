@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { createUpstream } from '../../../cli/proxy/http-client.ts';
+import { createUpstream } from '../../../sdk/servers/http-client.ts';
 import { createRelayBackend, type RelayOptions } from '../../../cli/proxy/http-relay.ts';
 import { type HttpServer, type HttpServerOptions, startHttpServer } from '../../../cli/proxy/http-server.ts';
 import { ask, call, messageOf, type Reply, stateless, until } from './http-requests.ts';

@@ -1,6 +1,6 @@
 /** Requests as no library would send them. */
 import { type IncomingHttpHeaders, type OutgoingHttpHeaders, request } from 'node:http';
-import { createEventReader, type ServerEvent } from '../../../cli/proxy/sse.ts';
+import { createEventReader, type ServerEvent } from '../../../sdk/servers/sse.ts';
 
 export interface Reply {
   readonly status: number;

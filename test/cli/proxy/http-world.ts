@@ -1,7 +1,7 @@
 /** The proxy over HTTP with the real engine and a gate of the test's own. */
 import { PassThrough, type Readable, type Writable } from 'node:stream';
-import { createLineReader } from '../../../cli/proxy/lines.ts';
-import { createUpstream } from '../../../cli/proxy/http-client.ts';
+import { createLineReader } from '../../../sdk/servers/lines.ts';
+import { createUpstream } from '../../../sdk/servers/http-client.ts';
 import {
   createProcessBackend,
   type OpenSession,

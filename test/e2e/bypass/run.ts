@@ -5,7 +5,7 @@ import { Agent, type OutgoingHttpHeaders, request as httpRequest } from 'node:ht
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { createLineReader } from '../../../cli/proxy/lines.ts';
+import { createLineReader } from '../../../sdk/servers/lines.ts';
 import type { Deed, PersonalityName } from '../bypass-server.ts';
 import { BIN, bareEnv } from '../proxy-client.ts';
 import { SECRET } from './secret.ts';

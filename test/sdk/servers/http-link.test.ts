@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { createUpstream, parseHeaders, parseServerUrl } from '../../../cli/proxy/http-client.ts';
-import { createHttpLink, type HttpLink } from '../../../cli/proxy/http-link.ts';
-import { encodeHeader } from '../../../cli/proxy/http-mirror.ts';
+import { createUpstream, parseHeaders, parseServerUrl } from '../../../sdk/servers/http-client.ts';
+import { createHttpLink, type HttpLink } from '../../../sdk/servers/http-link.ts';
+import { encodeHeader } from '../../../sdk/servers/http-mirror.ts';
 import { type Id, type Message, parseMessage } from '../../../protocol/mcp/index.ts';
-import { call, stateless, until } from './http-requests.ts';
-import { event, type Fake, type Got, json, stream, upstreamWith } from './http-upstream.ts';
+import { call, stateless, until } from '../../cli/proxy/http-requests.ts';
+import { event, type Fake, type Got, json, stream, upstreamWith } from '../../cli/proxy/http-upstream.ts';
 
 interface World {
   readonly up: Fake;

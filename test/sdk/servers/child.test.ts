@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Child, startChild } from '../../../cli/proxy/child.ts';
+import { type Child, startChild } from '../../../sdk/servers/child.ts';
 
 const start = (script: string, env: Record<string, string> = {}, graceMs = 300): Child =>
   startChild({

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createEventReader, formatEvent, KEEP_ALIVE, type ServerEvent } from '../../../cli/proxy/sse.ts';
+import { createEventReader, formatEvent, KEEP_ALIVE, type ServerEvent } from '../../../sdk/servers/sse.ts';
 import { isMeshError } from '../../../protocol/index.ts';
 
 const BYTES_MAX = 4_096;

@@ -20,10 +20,9 @@ import {
   parseMessage,
   type SessionComponents,
 } from '../../protocol/mcp/index.ts';
-import type { Upstream, UpstreamAnswer } from './http-client.ts';
-import { EVENT_STREAM, JSON_TYPE } from './http-exchange.ts';
+import { JSON_TYPE, type Upstream, type UpstreamAnswer } from './http-client.ts';
 import { encodeHeader, type ParamHeaders, nameOf, paramHeadersOf, readParamHeaders } from './http-mirror.ts';
-import type { ServerEvent } from './sse.ts';
+import { EVENT_STREAM, type ServerEvent } from './sse.ts';
 
 export interface LinkEvents {
   /** `relatedTo`: the request on whose stream it came. */

@@ -3,16 +3,15 @@
  * they would carry credentials and messages to a place that nobody named.
  */
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders } from 'node:http';
-import { Agent as TlsAgent, request as requestHttps } from 'node:https';
 import type { Environment } from '../../protocol/index.ts';
 import { MeshError } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
-import { UsageError } from '../problem.ts';
-import { EVENT_STREAM, JSON_TYPE } from './http-exchange.ts';
-import { createEventReader, type ServerEvent } from './sse.ts';
+import { createEventReader, EVENT_STREAM, type ServerEvent } from './sse.ts';
 
-// Not imported, as in sdk/http.ts: fetch would come with it.
+// Not imported, as in sdk/http.ts: fetch would come with it. TLS is loaded for who needs it.
 const { Agent, request: requestHttp, validateHeaderName, validateHeaderValue } = process.getBuiltinModule('node:http');
+
+export const JSON_TYPE = 'application/json';
 
 export interface UpstreamOptions {
   readonly url: URL;
@@ -52,16 +51,15 @@ export interface Upstream {
   close(): void;
 }
 
-/** Errors: UsageError. */
+/** Errors: bad_request. */
 export function parseServerUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol))
-    throw new UsageError(`Cannot use "${text}" as a server: want http://… or https://…`);
+    throw new MeshError('bad_request', `Cannot use "${text}" as a server: want http://… or https://…`);
   if (url.username !== '' || url.password !== '')
-    throw new UsageError(
-      'Cannot use a server whose URL holds a password',
-      'give it with --header-env Authorization=VARIABLE',
-    );
+    throw new MeshError('bad_request', 'Cannot use a server whose URL holds a password', {
+      next: 'give it with --header-env Authorization=VARIABLE',
+    });
   url.hash = '';
   return url;
 }
@@ -76,7 +74,7 @@ export const isOwnHeader = (name: string): boolean => OWN_HEADERS.test(name);
 const withScheme = (name: string, value: string): string =>
   /^authorization$/i.test(name) && !/\s/.test(value.trim()) ? `Bearer ${value.trim()}` : value;
 
-/** `--header 'Name: value'` and `--header-env NAME=VARIABLE`. Errors: UsageError, which never holds a value. */
+/** `--header 'Name: value'` and `--header-env NAME=VARIABLE`. Errors: bad_request, which never holds a value. */
 export function parseHeaders(
   given: readonly string[],
   fromEnv: readonly string[],
@@ -88,22 +86,25 @@ export function parseHeaders(
       validateHeaderName(name);
       validateHeaderValue(name, value);
     } catch {
-      throw new UsageError(`Cannot send the header "${name}" of ${flag}: it holds what HTTP does not allow`); // Node's error may quote the value
+      throw new MeshError(
+        'bad_request',
+        `Cannot send the header "${name}" of ${flag}: it holds what HTTP does not allow`,
+      ); // Node's error may quote the value
     }
-    if (isOwnHeader(name)) throw new UsageError(`Cannot send the header "${name}": the proxy sets it`);
+    if (isOwnHeader(name)) throw new MeshError('bad_request', `Cannot send the header "${name}": the proxy sets it`);
     headers[name.toLowerCase()] = value;
   };
   for (const text of given) {
     const colon = text.indexOf(':');
-    if (colon < 1) throw new UsageError("Cannot read a --header: want 'Name: value'");
+    if (colon < 1) throw new MeshError('bad_request', "Cannot read a --header: want 'Name: value'");
     add(text.slice(0, colon).trim(), text.slice(colon + 1).trim(), '--header');
   }
   for (const text of fromEnv) {
     const [, name = '', variable = ''] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-    if (name === '') throw new UsageError('Cannot read a --header-env: want NAME=VARIABLE');
+    if (name === '') throw new MeshError('bad_request', 'Cannot read a --header-env: want NAME=VARIABLE');
     const value = env[variable];
     if (value === undefined || value === '')
-      throw new UsageError(`Cannot send the header "${name}": the environment has no "${variable}"`);
+      throw new MeshError('bad_request', `Cannot send the header "${name}": the environment has no "${variable}"`);
     add(name, withScheme(name, value), '--header-env');
   }
   return headers;
@@ -115,17 +116,18 @@ export function createUpstream({
   headersMs = limits.PROXY_UPSTREAM_HEADERS_MS,
   ca,
 }: UpstreamOptions): Upstream {
-  const isTls = url.protocol === 'https:';
   const agentOptions = {
     keepAlive: true,
     maxSockets: limits.PROXY_UPSTREAM_CONNECTIONS_MAX,
     scheduling: 'lifo' as const,
   };
-  const agent = isTls ? new TlsAgent({ ...agentOptions, ...(ca !== undefined && { ca }) }) : new Agent(agentOptions);
+  const tls = url.protocol === 'https:' ? process.getBuiltinModule('node:https') : undefined;
+  const agent =
+    tls === undefined ? new Agent(agentOptions) : new tls.Agent({ ...agentOptions, ...(ca !== undefined && { ca }) });
   const name = `${url.origin}${url.pathname}`; // without a query, which may hold a key
 
   const open = (method: string, headers: OutgoingHttpHeaders, signal: AbortSignal | undefined): ClientRequest =>
-    (isTls ? requestHttps : requestHttp)(url, {
+    (tls?.request ?? requestHttp)(url, {
       method,
       agent,
       headers: { ...headers, 'accept-encoding': 'identity', ...fixed },

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createPaths, directoriesIn } from '../../../sdk/gate/paths.ts';
+import { createPaths, directoriesIn } from '../../../sdk/servers/paths.ts';
 
 let root: string;
 let meaning: (text: string) => readonly string[];

@@ -1,7 +1,7 @@
 import { PassThrough } from 'node:stream';
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createLineReader, createLineWriter } from '../../../cli/proxy/lines.ts';
+import { createLineReader, createLineWriter } from '../../../sdk/servers/lines.ts';
 
 function reading(bytesMax: number): {
   push: (chunk: Buffer) => void;

@@ -10,6 +10,8 @@
  */
 import { MeshError } from '../../protocol/errors.ts';
 
+export const EVENT_STREAM = 'text/event-stream';
+
 const LF = 10;
 const CR = 13;
 const COLON = 58;
