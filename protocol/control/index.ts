@@ -2,6 +2,7 @@
 export * as schemas from './schemas.ts';
 export type * from './schemas.ts';
 export type * from './policy-schemas.ts';
+export type * from './call-schemas.ts';
 export { API_VERSION } from './api-version.ts';
 export * from './backend.ts';
 export { checkJson } from './check.ts';

@@ -3,7 +3,9 @@ import type { ErrorCode } from '../errors.ts';
 import { EventSchema } from './events.ts';
 import { HTTP_STATUS, PROBLEM_MEDIA_TYPE } from './http-status.ts';
 import { API_VERSION } from './api-version.ts';
+import { LINK_UPGRADE } from './link-upgrade.ts';
 import { COMMON_ERRORS, OPERATION_IDS, type OperationId, type Route, routeOf } from './routes.ts';
+import * as callSchemas from './call-schemas.ts';
 import * as policySchemas from './policy-schemas.ts';
 import * as schemas from './schemas.ts';
 
@@ -13,7 +15,12 @@ type JsonObject = { readonly [name: string]: Json };
 /** Schemas in their plain JSON form; what the components name is replaced by a reference to it. */
 const plain = (schema: unknown): Json => JSON.parse(JSON.stringify(schema)) as Json;
 const components: ReadonlyMap<string, Json> = new Map(
-  [...Object.entries(schemas), ...Object.entries(policySchemas), ['Event', EventSchema] as const]
+  [
+    ...Object.entries(schemas),
+    ...Object.entries(policySchemas),
+    ...Object.entries(callSchemas),
+    ['Event', EventSchema] as const,
+  ]
     .filter(([, schema]) => typeof schema === 'object')
     .map(([name, schema]) => [name, plain(schema)]),
 );
@@ -109,6 +116,10 @@ function parametersOf(operationId: OperationId, route: Route): JsonObject {
       schema: { type: 'string', maxLength: 64 },
     });
   }
+  if (operationId === 'link') {
+    const schema = { type: 'string', const: LINK_UPGRADE };
+    parameters.push({ name: 'upgrade', in: 'header', required: true, schema });
+  }
   return parameters.length === 0 ? {} : { parameters };
 }
 
@@ -127,6 +138,12 @@ function successOf(operationId: OperationId, route: Route): JsonObject {
         },
       },
     };
+  }
+  if (operationId === 'link') {
+    const description =
+      'Switching to lines of JSON, ended by \\n: messages of MCP both ways, and from the daemon LinkLines';
+    const lines = { 'application/x-ndjson': { schema: referenceTo(route.response) } };
+    return { '101': { description, content: lines } };
   }
   const content = { 'application/json': { schema: referenceTo(route.response) } };
   const found = { '200': { description: 'Done', content } };

@@ -30,7 +30,7 @@ export interface Route {
    * Where an agent's request names whom it acts for: another DID than its own is `forbidden`. Where a member of the
    * body or query is left out, the server fills in the caller.
    */
-  readonly own: 'params.did' | 'body.as' | 'query.to' | 'query.actor' | undefined;
+  readonly own: 'params.did' | 'body.as' | 'query.to' | 'query.as' | 'query.actor' | undefined;
   /** Where bodies are larger or deeper than API_BODY_BYTES_MAX and API_JSON_DEPTH_MAX. */
   readonly bodyMax: { readonly bytes: number; readonly depth: number } | undefined;
 }

@@ -73,6 +73,7 @@ describe('AgentMesh', () => {
       mesh.revocations.create(body('revocationCreate')),
       mesh.handshake(body('handshakeCreate')),
       mesh.sessions.list(),
+      mesh.sessions.show(sid),
       mesh.sessions.close(sid),
       mesh.log.status(),
       mesh.log.entries().next(),
@@ -104,8 +105,8 @@ describe('AgentMesh', () => {
     const settled = await Promise.allSettled(calls);
     expect(settled.every(({ status }) => status === 'rejected')).toBe(true);
     call.mockRestore();
-    // The rest are steps of connect, of a login and of events, or said to be there by readiness.
-    const inside = ['livez', 'openapi', 'version', 'events', 'loginChallenge', 'login'];
+    // The rest are steps of connect, of a login, of events and of links, or said to be there by readiness.
+    const inside = ['livez', 'link', 'openapi', 'version', 'events', 'loginChallenge', 'login'];
     expect([...new Set(asked), ...inside].toSorted()).toEqual(OPERATION_IDS.toSorted());
   });
 

@@ -106,6 +106,7 @@ const given: Given = {
   revocationCreate: { body: { target: { link: id }, reason: 'superseded' } },
   revocationList: { query: { organisation: organisation.did } },
   handshakeCreate: { body: { did: agent.did, minScore: 300, capabilities: [{ can: 'read:data' }] } },
+  sessionShow: { params: { sid: SAMPLE.sid } },
   sessionClose: { params: { sid: SAMPLE.sid } },
   logEntries: { query: { limit: '5', order: 'oldest', types: 'agentmesh.session', since: '2026-11-22T12:00:00Z' } },
   logEntry: { params: { at: '0' } },
@@ -115,6 +116,7 @@ const given: Given = {
   logRecover: { body: { how: 'new_generation', reason: 'restored from a backup' } },
   convictionShow: agentParams,
   convictionLift: { ...agentParams, body: { reason: 'talked to them' } },
+  link: { query: { did: agent.did, server: 'files', policies: digest, wait: '20' } },
   loginChallenge: { body: { did: agent.did } },
   login: { body: { did: agent.did, nonce: base64url(32, 3), signature: base64url(64, 4) } },
 };
