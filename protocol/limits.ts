@@ -91,6 +91,12 @@ export const SESSION_RATES_MAX = 256; // 32 of each of 8 links
 export const SESSIONS_MAX = 4_096; // about 10 KiB each with its stream
 export const SESSIONS_A_CONNECTION_MAX = 32; // the streams of one protocol that a connection carries each way
 
+// Receipts of calls between organisations
+export const CALL_STATEMENT_BYTES_MAX = 2 * 1024; // an order, taking or receipt: under 700 bytes measured, with the longest names
+export const CALL_SALT_BYTES = 16; // of a commitment to a request or result: nobody tries 2^128
+export const CALL_KEY_BYTES_MIN = 16; // of an idempotency key: no two alike among 2^64 random ones
+export const CALL_KEY_BYTES_MAX = 64; // a UUID as text, or a hash as hex
+
 // Transparency log
 export const NOTE_BYTES_MAX = 64 * 1024; // 16 lines of ML-DSA-44 (3.3 KiB each), which every reader must take, with room
 export const NOTE_SIGNATURES_MAX = 100; // C2SP asks for 16 at least; Go's sumdb/note reads no more than these
@@ -250,6 +256,7 @@ export const DECISION_JSON_DEPTH_MAX = 64; // arguments of tools: schemas and sy
 export const GATE_CONNECTIONS_MAX = 16; // of one proxy to its daemon, which has 256 for all
 export const OUTCOMES_MAX = 256; // told at once: of a few milliseconds
 export const DECISIONS_OPEN_MAX = 4_096; // allowed, and not yet told how they ended; older ones stay without an end
+export const APPROVAL_SIGN_OF_LIFE_MS = 5_000; // between two to a client that waits; MCP clients give up after 60 s of silence
 export const APPROVAL_ID_BYTES = 8; // people type them; a daemon keeps thousands
 export const ACTION_TEXT_MAX = 64; // a word or two, joined
 export const MCP_NAME_TEXT_MAX = 256; // clients show tools in lists; MCP advises 128
@@ -374,6 +381,24 @@ export const PROXY_RETRIES_MAX = 5; // of a stream that gives nothing in between
 export const PROXY_STOP_MS = 2_000; // that requests under way have when the proxy ends
 export const PROXY_TOKEN_TEXT_MIN = 16; // letters of a token: 96 random bits in base64
 export const PROXY_TOKEN_FILE_BYTES_MAX = 4_096; // a token and a line's end, not a file given by mistake
+
+// Calls: the wire
+export const CALL_FRAME_BYTES_MAX = 256 * 1024; // as of sync: the largest part or statement with room
+export const CALL_PART_BYTES = 128 * 1024; // of a large body in one frame: measured, larger ones gain nothing and control frames wait longer
+export const CALL_PART_BYTES_MIN = 16 * 1024; // of each part but the last: what is kept beside a part stays small against it
+export const CALL_INLINE_BYTES_MAX = 64 * 1024; // of a body inside its frame; nearly all requests and most results
+export const CALL_OPEN_BODIES_MAX = 64; // that a side takes in parts at a time
+export const CALL_OPEN_BODIES_SENT_MAX = 8; // that a side sends at a time: more finish no sooner
+export const CALL_ASSEMBLY_BYTES_MAX = 64 * 1024 * 1024; // of bodies under way in one link: two of the largest messages
+export const CALL_QUEUE_BYTES_MAX = 16 * 1024 * 1024; // that wait to be sent before a further message is refused: thirteen seconds at 10 Mbit/s
+export const CALL_QUEUE_PAUSE_BYTES = 1024 * 1024; // that wait to be sent when sources should pause: eight parts
+export const CALL_QUEUE_MESSAGE_BYTES = 512; // that a waiting message counts beside its bytes: small ones are no cheaper to keep
+export const CALL_STALL_MS = 30_000; // without a byte taken, or given of a body under way: three times what other streams wait
+export const CALL_NONCE_BYTES = 32; // as the handshake's
+export const CALL_WHY_TEXT_MAX = 512; // a sentence beside a code, with a few quoted values
+export const CALL_NUMBER_MAX = 4_294_967_295; // calls of one session: four million a second
+export const CALL_SERVER_TEXT_MAX = 64; // letters of the name under which a server is exposed; people type it
+export const CALL_MAIL_BYTES_MAX = 72 * 1024; // a message of 64 KiB with its envelope
 
 // Detectors
 export const JOINED_TEXT_MAX = 4_096; // units beside the border of two text blocks: the PEM block of an RSA key of 4096 bits takes 3,300

@@ -27,6 +27,7 @@ export type {
   ToolState,
   Verdict,
 } from './gate.ts';
+export { decideHeld, type Holding } from './hold.ts';
 export {
   type ApprovalDecision,
   approvalDigest,
