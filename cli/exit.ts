@@ -37,6 +37,7 @@ const OTHERS: Partial<Record<ErrorCode, keyof typeof EXIT>> = {
   no_channel_binding: 'failure',
   no_route: 'failure',
   node_too_old: 'failure',
+  outcome_unknown: 'failure',
   permissions: 'failure',
   log_halted: 'failure',
   read_only: 'failure',

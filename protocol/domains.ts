@@ -14,6 +14,11 @@ export const SIGNING_CONTEXTS = {
   login: 'AgentMesh/login/v1',
   entry: 'AgentMesh/entry/v1',
   approval: 'AgentMesh/approval/v1',
+  link: 'AgentMesh/link/v1',
+  call: 'AgentMesh/call/v1',
+  taken: 'AgentMesh/taken/v1',
+  receipt: 'AgentMesh/receipt/v1',
+  message: 'AgentMesh/message/v1',
 } as const;
 export type SigningContext = keyof typeof SIGNING_CONTEXTS;
 
@@ -45,7 +50,7 @@ export const DEFAULT_NETWORK = 'agentmesh';
 /** A network's name is part of protocol ids and topics, so that networks never mix by accident. */
 export const isNetworkName = (name: string): boolean => /^[a-z0-9][a-z0-9-]{0,31}$/.test(name);
 
-export type ProtocolName = 'sync' | 'iatp' | 'kad' | 'tlog/witness' | 'tlog/read';
+export type ProtocolName = 'sync' | 'iatp' | 'kad' | 'call' | 'tlog/witness' | 'tlog/read';
 export const protocolId = (network: string, name: ProtocolName): string => `/agentmesh/${network}/${name}/1.0.0`;
 
 /** Gossip topics: `rev` revocations and proofs, `id` DID operations, `link` delegations, `cp` checkpoints and bindings. */

@@ -16,7 +16,8 @@ export const ERRORS = {
   expired: 'the time in which it was valid has passed',
   busy: 'a rate limit or queue is exhausted; try again later',
   bad_signature: 'a signature does not verify under the network-wide Ed25519 rule',
-  private: 'a private link arrived outside a handshake or bundle',
+  private:
+    'a private link arrived outside a handshake or bundle, or what two parties keep (an order, taking or receipt) came to be held by all',
   pending: 'something it builds on is not held yet',
   not_entitled: 'a signing key was never listed for this use by the DID that it signs for',
   superseded: 'another statement already fills the slot',
@@ -68,6 +69,8 @@ export const ERRORS = {
   approval_denied: 'who was asked for approval refused it, or nobody answered in time',
   tool_changed: 'the definition of a tool is not the one that was seen first, and waits for approval',
   failed: 'it was let through, and what was called answered that it failed',
+  // Calls (SPEC "Calls")
+  outcome_unknown: 'it was let through, and whether it was done is not known: nothing tells that it was not',
   // The network and the daemon
   unreachable: 'no connection to a peer that could answer',
   no_channel_binding: "the connection's Noise frames were not recorded, so nothing can be bound to it",

@@ -64,6 +64,7 @@ export const HTTP_STATUS = {
   approval_denied: 403,
   tool_changed: 409,
   failed: 502,
+  outcome_unknown: 502,
   unreachable: 502,
   no_channel_binding: 502,
   no_route: 404,

@@ -1,0 +1,15 @@
+/** Calls between organisations as bytes; SPEC "Calls". */
+export {
+  type Asked,
+  ASKED,
+  type BodyOnWire,
+  type CallFrame,
+  type CallFrameName,
+  type CallFrameOf,
+  encodeCallFrame,
+  encodePartFrame,
+  hasBody,
+  parseCallFrame,
+  type ParsedCallFrame,
+} from './frames.ts';
+export { openDigest, type OpenClaim, openProof, verifyOpenProof } from './proof.ts';
