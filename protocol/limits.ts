@@ -316,6 +316,10 @@ export const API_HEADERS_MS = 10_000; // local clients send them in one packet
 export const API_REQUEST_MS = 30_000; // for the 64 KiB of a body
 export const API_IDLE_MS = 60_000; // four event heartbeats: a reader that takes nothing is gone
 export const API_STOP_MS = 2_000; // that requests under way have to end when the daemon stops
+export const API_LINKS_MAX = 128; // to servers of other organisations, each with a socket: half of the connections
+export const API_LINK_BACKLOG_BYTES_MAX = 4 * 1024 * 1024; // that a client has not read, before the other side is not read from
+export const API_LINK_CHECK_MS = 1_000; // between two looks whether a client is still there and its token counts
+export const LINK_WAIT_SECONDS_MAX = 3_600; // that a call is held for an approval: no client waits longer for a tool
 export const EVENT_LINKS_MAX = 64; // ids in one event, which is held in the ring: 4 KB of 250
 export const API_CALL_MS = 60_000; // a client's patience: a look-up in the DHT is the slowest answer
 export const EVENT_BYTES_MAX = 64 * 1024; // 64 links take 4 KB
@@ -382,6 +386,17 @@ export const PROXY_STOP_MS = 2_000; // that requests under way have when the pro
 export const PROXY_TOKEN_TEXT_MIN = 16; // letters of a token: 96 random bits in base64
 export const PROXY_TOKEN_FILE_BYTES_MAX = 4_096; // a token and a line's end, not a file given by mistake
 
+// Calls: the caller
+export const GRANTS_LOOKED_AT_MAX = 32; // of the newest held for one agent from one organisation; each costs a verification of its chain
+export const CALL_APPROVAL_WAIT_MS = 45_000; // that a call is held for an approval of its own side: below the 60 s that MCP clients wait
+export const CALL_SESSION_IDLE_MS = 30_000; // that a session without links is kept for the next one: a client that is started anew
+export const CALL_LINKS_AN_AGENT_MAX = 64; // of one own agent: each is a client process somewhere
+export const CALL_LINKS_OUT_MAX = 512; // of one daemon
+export const CALLS_RUNNING_A_LINK_MAX = 256; // without a receipt; clients run a few at a time
+export const CALL_OPEN_MS = 10_000; // for the answer to the first frame of a link, and to a renewal
+export const CALL_SILENCE_MS = 660_000; // that a call waits without a word of the server about it: what a callee allows and a minute
+export const CALL_LAST_MS = 2_000; // for what is under way when a link ends: receipts of what was given up
+
 // Calls: the wire
 export const CALL_FRAME_BYTES_MAX = 256 * 1024; // as of sync: the largest part or statement with room
 export const CALL_PART_BYTES = 128 * 1024; // of a large body in one frame: measured, larger ones gain nothing and control frames wait longer
@@ -399,6 +414,46 @@ export const CALL_WHY_TEXT_MAX = 512; // a sentence beside a code, with a few qu
 export const CALL_NUMBER_MAX = 4_294_967_295; // calls of one session: four million a second
 export const CALL_SERVER_TEXT_MAX = 64; // letters of the name under which a server is exposed; people type it
 export const CALL_MAIL_BYTES_MAX = 72 * 1024; // a message of 64 KiB with its envelope
+
+// Messages between agents
+export const MESSAGE_BYTES_MAX = 64 * 1024; // as any statement; the body with all around it takes 600 bytes more than itself
+export const MESSAGE_BODY_BYTES_MAX = 60 * 1024; // a page of text takes 4 KB; what is larger is a file, and a call's business
+export const MESSAGE_ID_BYTES = 16; // no two alike among 2^64
+export const MESSAGE_SALT_BYTES = 16; // of the commitment in both logs, as of a request's
+export const MESSAGE_SEQ_MAX = 9_007_199_254_740_991; // 2^53 - 1: what JSON can hold exactly; milliseconds for 285,000 years
+export const MESSAGE_SECONDS_DEFAULT = 86_400; // a daemon that is away for longer than a day is missed
+export const MESSAGE_SECONDS_MAX = 7 * 86_400; // whoever is away for longer would act on what is long over
+export const MEDIA_TYPE_TEXT_MAX = 255; // RFC 6838: two names of 127 letters
+export const OUTBOX_A_PAIR_MAX = 1_024; // waiting from one agent to another: as many as a recipient keeps of them
+export const OUTBOX_A_SENDER_MAX = 4_096; // waiting from one agent, so that the others have room
+export const OUTBOX_MAX = 16_384; // waiting in all; about 500 bytes of memory each
+export const OUTBOX_BYTES_MAX = 256 * 1024 * 1024; // of waiting bodies on disk: four thousand of the largest
+export const OUTBOX_KEPT_MAX = 2_048; // that are over, to be looked up; the log keeps what became of all
+export const OUTBOX_KEPT_MS = 7 * 86_400_000; // after their end, likewise: as long as a message may live
+export const INBOX_A_PAIR_MAX = 1_024; // from one agent to another, not acknowledged: nobody reads there
+export const INBOX_AN_ORGANISATION_MAX = 4_096; // from one organisation, however many agents it makes
+export const INBOX_AN_ORGANISATION_BYTES_MAX = 64 * 1024 * 1024; // likewise: a thousand of the largest
+export const INBOX_MAX = 65_536; // in all; about 500 bytes of memory each
+export const INBOX_BYTES_MAX = 1024 * 1024 * 1024; // of bodies on disk in all: sixteen organisations at their bound
+export const INBOX_SENDERS_AN_ORGANISATION_MAX = 4_096; // pairs whose last number is remembered; those whose messages are all over are forgotten
+export const INBOX_SENDERS_MAX = 65_536; // likewise in all
+export const INBOX_PAGE_MAX = 64; // messages of one answer: 5 MiB of the largest
+export const INBOX_ACK_MAX = 256; // acknowledged at once
+export const INBOX_WAIT_SECONDS_MAX = 30; // that one question waits for a message; the next one follows
+export const INBOX_WAITING_MAX = 1_024; // questions that wait at a time: four of each of 256 agents
+export const OUTBOX_PAGE_MAX = 256; // messages of one answer, the newest: what a person looks at
+export const MESSAGES_PER_SECOND = 50; // taken from one organisation: each costs two synced writes
+export const MESSAGES_BURST = 500; // what waited while it or this side was away
+export const MAIL_STREAMS_AN_ORGANISATION_MAX = 16; // that one organisation holds open here: one for each of its busy pairs
+export const MAIL_STREAMS_MAX = 256; // in all
+export const MAIL_IDLE_MS = 60_000; // without a message on a stream, until the recipient ends it
+export const MAIL_LINGER_MS = 5_000; // that a sender keeps session and stream for the next message of a conversation
+export const MAIL_ATTEMPT_MS = 30_000; // to reach, shake hands and be answered: three times a slow handshake
+export const DELIVERIES_MAX = 32; // pairs delivered at a time: each may hold a session
+export const DELIVERIES_AN_ORGANISATION_MAX = 8; // likewise to one: its connection carries 32 sessions, calls have the rest
+export const MESSAGE_RETRY_MS = 1_000; // before a second try; doubled each time, from half to all of it at random
+export const MESSAGE_RETRY_MS_MAX = 300_000; // and at once when a peer of the recipient's organisation shows itself
+export const MESSAGE_SWEEP_MS = 30_000; // between two looks for what expired
 
 // Detectors
 export const JOINED_TEXT_MAX = 4_096; // units beside the border of two text blocks: the PEM block of an RSA key of 4096 bits takes 3,300

@@ -331,6 +331,8 @@ export class Pipeline {
     if ((source.via === 'gossip' || source.via === 'put') && !this.#unasked.take(source.peer)) {
       return { verdict: 'ignore', code: 'busy', message: 'too many unasked statements', statement };
     }
+    if (kindRow(statement.t).isOfTwo === true)
+      return { verdict: 'reject', code: 'private', message: `a "${statement.t}" is of two alone`, statement };
     if (isPrivate(statement) && source.via !== 'local' && source.via !== 'presented')
       return { verdict: 'reject', code: 'private', message: 'a private link outside a handshake', statement };
     return statement;

@@ -61,6 +61,13 @@ const unlisted = (log: DidLog): Admission =>
     ? pending(log.did)
     : reject(`Cannot admit a statement: "${log.did}" never listed the signing key for this use`);
 
+/** Orders, takings and receipts are the business of the two who signed them. */
+const rejectOfTwo = ({ t }: Statement): Admission => ({
+  verdict: 'reject',
+  code: 'private',
+  message: `Cannot admit a "${t}": it is kept by the two whom it is about`,
+});
+
 export interface StateLimits {
   readonly didsPerOrganisation: number;
   readonly linksPerOrganisation: number;
@@ -356,6 +363,7 @@ export class MeshState implements MeshView {
   admit(statement: Statement, nowMs: number, options: AdmitOptions = {}): Admission {
     const early = this.precheck(statement, nowMs);
     if (early !== undefined) return early;
+    if (kindRow(statement.t).isOfTwo === true) return rejectOfTwo(statement);
     try {
       if (isOfKind(statement, 'didop/v1')) return this.#admitOperation(statement, options);
       if (isOfKind(statement, 'delegation/v1')) return this.#admitLink(statement);

@@ -4,17 +4,21 @@ import type { SigningContext, Topic } from '../domains.ts';
 import { didOperation } from '../identity/operations.ts';
 import {
   BINDING_BYTES_MAX,
+  CALL_STATEMENT_BYTES_MAX,
   CHECKPOINT_BYTES_MAX,
   DELEGATION_BYTES_MAX,
   DIDOP_BYTES_MAX,
   EXPIRED_KEEP_SECONDS,
   HEARTBEAT_BYTES_MAX,
+  MESSAGE_BYTES_MAX,
   PROOF_BYTES_MAX,
   REVOCATION_BYTES_MAX,
 } from '../limits.ts';
 import { binding } from '../log/binding.ts';
 import { checkpoint } from '../log/checkpoint-statement.ts';
 import { proof } from '../log/conviction.ts';
+import { message } from '../message/schema.ts';
+import { order, receipt, taking } from '../receipt/schema.ts';
 import { heartbeat, revocation } from '../revocation/revocation.ts';
 
 /**
@@ -28,6 +32,8 @@ export interface Kind<P> {
   readonly bytesMax: number;
   /** Undefined: not gossiped and not in the reconciled set. */
   readonly topic: Topic | undefined;
+  /** Kept by the two whom it is about, and refused at the door. Default: no. */
+  readonly isOfTwo?: true;
   /** Unix seconds from which it is no longer live; undefined: never. */
   readonly until: (payload: P) => number | undefined;
 }
@@ -83,6 +89,38 @@ export const KINDS = {
     bytesMax: HEARTBEAT_BYTES_MAX,
     topic: undefined,
     until: ({ iat }) => iat + EXPIRED_KEEP_SECONDS,
+  }),
+  'call/v1': kind<Checked<typeof order>>({
+    context: 'call',
+    schema: order,
+    bytesMax: CALL_STATEMENT_BYTES_MAX,
+    topic: undefined,
+    isOfTwo: true,
+    until: () => undefined,
+  }),
+  'taken/v1': kind<Checked<typeof taking>>({
+    context: 'taken',
+    schema: taking,
+    bytesMax: CALL_STATEMENT_BYTES_MAX,
+    topic: undefined,
+    isOfTwo: true,
+    until: () => undefined,
+  }),
+  'receipt/v1': kind<Checked<typeof receipt>>({
+    context: 'receipt',
+    schema: receipt,
+    bytesMax: CALL_STATEMENT_BYTES_MAX,
+    topic: undefined,
+    isOfTwo: true,
+    until: () => undefined,
+  }),
+  'message/v1': kind<Checked<typeof message>>({
+    context: 'message',
+    schema: message,
+    bytesMax: MESSAGE_BYTES_MAX,
+    topic: undefined,
+    isOfTwo: true,
+    until: ({ exp }) => exp,
   }),
 } as const;
 

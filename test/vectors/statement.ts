@@ -80,6 +80,10 @@ const SOURCES = {
   'binding/v1': 'Audit log statements',
   'checkpoint/v1': 'Audit log statements',
   'proof/v1': 'Audit log statements',
+  'call/v1': 'Receipts',
+  'taken/v1': 'Receipts',
+  'receipt/v1': 'Receipts',
+  'message/v1': 'Messages',
 } as const;
 
 /** Null: it proves itself. */

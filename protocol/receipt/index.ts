@@ -1,0 +1,32 @@
+/** Receipts of calls between organisations, for whoever makes, keeps or checks one; SPEC "Receipts". */
+export {
+  assembleReceipt,
+  callerKeyOf,
+  type CallRole,
+  createHalfReceipt,
+  createOrder,
+  createTaking,
+  halfRoleOf,
+  type Happened,
+  type OrderFields,
+  type OrderStatement,
+  parseReceiptPayload,
+  receiptPayload,
+  type ReceiptOffer,
+  type ReceiptStatement,
+  requestCommitment,
+  signReceiptPayload,
+  type TakingStatement,
+  verifyOfOrder,
+  verifyReceiptOffer,
+  verifyTakingOf,
+} from './receipt.ts';
+export {
+  isServerName,
+  serverName,
+  type CallOutcome,
+  type Order,
+  OUTCOMES,
+  type Receipt,
+  type Taking,
+} from './schema.ts';
