@@ -60,6 +60,33 @@ export function findSponsor(text: string, sponsors: readonly Sponsor[]): Sponsor
   });
 }
 
+const SESSION_ID = /^[0-9a-f]{32}$/;
+const SESSION_PREFIX_MIN = 4;
+
+/** An open one, by its id or the beginning of it. Errors: not_found, usage (several begin so, or it is no id). */
+export async function findSession(mesh: Pick<Mesh, 'call'>, text: string): Promise<string> {
+  const prefix = withoutEllipsis(text).toLowerCase();
+  if (SESSION_ID.test(prefix)) return prefix;
+  if (prefix.length < SESSION_PREFIX_MIN || !/^[0-9a-f]{1,31}$/.test(prefix)) {
+    throw new UsageError(
+      `Cannot take "${text}" for a session: want its id, or at least ${SESSION_PREFIX_MIN} letters of its beginning`,
+      'see "agentmesh sessions"',
+    );
+  }
+  const { sessions } = await mesh.call('sessionList');
+  const [only, ...others] = sessions.filter(({ sid }) => sid.startsWith(prefix));
+  if (only === undefined)
+    throw new MeshError('not_found', `Cannot find session "${text}": none that is open begins so`, {
+      next: 'see "agentmesh sessions"',
+    });
+  if (others.length > 0)
+    throw new UsageError(
+      `Cannot choose a session: ${others.length + 1} begin with "${prefix}"`,
+      'give more letters of its id',
+    );
+  return only.sid;
+}
+
 const APPROVAL_ID = /^[0-9a-f]{16}$/;
 const APPROVAL_PREFIX_MIN = 4;
 

@@ -356,6 +356,8 @@ export class AgentMesh {
 
   readonly sessions = {
     list: async (options?: CallOptions) => (await this.call('sessionList', {}, options)).sessions,
+    /** With the chain that it was granted on. */
+    show: (sid: string, options?: CallOptions) => this.call('sessionShow', { params: { sid } }, options),
     close: (sid: string, options?: CallOptions) => this.call('sessionClose', { params: { sid } }, options),
   };
 

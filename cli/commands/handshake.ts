@@ -5,8 +5,7 @@ import { withHelp } from '../help.ts';
 import type { Invocation } from '../invocation.ts';
 import { findAgent, findLink, findMeshDid, localNames } from '../lookup.ts';
 import type { Act } from '../program.ts';
-import { formatSession, formatSessions } from '../views/sessions.ts';
-import { UsageError } from '../problem.ts';
+import { formatSession } from '../views/sessions.ts';
 
 interface HandshakeOptions {
   readonly minScore?: number;
@@ -52,35 +51,4 @@ async function handshake(invocation: Invocation, text: string, options: Handshak
   const names = await localNames(mesh);
   const answer = await mesh.call('handshakeCreate', { body });
   invocation.answer(answer, (view) => formatSession(answer.session, view, names));
-}
-
-export function addSessions(program: Command, act: Act): void {
-  const sessions = withHelp(program.command('sessions'), {
-    summary: 'Sessions that handshakes opened',
-    about: 'A session ends by itself with what it rests on, at once when a revocation touches it.',
-    examples: [
-      ['sessions', 'those that are open'],
-      ['sessions close 0f3a…', 'end one'],
-    ],
-  }).action(
-    act(async (invocation) => {
-      const mesh = await invocation.mesh();
-      const [answer, names] = await Promise.all([mesh.call('sessionList'), localNames(mesh)]);
-      invocation.answer(answer, (view) => formatSessions(answer.sessions, view, names));
-    }),
-  );
-
-  withHelp(sessions.command('close'), {
-    summary: 'End a session',
-    examples: [['sessions close 0f3a9c…', 'as "sessions" shows it']],
-  })
-    .argument('<session>', 'its id, 32 hexadecimal digits')
-    .action(
-      act(async (invocation, sid: string) => {
-        if (!/^[0-9a-f]{32}$/.test(sid)) throw new UsageError(`Cannot close "${sid}": want 32 hexadecimal digits`);
-        const mesh = await invocation.mesh();
-        const answer = await mesh.call('sessionClose', { params: { sid } });
-        invocation.answer(answer, () => `ended ${answer.sid} (${answer.code})\n`);
-      }),
-    );
 }

@@ -10,6 +10,7 @@ import {
   loginMessage,
   type Peer as PeerView,
   type RetireEntry,
+  type SessionView,
   type Sponsor as SponsorView,
   type Status,
   type ToSign,
@@ -43,7 +44,7 @@ import type { AgentRow, SponsorRow } from './registry.ts';
 import { Revocations } from './revocations.ts';
 import { afterWritten, type Settle } from './log/write-ahead.ts';
 import { createLogBackend, type LogBackend } from './log/log-backend.ts';
-import { formatSession } from './sessions.ts';
+import { formatSession, type Session } from './sessions.ts';
 import {
   capabilitiesFrom,
   capabilitiesOf,
@@ -167,6 +168,15 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
       cascade: [...cascade],
       sessionsEnded: Math.max(0, before - node.sessions.size),
     };
+  };
+
+  const sessionView = (session: Session): SessionView => formatSession(session, node.sessions.useOf(session.sid));
+  /** An agent has its own. Errors: not_found. */
+  const requireSession = (sid: string, caller: Caller): Session => {
+    const session = node.sessions.get(sid);
+    if (session === undefined || (caller.kind === 'agent' && session.as !== caller.did))
+      throw new MeshError('not_found', `Cannot find session "${sid}": it is not open`, { id: sid });
+    return session;
   };
 
   return {
@@ -371,18 +381,20 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
     },
 
     handshakeCreate: async ({ body }, _caller, signal) => ({
-      session: formatSession(await node.handshake(body, signal)),
+      session: sessionView(await node.handshake(body, signal)),
     }),
     sessionList: async (_input, caller) => ({
       sessions: node.sessions
         .list()
         .filter(({ as }) => caller.kind === 'operator' || as === caller.did)
-        .map(formatSession),
+        .map(sessionView),
     }),
+    sessionShow: async ({ params: { sid } }, caller) => {
+      const session = requireSession(sid, caller);
+      return { session: sessionView(session), chain: session.agreed.chain.map(linkView) };
+    },
     sessionClose: async ({ params: { sid } }, caller) => {
-      const session = node.sessions.get(sid);
-      if (session === undefined || (caller.kind === 'agent' && session.as !== caller.did))
-        throw new MeshError('not_found', `Cannot close session "${sid}": it is not open`, { id: sid });
+      requireSession(sid, caller);
       node.sessions.end(sid);
       return { sid, code: 'closed' };
     },

@@ -157,7 +157,7 @@ export class MeshNode {
       log,
       view: this.state,
       emit: (event) => this.events.emit(event),
-      ended: (session, code) => ahead.sessionEnded(session, code),
+      ended: (session, code, use) => ahead.sessionEnded(session, code, use),
     });
     this.#forward = new TokenBuckets(clock, { perSecond: FORWARD_PER_SECOND, burst: FORWARD_PER_SECOND });
     this.agents = new Agents(

@@ -94,6 +94,14 @@ export interface SessionUse {
   /** Of messages, by this side's view. */
   bytesIn: number;
   bytesOut: number;
+  /** Conversations with exposed servers that are open in it; whoever opens one adds it, and takes it out again. */
+  readonly links: Set<SessionLink>;
+}
+
+/** One client's conversation with one exposed server. */
+export interface SessionLink {
+  readonly server: string;
+  readonly openedMs: number;
 }
 
 /** How an open session is judged anew. Each throws a MeshError when it does not hold any more. */
@@ -220,7 +228,7 @@ export class Sessions {
     }
     const { clock, emit } = this.#components;
     const expiry = clock.after(expiresMs - clock.nowMs(), () => this.end(sid, 'expired'));
-    const use: SessionUse = { calls: 0, refused: 0, running: 0, bytesIn: 0, bytesOut: 0 };
+    const use = unused();
     const open: Open = { session, stream, grounds, use, expiry, deaf: new AbortController(), farewell: undefined };
     this.#open.set(sid, open);
     this.#index(open, (sids) => sids.add(sid));
@@ -472,8 +480,10 @@ const ENDED_AS: Readonly<Record<string, Ending>> = {
 /** Facts for the log, without the report, which repeats the chain. */
 export const factsOf = ({ data }: MeshError): object => ({ ...data, report: undefined });
 
+const unused = (): SessionUse => ({ calls: 0, refused: 0, running: 0, bytesIn: 0, bytesOut: 0, links: new Set() });
+
 /** The control API's object. */
-export const formatSession = (session: Session): SessionView => ({
+export const formatSession = (session: Session, { links, ...use }: SessionUse = unused()): SessionView => ({
   sid: session.sid,
   as: session.as,
   did: session.did,
@@ -488,6 +498,8 @@ export const formatSession = (session: Session): SessionView => ({
   minScore: session.minScore,
   checked: [...session.checked],
   links: [...session.links],
+  use: { ...use },
+  servers: [...links].map(({ server, openedMs }) => ({ server, openedAt: new Date(openedMs).toISOString() })),
   openedAt: new Date(session.openedMs).toISOString(),
   expiresAt: new Date(session.expiresMs).toISOString(),
   durationMs: session.durationMs,

@@ -452,6 +452,15 @@ export const ROUTES = {
     response: S.Sessions,
     who: 'agent',
   }),
+  sessionShow: route({
+    method: 'GET',
+    path: '/v1/sessions/{sid}',
+    summary: 'An open session, with the chain that it was granted on',
+    params: sid,
+    response: S.SessionShown,
+    errors: ['not_found'],
+    who: 'agent',
+  }),
   sessionClose: route({
     method: 'DELETE',
     path: '/v1/sessions/{sid}',

@@ -740,6 +740,17 @@ export const HandshakeBody = object({
   purpose: optional(Purpose),
   grant: optional(Id),
 });
+export const SessionUse = object(
+  {
+    calls: count('whatever came of them'),
+    refused: count('of these, those that were not done'),
+    running: count(),
+    bytesIn: count(),
+    bytesOut: count(),
+  },
+  'what came of it so far, as this side counts; bytes of messages',
+);
+export const SessionServer = object({ server: Type.String({ minLength: 1, maxLength: 64 }), openedAt: Time });
 export const Session = object({
   sid: SessionId,
   as: Did,
@@ -757,6 +768,8 @@ export const Session = object({
   minScore: Score,
   checked: list(Type.String({ maxLength: 64 }), 32),
   links: list(Id, 2 * CHAIN_LINKS_MAX),
+  use: SessionUse,
+  servers: Type.Array(SessionServer, { description: 'conversations with exposed servers that are open in it' }),
   openedAt: Time,
   expiresAt: Time,
   durationMs: nullable(Type.Number({ minimum: 0, description: 'of the handshake, where this side began it' })),
@@ -1012,6 +1025,13 @@ export const Chains = object({ chains: Type.Array(ChainSummary) });
 export const Revocations = object({ revocations: Type.Array(RevocationListed) });
 export const Sessions = object({ sessions: Type.Array(Session) });
 export const SessionAnswer = object({ session: Session });
+export const SessionShown = object({
+  session: Session,
+  chain: Type.Array(Link, {
+    maxItems: CHAIN_LINKS_MAX,
+    description: 'from the root to the leaf for whose sake it was granted; empty where an organisation acts by itself',
+  }),
+});
 
 /** A schema's values as readers and writers see them: nothing in them is changed in place. */
 export type Json<S extends TSchema> = ReadonlyDeep<Static<S>>;
@@ -1069,6 +1089,7 @@ export type RevocationListed = Json<typeof RevocationListed>;
 export type RevocationAnswer = Json<typeof RevocationAnswer>;
 export type HandshakeBody = Json<typeof HandshakeBody>;
 export type SessionView = Json<typeof Session>;
+export type SessionShown = Json<typeof SessionShown>;
 export type SessionClosed = Json<typeof SessionClosed>;
 export type LogStatus = Json<typeof LogStatus>;
 export type LogRecovered = Json<typeof LogRecovered>;

@@ -227,7 +227,7 @@ export const ENTRY_TYPES = {
     'session',
     'a session is over; the code says why',
     { as: did, direction, code: errorCode },
-    { optional: omitted },
+    { optional: { calls: count, refused: count, bytesIn: count, bytesOut: count, ...omitted } },
   ),
 
   // Policies (common members say which policy and rule decided, and commit to the request)

@@ -31,7 +31,7 @@ import type { Logger } from '../../ports.ts';
 import type { PipelineListener, Source } from '../pipeline.ts';
 import type { AgentRow } from '../registry.ts';
 import { Serial } from '../serial.ts';
-import type { Session } from '../sessions.ts';
+import type { Session, SessionUse } from '../sessions.ts';
 import { targetView } from '../views.ts';
 import type { AuditLog } from './audit-log.ts';
 import type { Details, Recorder } from './recorder.ts';
@@ -232,8 +232,9 @@ export class Decisions implements WriteAhead {
     this.#components.recorder.note(type, members, details);
   }
 
-  sessionEnded({ sid, as, did, direction }: Session, code: Ending): void {
-    const members = { as, direction, code };
+  sessionEnded({ sid, as, did, direction }: Session, code: Ending, use: SessionUse): void {
+    const { calls, refused, bytesIn, bytesOut } = use;
+    const members = { as, direction, code, ...(calls > 0 && { calls, refused, bytesIn, bytesOut }) };
     this.#components.recorder.note('session.ended', members, { actor: as, peer: did, session: sid, subject: sid });
   }
 

@@ -356,12 +356,21 @@ describe('handshakes', () => {
     expect(ran).toMatchObject({ exit: 3, out: '', error: { code: 'score_below' } });
   });
 
-  test('open sessions that can be seen and closed', async () => {
+  test('open sessions that can be seen and ended', async () => {
     const { json } = await home.run(['sessions', '--json']);
     const [{ sid } = { sid: '' }] = json['sessions'] as { sid: string }[];
     expect((await home.run(['sessions'])).out).toContain(sid);
-    expect(await home.run(['sessions', 'close', sid])).toMatchObject({ exit: 0, out: `ended ${sid} (closed)\n` });
-    expect(await home.run(['sessions', 'close', sid])).toMatchObject({ exit: 4, out: '' });
+    expect((await home.run(['sessions', 'list'])).out).toBe((await home.run(['sessions'])).out);
+    const short = sid.slice(0, 6);
+    const { out } = await home.run(['sessions', 'show', `${short}…`]);
+    expect(out).toMatch(new RegExp(`^session with ${did} \\(reporter\\), which this side began\n\nSession +${sid}\n`));
+    expect((await home.run(['sessions', 'show', sid, '--json'])).json).toMatchObject({ session: { sid }, chain: [] });
+    expect(await home.run(['sessions', 'end', short])).toMatchObject({ exit: 0, out: `ended ${sid} (closed)\n` });
+    expect(await home.run(['sessions', 'end', sid])).toMatchObject({ exit: 4, out: '' });
+    expect((await home.run(['sessions', 'show', short])).err).toContain('none that is open begins so');
+    const ran = await home.run(['sessions', 'end', 'x']);
+    expect(ran).toMatchObject({ exit: 2, out: '' });
+    expect(ran.err).toContain('want its id, or at least 4 letters of its beginning');
   });
 });
 

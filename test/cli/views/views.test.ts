@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import type { Agent, DidView, MeshEvent, Peer, SessionView, Status } from '../../../protocol/control/index.ts';
+import type {
+  Agent,
+  DidView,
+  LinkView,
+  MeshEvent,
+  Peer,
+  SessionView,
+  Status,
+} from '../../../protocol/control/index.ts';
 import { createPaint } from '../../../cli/text/style.ts';
 import type { View } from '../../../cli/text/table.ts';
 import { formatAgent, formatAgents } from '../../../cli/views/agents.ts';
@@ -7,7 +15,7 @@ import { formatDidView, formatOperation, formatResolved } from '../../../cli/vie
 import { formatEvent } from '../../../cli/views/events.ts';
 import { formatPeers, protocolsOf } from '../../../cli/views/peers.ts';
 import { formatRevocation } from '../../../cli/views/revocations.ts';
-import { formatSession, formatSessions } from '../../../cli/views/sessions.ts';
+import { formatSession, formatSessionInFull, formatSessions } from '../../../cli/views/sessions.ts';
 import { formatStatus } from '../../../cli/views/status.ts';
 import { createAgent, createOrganisation, createPerson, NOW_MS } from '../../builders.ts';
 
@@ -353,13 +361,25 @@ test('sessions', () => {
     minScore: 300,
     checked: ['channel', 'peer'],
     links: [],
+    use: { calls: 7, refused: 2, running: 1, bytesIn: 2_048, bytesOut: 300 },
+    servers: [{ server: 'filesystem', openedAt: at(-20) }],
     openedAt: at(-30),
     expiresAt: at(870),
     durationMs: 12.3,
   };
   const names = new Map([[scout.did, 'scout']]);
   const [, row] = formatSessions([session], view, names).split('\n');
-  expect(row?.split(/ {2,}/)).toEqual([session.sid, 'scout', acme.did, 'out', '-', '300', '30 s ago', 'in 14 min']);
+  expect(row?.split(/ {2,}/)).toEqual([
+    session.sid,
+    'scout',
+    acme.did,
+    'out',
+    '-',
+    '7',
+    '300',
+    '30 s ago',
+    'in 14 min',
+  ]);
   expect(formatSession(session, view, names)).toBe(`verified ${acme.did} in 12 ms
 
 Session       ${session.sid}
@@ -373,6 +393,45 @@ Rates         read:a: 10 uses in 1 min
 Checked       channel, peer
 Ends          in 14 min (2026-11-18T11:21:10Z)
 `);
+  const link: LinkView = {
+    id,
+    parent: null,
+    issuer: acme.did,
+    audience: scout.did,
+    organisation: acme.did,
+    sponsor: alice.did,
+    capabilities: [{ can: 'mcp:filesystem/*' }],
+    issuedAt: at(-60),
+    notBefore: at(-60),
+    expiresAt: at(900),
+    depth: null,
+    rates: [{ can: 'mcp:filesystem/*', n: 5, per: 3_600 }],
+    purposes: [],
+    at: [],
+    minScore: null,
+    stalenessSeconds: null,
+    private: false,
+    holderKey: null,
+    signedBy: [],
+  };
+  const full = formatSessionInFull({ session, chain: [link] }, view, names);
+  expect(full.slice(full.indexOf('Since'))).toBe(`Since         30 s ago (2026-11-18T11:06:10Z)
+Until         in 14 min (2026-11-18T11:21:10Z)
+Calls         7, of which 2 refused; 1 running
+Bytes         2.0 KiB in, 300 B out
+Servers       filesystem, since 20 s ago
+Chain         1 link
+
+1. ${id}
+  From   ${acme.did}
+  To     ${scout.did} (scout)
+  May    mcp:filesystem/*
+  Rates  mcp:filesystem/*: 5 uses in 1 h
+  Ends   in 15 min (2026-11-18T11:21:40Z)
+`);
+  expect(formatSessionInFull({ session: { ...session, servers: [] }, chain: [] }, view)).toMatch(
+    /\nServers +none in use\nChain +none: an organisation acts by itself\n$/,
+  );
 });
 
 test('an event is one line, whatever is in it', () => {

@@ -13,6 +13,7 @@ import type {
   LinkView,
   OperationAnswer,
   RevocationAnswer,
+  SessionShown,
   SessionView,
   ToSign,
 } from '../../../protocol/control/index.ts';
@@ -130,7 +131,7 @@ export class FakeBackend implements ControlBackend {
   >();
   readonly #pending = new Map<string, Pending>();
   readonly #challenges = new Map<string, string>();
-  readonly #sessions = new Map<string, SessionView>();
+  readonly #sessions = new Map<string, SessionShown>();
   #revocations: Statement<'revocation/v1'>[] = [];
   #count = 0;
   /** What `log status` says of others' logs, and of copies kept for them. */
@@ -709,11 +710,13 @@ export class FakeBackend implements ControlBackend {
       minScore: min,
       checked: ['binding', 'freshness'],
       links: [],
+      use: { calls: 0, refused: 0, running: 0, bytesIn: 0, bytesOut: 0 },
+      servers: [],
       openedAt: iso(this.#now()),
       expiresAt: iso(this.#now() + 900),
       durationMs: 4.2,
     };
-    this.#sessions.set(sid, session);
+    this.#sessions.set(sid, { session, chain: body.grant === undefined ? [] : this.#linksTo(body.grant).map(viewOf) });
     const { as, did, organisation, peerId, direction, expiresAt } = session;
     this.events.emit({ type: 'session.opened', data: { sid, as, did, organisation, peerId, direction, expiresAt } });
     return { session };
@@ -722,15 +725,27 @@ export class FakeBackend implements ControlBackend {
   async sessionList(_input: unknown, caller: Caller, signal: AbortSignal) {
     await this.#begin('sessionList', caller, signal);
     return {
-      sessions: [...this.#sessions.values()].filter(({ as }) => caller.kind === 'operator' || as === caller.did),
+      sessions: [...this.#sessions.values()]
+        .map(({ session }) => session)
+        .filter(({ as }) => caller.kind === 'operator' || as === caller.did),
     };
+  }
+
+  async sessionShow({ params }: Parameters<ControlBackend['sessionShow']>[0], caller: Caller, signal: AbortSignal) {
+    await this.#begin('sessionShow', caller, signal);
+    return this.#sessionOf(params.sid, caller);
+  }
+
+  #sessionOf(sid: string, caller: Caller): SessionShown {
+    const shown = this.#sessions.get(sid);
+    if (shown === undefined || (caller.kind === 'agent' && shown.session.as !== caller.did))
+      throw new MeshError('not_found', `Cannot find session "${sid}": it is not open`, { id: sid });
+    return shown;
   }
 
   async sessionClose({ params }: Parameters<ControlBackend['sessionClose']>[0], caller: Caller, signal: AbortSignal) {
     await this.#begin('sessionClose', caller, signal);
-    const session = this.#sessions.get(params.sid);
-    if (session === undefined || (caller.kind === 'agent' && session.as !== caller.did))
-      throw new MeshError('not_found', `Cannot end session "${params.sid}": no such session`);
+    const { session } = this.#sessionOf(params.sid, caller);
     this.#sessions.delete(params.sid);
     this.events.emit({
       type: 'session.ended',

@@ -109,3 +109,30 @@ test('what a thief numbers with a key that was retired as dead stands in the way
   expect(b.node.state.revocationsOf({ did: reader })).toHaveLength(0);
   expect(a.node.organisation.revocationHead()).toEqual({ seq: 1, id: answer.revocation.id });
 });
+
+test('a session is shown with its chain and use to the agent whose it is, and to the operator', async () => {
+  world = new NodeWorld();
+  const [a, b] = [await world.open('acme'), await world.open('beta')];
+  world.mesh.connect(a.network, b.network);
+  await world.clock.advance(200);
+  const [clerk, reader] = [await employ(a, 'clerk'), await employ(b, 'reader')];
+  const capabilities = [{ can: 'read:data/x' }];
+  const grant = await world.during(a.api.delegationCreate(input({ to: reader, capabilities }), operator, never));
+  const { session } = await world.during(
+    b.api.handshakeCreate(input({ did: clerk, as: reader, grant: grant.link.id, capabilities }), operator, never),
+  );
+  const { sid } = session;
+  const use = a.node.sessions.useOf(sid);
+  if (use === undefined) throw new Error('both have it');
+  use.calls = 3;
+  use.bytesIn = 120;
+  const show = (of: Member, caller: Caller) => of.api.sessionShow(input(undefined, { sid }), caller, never);
+  const shown = await show(a, as(clerk));
+  expect(shown.session).toMatchObject({ sid, direction: 'inbound', use: { calls: 3, bytesIn: 120 }, servers: [] });
+  expect(shown.chain[0]).toMatchObject({ id: grant.link.id, issuer: a.did, audience: reader, capabilities });
+  expect((await show(b, operator)).chain.map(({ id }) => id)).toEqual(shown.chain.map(({ id }) => id));
+  expect(await codeOf(show(a, as(reader)))).toBe('not_found');
+  expect(await codeOf(a.api.sessionClose(input(undefined, { sid }), as(reader), never))).toBe('not_found');
+  expect(await codeOf(a.api.sessionClose(input(undefined, { sid }), as(clerk), never))).toBe('ok');
+  expect(await codeOf(show(a, operator))).toBe('not_found');
+});

@@ -471,6 +471,16 @@ describe('sessions', () => {
     for (const one of [session, ...acme.sessions.list()])
       checkJson(schemas.Session, formatSession(one), 'a session', 'internal');
     expect(formatSession(session).links.length).toBeLessThanOrEqual(2 * limits.CHAIN_LINKS_MAX);
+    const use = acme.sessions.useOf(session.sid);
+    if (use === undefined) throw new Error('acme has it too');
+    use.calls = 2;
+    const link = { server: 'filesystem', openedMs: session.openedMs };
+    use.links.add(link);
+    const shown = formatSession(session, acme.sessions.useOf(session.sid));
+    checkJson(schemas.Session, shown, 'a session', 'internal');
+    expect(shown).toMatchObject({ use: { calls: 2, running: 0 }, servers: [{ server: 'filesystem' }] });
+    use.links.delete(link);
+    expect(formatSession(session, acme.sessions.useOf(session.sid)).servers).toEqual([]);
   });
 
   test('of an organisation end when the key that signed is retired as dead', async () => {

@@ -194,7 +194,16 @@ export const SAMPLES: { readonly [N in EntryTypeName]: ParsedEntry } = {
   ),
   'session.ended': entryOf(
     'session.ended',
-    { as: acme.did, direction: 'outbound', code: 'expired', omitted: 1 },
+    {
+      as: acme.did,
+      direction: 'outbound',
+      code: 'expired',
+      calls: 12,
+      refused: 2,
+      bytesIn: 4_096,
+      bytesOut: 1_024,
+      omitted: 1,
+    },
     inSession,
   ),
   'action.allowed': entryOf(

@@ -184,6 +184,10 @@ describe('parseEntry() refuses', () => {
       'server',
       'labels',
       'approval',
+      'calls',
+      'refused',
+      'bytesIn',
+      'bytesOut',
     ]);
     const { data } = JSON.parse(textOf(made.bytes)) as { data: JsonObject };
     for (const member of Object.keys(data)) {

@@ -256,6 +256,7 @@ test('a handshake: announced on both sides by the agents that take part, settled
   const grant = await delegate(a, reader);
   const wish = { grant, capabilities: [{ can: 'read:reports/q3' }], purpose: 'billing' };
   const { session } = await world.during(shake(b, reader, clerk, wish), 1_000);
+  Object.assign(a.node.sessions.useOf(session.sid) ?? {}, { calls: 3, refused: 1, bytesIn: 900, bytesOut: 50 });
   await codeOf(b.api.sessionClose(input(undefined, { sid: session.sid }), operator, never));
   const [accepted] = await written(a, 'handshake.accepted');
   const over = (await written(b, 'credential.issued')).at(-1) as Written;
@@ -290,10 +291,20 @@ test('a handshake: announced on both sides by the agents that take part, settled
   expect(await settled(b, 'session.opened')).toEqual(['ok']);
   const ended = { session: session.sid, code: 'closed' };
   expect(await written(a, 'session.ended')).toEqual([
-    expect.objectContaining({ ...ended, as: clerk, peer: reader, direction: 'inbound' }),
+    expect.objectContaining({
+      ...ended,
+      as: clerk,
+      peer: reader,
+      direction: 'inbound',
+      calls: 3,
+      refused: 1,
+      bytesIn: 900,
+      bytesOut: 50,
+    }),
   ]);
-  expect(await written(b, 'session.ended')).toEqual([
-    expect.objectContaining({ ...ended, as: reader, peer: clerk, direction: 'outbound' }),
+  expect(await written(b, 'session.ended')).toEqual([expect.not.objectContaining({ calls: expect.anything() })]);
+  expect(await written(b, 'session.ended')).toMatchObject([
+    { ...ended, as: reader, peer: clerk, direction: 'outbound' },
   ]);
 });
 

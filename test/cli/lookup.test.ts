@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest';
+import { findSession } from '../../cli/lookup.ts';
+import type { Mesh } from '../../cli/mesh.ts';
+
+const sids = [`0f3a${'0'.repeat(28)}`, `0f3a${'1'.repeat(28)}`, `aa${'2'.repeat(30)}`];
+const mesh: Pick<Mesh, 'call'> = { call: (async () => ({ sessions: sids.map((sid) => ({ sid })) })) as Mesh['call'] };
+const find = (text: string): Promise<string> => findSession(mesh, text);
+
+test('findSession() takes what only one session begins with, as tables cut it', async () => {
+  expect([await find('0f3a1'), await find('0F3A0…'), await find('aa22')]).toEqual([sids[1], sids[0], sids[2]]);
+  expect(await find('f'.repeat(32))).toBe('f'.repeat(32)); // whether it is open is the daemon's word
+});
+
+test('findSession() refuses what several begin with, what none does, and what is too short or no id', async () => {
+  await expect(find('0f3a')).rejects.toThrow('2 begin with "0f3a"');
+  await expect(find('0f3b')).rejects.toMatchObject({ code: 'not_found' });
+  await expect(find('0f3')).rejects.toThrow('at least 4 letters');
+  await expect(find('reports')).rejects.toThrow('at least 4 letters');
+});
