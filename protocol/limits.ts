@@ -96,6 +96,12 @@ export const CALL_STATEMENT_BYTES_MAX = 2 * 1024; // an order, taking or receipt
 export const CALL_SALT_BYTES = 16; // of a commitment to a request or result: nobody tries 2^128
 export const CALL_KEY_BYTES_MIN = 16; // of an idempotency key: no two alike among 2^64 random ones
 export const CALL_KEY_BYTES_MAX = 64; // a UUID as text, or a hash as hex
+export const RECEIPTS_KEPT_MAX = 100_000; // in files of their own, about 2 KiB each; the log keeps what was signed for good
+export const RECEIPTS_A_PAGE_DEFAULT = 50; // of a list
+export const RECEIPTS_A_PAGE_MAX = 500; // a few hundred KiB of JSON
+export const RECEIPT_FILE_BYTES_MAX = 8 * 1024 * 1024; // a bundle in base64url with two proofs and a handshake
+export const RECEIPT_PROOFS_MAX = 2; // the caller's log and the callee's
+export const RECEIPT_STATEMENTS_MAX = 16_384; // as many small ones as a bundle may hold
 
 // Transparency log
 export const NOTE_BYTES_MAX = 64 * 1024; // 16 lines of ML-DSA-44 (3.3 KiB each), which every reader must take, with room
@@ -415,6 +421,24 @@ export const CALL_NUMBER_MAX = 4_294_967_295; // calls of one session: four mill
 export const CALL_SERVER_TEXT_MAX = 64; // letters of the name under which a server is exposed; people type it
 export const CALL_MAIL_BYTES_MAX = 72 * 1024; // a message of 64 KiB with its envelope
 
+// Exposed servers
+export const EXPOSED_MAX = 64; // servers of one daemon: what a person oversees, and the names that one answer lists
+export const EXPOSED_WORDS_MAX = 64; // program and arguments; clients start theirs with a handful
+export const EXPOSED_WORD_TEXT_MAX = 4_096; // a path, or a word that holds a small configuration
+export const EXPOSED_VARIABLES_MAX = 64; // of the environment, or headers
+export const EXPOSED_VALUE_TEXT_MAX = 8_192; // of one of them: a token with everything signed in it takes 4 KiB
+export const EXPOSED_NEEDS_MAX = 512; // tools with a capability of their own: as many as one server should have
+export const EXPOSED_DESCRIPTION_TEXT_MAX = 512; // what it is for, on one line; peers read it
+export const EXPOSED_URL_TEXT_MAX = 2_048; // as browsers and proxies take for sure
+export const EXPOSED_BODY_BYTES_MAX = 1024 * 1024; // of one exposure in the control API: all values at their bound take 600 KiB
+export const EXPOSED_CHECK_MS = 60_000; // to start a server and list its tools once; npx may have to fetch it
+export const EXPOSED_CHECKS_MAX = 4; // servers tried at a time; each is a process
+export const EXPOSED_PRINT_LINE_BYTES_MAX = 2_048; // of what a server prints beside its messages, in the daemon's log
+export const EXPOSED_PRINT_LINES_MAX = 20; // in each EXPOSED_PRINT_MS of one process: a stack trace; what is beyond is counted
+export const EXPOSED_PRINT_MS = 10_000;
+export const SERVICES_BYTES_MAX = 128 * 1024; // of one answer to who asks what is exposed: EXPOSED_MAX names and descriptions of up to four bytes a letter, and JSON around
+export const SERVICES_GRANTS_MAX = 8; // chains presented one after the other to learn all that is exposed to them
+
 // Messages between agents
 export const MESSAGE_BYTES_MAX = 64 * 1024; // as any statement; the body with all around it takes 600 bytes more than itself
 export const MESSAGE_BODY_BYTES_MAX = 60 * 1024; // a page of text takes 4 KB; what is larger is a file, and a call's business
@@ -460,3 +484,9 @@ export const JOINED_TEXT_MAX = 4_096; // units beside the border of two text blo
 export const DETECT_DEPTH_MAX = 256; // levels of a result that is rewritten: messages of MCP nest less, and the stack takes some thousands
 export const DETECT_ROUNDS_MAX = 4; // one changes, one sees that nothing is left; two more for what only shows once the first is out
 export const FINDINGS_NOTED_MAX = 64; // named one by one beside a result; a person reads no more
+
+// Calls at the callee
+export const CALL_STREAMS_A_CONNECTION_MAX = 64; // links and questions of all agents behind one peer at a time
+export const CALL_STREAMS_PER_SECOND = 50; // that one organisation may open: each costs a signature check, most a process
+export const CALL_STREAMS_BURST = 200; // as a program of many agents that starts
+export const CALL_PROOFS_A_SESSION_MAX = 4_096; // streams of one session in its life, each remembered: 400 KB

@@ -1,5 +1,5 @@
 /** How each client writes down a server: what it starts or calls, and what has to change to put the proxy in between. */
-import { isOwnHeader } from '../../sdk/servers/http.ts';
+import { isOwnHeader } from '../../protocol/mcp/index.ts';
 import { isObject, isSame, isText, isTextList, isTextRecord, type Json, type JsonObject } from './json-value.ts';
 import { readWrapped, rewrap, type Target, wrap, type Wrapped, type WrapOptions } from './wrapper.ts';
 

@@ -13,3 +13,11 @@ export {
   type ParsedCallFrame,
 } from './frames.ts';
 export { openDigest, type OpenClaim, openProof, verifyOpenProof } from './proof.ts';
+export {
+  type ExposureFault,
+  exposureFault,
+  type ExposureInput,
+  isExposedName,
+  type ServerPlace,
+} from './exposure.ts';
+export { isCall, isPossiblyCovered, type Need, needOf, segmentOf, type ServerNeeds, verifyCovered } from './needs.ts';

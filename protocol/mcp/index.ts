@@ -37,6 +37,7 @@ export { withParams, withResult } from './outputs.ts';
 export { definitionHash, diffDefinitions } from './pins.ts';
 export { type Footer, footed, META_VERIFICATION } from './footer.ts';
 export { verifyHeaders } from './headers.ts';
+export { isOwnHeader } from './own-header.ts';
 export { visibleText } from './visible.ts';
 export { lexicalForms, pathCandidates, type Paths, pathTexts } from './paths.ts';
 export { type JsonScan, scanJson } from '../encoding/json.ts';

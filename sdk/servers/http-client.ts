@@ -6,6 +6,7 @@ import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, OutgoingHttpH
 import type { Environment } from '../../protocol/index.ts';
 import { MeshError } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
+import { isOwnHeader } from '../../protocol/mcp/index.ts';
 import { createEventReader, EVENT_STREAM, type ServerEvent } from './sse.ts';
 
 // Not imported, as in sdk/http.ts: fetch would come with it. TLS is loaded for who needs it.
@@ -63,12 +64,6 @@ export function parseServerUrl(text: string): URL {
   url.hash = '';
   return url;
 }
-
-/** The proxy says these by itself, or they are about one connection only. */
-const OWN_HEADERS =
-  /^(?:host|connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|content-.*|accept|accept-encoding|mcp-.*|last-event-id)$/i;
-
-export const isOwnHeader = (name: string): boolean => OWN_HEADERS.test(name);
 
 /** RFC 9110 11.6.2: a scheme, then credentials. Clients that ask for a token alone mean a bearer token (RFC 6750). */
 const withScheme = (name: string, value: string): string =>

@@ -1,7 +1,6 @@
 /** Servers behind Streamable HTTP: the client's side of it, and what its server's side shares with that. */
 export {
   createUpstream,
-  isOwnHeader,
   JSON_TYPE,
   parseHeaders,
   parseServerUrl,
