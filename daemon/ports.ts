@@ -3,6 +3,7 @@
  * daemon/system.ts, network in daemon/libp2p, store in daemon/store) and may have others in simulations.
  */
 import type { ProtocolName, Topic } from '../protocol/index.ts';
+import type { Failure, Id, Message, Paths } from '../protocol/mcp/index.ts';
 
 export interface Clock {
   /** Wall clock, milliseconds since 1970. */
@@ -102,8 +103,11 @@ export interface PeerConnection {
 /** Whole frames over one stream: unsigned-varint length, then the bytes. */
 export interface FrameStream {
   readonly connection: PeerConnection;
-  /** Resolves when handed to the transport (back-pressure respected). Errors: timeout, closed, too_large. */
-  send(frame: Uint8Array): Promise<void>;
+  /**
+   * Resolves when handed to the transport (back-pressure respected). After `timeoutMs` (default SEND_MS_MAX) in which it
+   * is not taken the stream is reset. Errors: timeout, closed, too_large.
+   */
+  send(frame: Uint8Array, options?: { readonly timeoutMs?: number }): Promise<void>;
   /**
    * The next frame, or undefined when the other side ended the stream.
    * Errors: timeout, cancelled, too_large (more than the handler's frameBytesMax), malformed or noncanonical (the
@@ -188,4 +192,46 @@ export interface Network {
   ): AsyncIterable<{ peer: string; addresses: string[] }>;
 
   close(): Promise<void>;
+}
+
+/** How an exposed MCP server is started or reached. */
+export type ExposedServer =
+  | {
+      readonly command: readonly string[];
+      readonly cwd: string;
+      /** Beside the daemon's own variables that any program needs. */
+      readonly env?: Readonly<Record<string, string>>;
+    }
+  | { readonly url: string; readonly headers?: Readonly<Record<string, string>> };
+
+export interface McpServerEvents {
+  /** `relatedTo`: the request on whose stream it came, where the transport has streams. */
+  message(message: Uint8Array | Message, relatedTo?: Id): void;
+  /** No answer will come to this one. */
+  failed(id: Id, failure: Failure): void;
+  /** It sent what cannot be read, and which request that answers cannot be told. */
+  lost(failure: Failure): void;
+  /** It takes more again. */
+  drained(): void;
+  /** Told once, after what it sent last: how, for the daemon's own log. Also where it could not be started. */
+  ended(how: string): void;
+}
+
+export interface McpServerEnd {
+  send(message: Message): void;
+  /** It does not take more as fast as it comes. */
+  readonly isFull: boolean;
+  readonly backlogBytes: number;
+  /** Whether to read what it sends. */
+  setPaused(isPaused: boolean): void;
+  /** Resolves once it is gone, with whatever it started. Never throws. */
+  end(): Promise<void>;
+  /** As they are where it runs. */
+  readonly paths: Paths;
+}
+
+/** Each `open` is a server of its own: MCP servers keep state for one client. */
+export interface McpServers {
+  /** Errors that come later are told by `ended`. */
+  open(server: ExposedServer, events: McpServerEvents): McpServerEnd;
 }

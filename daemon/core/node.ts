@@ -4,6 +4,7 @@
  */
 import {
   cascadeOf,
+  DEFAULT_NETWORK,
   equalBytes,
   genesisIdOf,
   type IsSignatureValid,
@@ -21,8 +22,21 @@ import {
   toHex,
   TOPICS,
 } from '../../protocol/index.ts';
-import type { Anchor, Clock, Keys, Logger, Network, PeerConnection, Random, Signer, Store, Timer } from '../ports.ts';
+import type {
+  Anchor,
+  Clock,
+  Keys,
+  Logger,
+  McpServers,
+  Network,
+  PeerConnection,
+  Random,
+  Signer,
+  Store,
+  Timer,
+} from '../ports.ts';
 import { Agents } from './agents.ts';
+import { NodeCalls } from './calls/node-calls.ts';
 import { Chains } from './chains.ts';
 import { deadline } from './deadline.ts';
 import { Delegations } from './delegations.ts';
@@ -67,6 +81,8 @@ export interface NodeComponents {
   readonly sha256?: Sha256;
   /** Asks a foreign witness; absent: none are asked. */
   readonly witnessAtUrl?: (url: string) => WitnessEndpoint;
+  /** Starts exposed MCP servers; absent: nothing can be exposed. */
+  readonly mcpServers?: McpServers;
 }
 
 export interface NodeOptions {
@@ -116,6 +132,7 @@ export class MeshNode {
   readonly handshakes: Handshakes;
   readonly audit: NodeLog;
   readonly governance: NodeGovernance;
+  readonly calls: NodeCalls;
   readonly #forward: TokenBuckets;
   readonly #reliedOn = new Map<string, { staleAfterSeconds: number; atMs: number }>();
   readonly #timers = new Set<Timer>();
@@ -133,6 +150,7 @@ export class MeshNode {
     readonly convictions: Convictions;
     readonly audit: NodeLog;
     readonly governance: NodeGovernance;
+    readonly calls: NodeCalls;
     readonly late: Late;
   }) {
     const { components, options, pipeline, index, registry, signers, organisation, convictions, audit, governance } =
@@ -151,6 +169,7 @@ export class MeshNode {
     this.events = new EventBus(clock, { run: toHex(random.bytes(8)) });
     this.audit = audit;
     this.governance = governance;
+    this.calls = parts.calls;
     const ahead = audit.decisions;
     this.sessions = new Sessions({
       clock,
@@ -212,6 +231,7 @@ export class MeshNode {
       },
       { ...(options.syncMs !== undefined && { intervalMs: options.syncMs }) },
     );
+    this.calls.attach({ sessions: this.sessions });
     audit.attach({
       agents: this.agents,
       sync: this.sync,
@@ -333,6 +353,10 @@ export class MeshNode {
       },
       options.governance,
     );
+    const calls = await NodeCalls.open(
+      { ...components, governance },
+      { networkName: options.networkName ?? DEFAULT_NETWORK },
+    );
     return new MeshNode({
       components,
       options,
@@ -344,6 +368,7 @@ export class MeshNode {
       convictions,
       audit,
       governance,
+      calls,
       late,
     });
   }
@@ -387,6 +412,7 @@ export class MeshNode {
     await this.audit.start();
     this.governance.start();
     await this.handshakes.start();
+    await this.calls.start();
     await this.sync.start();
     await this.agents.start();
     this.freshness.start();
@@ -401,6 +427,7 @@ export class MeshNode {
     await this.audit.cosigning.close(); // what is released from now on would be seen by nobody, and be wanted back
     this.sync.close();
     await this.agents.close();
+    await this.calls.close();
     await this.handshakes.close();
     await this.sessions.close();
     await this.governance.close();

@@ -21,6 +21,8 @@ export interface MatchedRule {
 
 /** A limit that the request falls under; consumed when it goes ahead, and only then. */
 export interface LimitUse {
+  /** Whose uses are counted; default the agent's. Of a link of a delegation chain: its id, so that siblings share it. */
+  readonly of?: string;
   /** Of the policy's name and the rule: with the agent it names a counter. */
   readonly policy: string;
   readonly rule: string;

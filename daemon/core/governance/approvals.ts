@@ -48,6 +48,8 @@ export interface NewApproval extends ApprovalTerms {
   readonly rule: string | null;
   /** How long it is good for, waiting and approved together. */
   readonly expiresMs: number;
+  /** Of the agent, where it is another than this daemon's: all of its agents together wait for as much as one. */
+  readonly organisation?: string;
   /** What whoever asks wants back with it. */
   readonly detail?: JsonObject;
 }
@@ -140,7 +142,7 @@ export class Approvals {
   readonly #held = new Map<string, Held>();
   /** The newest of the same terms. */
   readonly #byTerms = new Map<string, Held>();
-  readonly #making = new Map<string, { readonly agent: string; readonly made: Promise<Approval> }>();
+  readonly #making = new Map<string, { readonly of: string; readonly made: Promise<Approval> }>();
   #isClosed = false;
 
   private constructor(components: ApprovalsComponents, options: ApprovalsOptions) {
@@ -192,9 +194,9 @@ export class Approvals {
     if (standing !== undefined) return { approval: standing, isNew: false };
     const making = this.#making.get(terms);
     if (making !== undefined) return { approval: await making.made, isNew: false };
-    this.#verifyRoom(wanted.agent);
+    this.#verifyRoom(wanted);
     const made = this.#make(wanted);
-    this.#making.set(terms, { agent: wanted.agent, made });
+    this.#making.set(terms, { of: askerOf(wanted), made });
     try {
       const approval = await made;
       this.#components.events.requested(approval);
@@ -321,17 +323,15 @@ export class Approvals {
   }
 
   /** Errors: busy. */
-  #verifyRoom(agent: string): void {
-    const pending = [
-      ...this.list().map((approval) => approval.agent),
-      ...[...this.#making.values()].map((making) => making.agent),
-    ];
-    const own = pending.filter((did) => did === agent).length;
+  #verifyRoom(wanted: NewApproval): void {
+    const asker = askerOf(wanted);
+    const pending = [...this.list().map(askerOf), ...[...this.#making.values()].map(({ of }) => of)];
+    const own = pending.filter((did) => did === asker).length;
     const [is, want] =
       own >= this.#pendingAnAgentMax ? [own, this.#pendingAnAgentMax] : [pending.length, this.#pendingMax];
     if (is >= want)
       throw new MeshError('busy', `Cannot ask for an approval: ${is} wait already, want fewer than ${want}`, {
-        did: agent,
+        did: asker,
         is,
         want,
       });
@@ -555,6 +555,9 @@ const isSame = (a: GivenDecision, b: GivenDecision): boolean =>
 
 const termsOf = ({ kind, digest, agent, approvers, quorum }: ApprovalTerms): string =>
   JSON.stringify([kind, digest, agent, [...approvers].sort(), quorum]);
+
+/** Whose waiting approvals are counted together. */
+const askerOf = ({ agent, organisation = agent }: Pick<NewApproval, 'agent' | 'organisation'>): string => organisation;
 
 const putRow = (approval: Approval): StoreWrite => ({ type: 'put', key: keyOf(approval), value: jsonRow(approval) });
 

@@ -108,7 +108,7 @@ export function createGovernanceBackend(
     decide: async ({ body: { as, policies = [], request } }, _caller, signal) => {
       const asked = request as GateRequest;
       const agent = await actingOrLogged(as, asked);
-      const verdict = await governance.decide(agent, policies, asked, {}, signal);
+      const verdict = await governance.decide(agent, policies, asked, {}, { signal });
       // Whoever asked is gone and never heard that it may be done.
       if (isGone(signal) && verdict.id !== null) governance.settle(agent.did, verdict.id, { code: 'cancelled' });
       return verdict;

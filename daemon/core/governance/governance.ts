@@ -36,16 +36,27 @@ import { deadline } from '../deadline.ts';
 import { type HandshakePolicy, OPEN_POLICY } from '../handshake-ports.ts';
 import type { Details, Recorded, Recorder } from '../log/recorder.ts';
 import { problemOf, type Settle } from '../log/write-ahead.ts';
-import { type Approval, type Approvals, type ApprovalTerms, pendingApproval, type TakenApproval } from './approvals.ts';
+import {
+  type Approval,
+  type Approvals,
+  type ApprovalTerms,
+  pendingApproval,
+  type TakenApproval,
+  type WaitOptions,
+} from './approvals.ts';
 import type { LimitStore } from './limits.ts';
 import type { PolicyLibrary } from './policy-library.ts';
 import type { RequestArchive } from './request-archive.ts';
 import type { Shadow } from './shadow.ts';
 import type { ToolPins } from './tool-pins.ts';
 
-/** Who wants to do something: the organisation itself, or an agent of it that may act. */
+/** Who wants to do something: the organisation itself, an agent of it that may act, or somebody of another one. */
 export interface Acting {
   readonly did: string;
+  /** Where it is another than this daemon's. */
+  readonly organisation?: string | undefined;
+  /** Own agent or organisation that it is done with, and that signs what is logged of it. Default: whoever acts. */
+  readonly actor?: string | undefined;
   readonly name?: string | undefined;
   /** The person who answers for it. */
   readonly principal?: string | undefined;
@@ -53,6 +64,27 @@ export interface Acting {
 
 /** What the daemon knows of a request of its own making. */
 export type OwnFacts = Pick<PolicyContext, 'peer' | 'trust' | 'delegation'>;
+
+export interface DecideByDaemon {
+  readonly signal?: AbortSignal | undefined;
+  /** What entries about it say beside who acts and what decided. */
+  readonly details?: Pick<Details, 'peer' | 'session' | 'delegation'>;
+  /** Beside those of the policies, used up like them. */
+  readonly limits?: readonly LimitUse[];
+  /** Why it is refused whatever the policies say: it is logged, and nothing is used up or waits. */
+  readonly refusal?: Refusal | undefined;
+  /**
+   * Rows that must be on disk when it goes ahead: written without a sync in the turn in which its entry is, which is
+   * synced after them. Told the id of the entry. Where it rejects, the request does not go ahead.
+   */
+  readonly written?: ((entry: string) => Promise<void>) | undefined;
+}
+
+export interface Refusal {
+  readonly code: ErrorCode;
+  /** A sentence without its stop. */
+  readonly reason: string;
+}
 
 export interface GovernanceComponents {
   readonly clock: Clock;
@@ -123,20 +155,24 @@ export class Governance {
     brought: readonly string[],
     request: GateRequest,
     own: OwnFacts = {},
-    signal?: AbortSignal,
+    by: DecideByDaemon = {},
   ): Promise<Verdict> {
     this.#components.recorder.verifyOpen();
     const policies = this.#components.library.policiesFor(brought);
     const context = this.#contextOf(agent, request, own, labelsOfRequest(request));
     const said = policies.decide(context, { isLimitFree: () => true }); // used up where it goes ahead
     const { withheld } = request;
-    const decided = withholding(
-      withheld === undefined ? await this.#askPoints(policies, context, said, signal) : said,
-      withheld,
-    );
-    const judged = await this.#judge(agent, request, decided);
+    const isOver = withheld !== undefined || by.refusal !== undefined;
+    const asked = isOver ? said : await this.#askPoints(policies, context, said, by.signal);
+    const decided = refusing(withholding(asked, withheld), by.refusal);
+    const judged = await this.#judge(agent, request, withLimits(decided, by.limits), by);
     this.#components.shadow.observe(context, said, brought);
-    return this.#log(agent, request, { context, said }, judged);
+    return this.#log(agent, request, { context, said, by }, judged);
+  }
+
+  /** An approval once it waits no longer, or as it is when the time is over. Errors: not_found, cancelled, closed. */
+  async waitForApproval(id: string, options: WaitOptions): Promise<Approval> {
+    return this.#components.approvals.wait(id, options);
   }
 
   /** Writes that somebody who may not act, for this reason, wanted to. Errors: those of Recorder.record. */
@@ -155,18 +191,28 @@ export class Governance {
   }
 
   /** Of several, which may be done with some arguments or other. Errors: not_found, policy_invalid. */
-  async filter(agent: Acting, brought: readonly string[], requests: readonly GateRequest[]): Promise<boolean[]> {
+  async filter(
+    agent: Acting,
+    brought: readonly string[],
+    requests: readonly GateRequest[],
+    own: OwnFacts = {},
+  ): Promise<boolean[]> {
     const policies = this.#components.library.policiesFor(brought);
     return requests.map((request) => {
-      const context = this.#contextOf(agent, request, {}, undefined);
+      const context = this.#contextOf(agent, request, own, undefined);
       return policies.decide(context, { mode: 'possible', isLimitFree: () => true }).effect !== 'deny';
     });
   }
 
   /** What would be decided, and why; nothing is logged or used up. */
-  async explain(agent: Acting, brought: readonly string[], request: GateRequest): Promise<Explained> {
+  async explain(
+    agent: Acting,
+    brought: readonly string[],
+    request: GateRequest,
+    own: OwnFacts = {},
+  ): Promise<Explained> {
     const policies = this.#components.library.policiesFor(brought);
-    return explainDecision(policies, this.#contextOf(agent, request, {}, labelsOfRequest(request)));
+    return explainDecision(policies, this.#contextOf(agent, request, own, labelsOfRequest(request)));
   }
 
   /** How something that was allowed ended. False: it is not open, or of another agent. */
@@ -191,7 +237,7 @@ export class Governance {
     const policies = this.#components.library.policiesFor(brought);
     const facts = this.#facts(agent);
     const { name, digest } = policies.layersOf(facts)[0] ?? NO_POLICY;
-    const terms = { agent: agent.did, policy: { name, digest }, ...policies.pins(facts) };
+    const terms = { agent: actorOf(agent), policy: { name, digest }, ...policies.pins(facts) };
     const states = await this.#components.pins.check({ server, tools, ...options }, terms);
     return this.#withShadows(server, states);
   }
@@ -256,9 +302,9 @@ export class Governance {
   // Judging
 
   /** Approvals and limits are used up by what goes ahead. */
-  async #judge(agent: Acting, request: GateRequest, decision: Decision): Promise<Judgement> {
+  async #judge(agent: Acting, request: GateRequest, decision: Decision, by: DecideByDaemon): Promise<Judgement> {
     if (decision.effect === 'require_approval' && decision.approval !== undefined)
-      return this.#judgeApproval(agent, request, decision, decision.approval);
+      return this.#judgeApproval(agent, request, { decision, need: decision.approval, by });
     return decision.effect === 'allow'
       ? this.#take(agent, decision, NOTHING)
       : { decision, giveBack: NOTHING, written: [] };
@@ -294,9 +340,9 @@ export class Governance {
   async #judgeApproval(
     agent: Acting,
     request: GateRequest,
-    decision: Decision,
-    need: ApprovalNeed,
+    of: { readonly decision: Decision; readonly need: ApprovalNeed; readonly by: DecideByDaemon },
   ): Promise<Judgement> {
+    const { decision, need, by } = of;
     const { approvals } = this.#components;
     const terms = this.#termsOf(agent, request, need);
     const taken = await approvals.take(terms);
@@ -304,12 +350,13 @@ export class Governance {
       return this.#take(agent, allowedBy(decision, taken), () => taken.giveBack(), taken.approval);
     const { approval, isNew } = await approvals.request({
       ...terms,
+      ...(agent.organisation !== undefined && { organisation: agent.organisation }),
       request: approvedFacts(agent.did, request),
       policy: decision.policy,
       rule: decision.rule,
       expiresMs: need.expiresMs,
     });
-    if (isNew) await this.#recordRequested(approval, request);
+    if (isNew) await this.#recordRequested(agent, approval, request, by.details);
     return { decision: waitingFor(decision, approval), approval, giveBack: NOTHING, written: [] };
   }
 
@@ -342,8 +389,8 @@ export class Governance {
     };
   }
 
-  #facts({ did, name }: Acting): PolicyContext['agent'] {
-    return { did, organisation: this.#components.organisation, ...(name !== undefined && { name }) };
+  #facts({ did, name, organisation = this.#components.organisation }: Acting): PolicyContext['agent'] {
+    return { did, organisation, ...(name !== undefined && { name }) };
   }
 
   #contextOf(agent: Acting, request: GateRequest, own: OwnFacts, detected: Detected | undefined): PolicyContext {
@@ -363,7 +410,7 @@ export class Governance {
   async #log(
     agent: Acting,
     request: GateRequest,
-    { context, said }: { readonly context: PolicyContext; readonly said: Decision },
+    { context, said, by }: { readonly context: PolicyContext; readonly said: Decision; readonly by: DecideByDaemon },
     judged: Judgement,
   ): Promise<Verdict> {
     const { decision, approval, giveBack } = judged;
@@ -375,7 +422,7 @@ export class Governance {
         context,
         decided: { effect: said.effect, rule: said.rule }, // by the policies: what replay compares with
       });
-      const details = detailsOf(agent, request, decision, { id, in: commitment });
+      const details = detailsOf(agent, request, decision, { ...by.details, id, in: commitment });
       const labels = context.data?.labels ?? [];
       const members = {
         action: request.action,
@@ -384,7 +431,9 @@ export class Governance {
         ...(approval !== undefined && { approval: approval.id }),
       };
       if (effect === 'allow') {
-        const { index, settle } = await this.#announce(members, details, [written, ...judged.written]);
+        const rows = by.written?.(id);
+        const before = [written, ...judged.written, ...(rows === undefined ? [] : [rows])];
+        const { index, settle } = await this.#announce(members, details, before);
         this.#remember(id, { agent: agent.did, settle });
         return verdictOf(decision, { id, index });
       }
@@ -394,7 +443,7 @@ export class Governance {
         written,
       ]);
       const tool = request.tool?.name ?? null;
-      emit({ type: 'action.refused', data: { as: agent.did, action: request.action, tool, code: refusal, rule } });
+      emit({ type: 'action.refused', data: { as: actorOf(agent), action: request.action, tool, code: refusal, rule } });
       const waits = effect === 'require_approval' && approval !== undefined;
       return verdictOf(decision, { id, index, ...(waits && { approval: pendingApproval(approval) }) });
     } catch (error) {
@@ -427,14 +476,19 @@ export class Governance {
     if (oldest !== undefined) this.#open.delete(oldest); // its intent stays without an end
   }
 
-  async #recordRequested(approval: Approval, { action, tool }: GateRequest): Promise<void> {
-    const { id, kind, digest, approvers, quorum, untilMs, agent } = approval;
+  async #recordRequested(
+    agent: Acting,
+    approval: Approval,
+    { action, tool }: GateRequest,
+    details: DecideByDaemon['details'],
+  ): Promise<void> {
+    const { id, kind, digest, approvers, quorum, untilMs } = approval;
     const members = { id, kind, digest, approvers, quorum, until: new Date(untilMs).toISOString(), action };
     const server = tool?.server === undefined ? {} : { server: tool.server };
     await this.#components.recorder.record(
       'approval.requested',
       { ...members, ...server },
-      { actor: agent, subject: id, ...(tool !== undefined && { tool: tool.name }) },
+      { ...details, actor: actorOf(agent), subject: id, ...(tool !== undefined && { tool: tool.name }) },
     );
   }
 }
@@ -466,7 +520,31 @@ function waitingFor(decision: Decision, { id, state }: Approval): Decision {
   return { ...decision, code: 'approval_pending', reason: `${decision.reason}; it waits for approval "${id}"` };
 }
 
-const usedUp = (decision: Decision, { policy, rule, count, windowMs }: LimitUse, freeInMs: number): Decision => ({
+/** Whoever stands for it in the log. */
+const actorOf = ({ did, actor = did }: Acting): string => actor;
+
+const refusing = (decision: Decision, refusal: Refusal | undefined): Decision => {
+  if (refusal === undefined) return decision;
+  const { approval: _, ...rest } = decision;
+  return { ...rest, ...refusal, effect: 'deny', rule: null, limits: [] };
+};
+
+const withLimits = (decision: Decision, more: readonly LimitUse[] = []): Decision =>
+  more.length === 0 || decision.effect === 'deny' ? decision : { ...decision, limits: [...decision.limits, ...more] };
+
+const usedUp = (decision: Decision, use: LimitUse, freeInMs: number): Decision =>
+  use.of === undefined ? ruleUsedUp(decision, use, freeInMs) : linkUsedUp(decision, use, freeInMs);
+
+/** It is the link that refuses, whatever the rule that allowed it. */
+const linkUsedUp = (decision: Decision, { of, rule, count, windowMs }: LimitUse, freeInMs: number): Decision => ({
+  ...decision,
+  effect: 'deny',
+  code: 'limit_exceeded',
+  rule: null,
+  reason: `Link "${of}" allows ${limitText({ count, windowMs })} of "${rule}", and they are used up: try again in ${Math.ceil(Math.max(0, freeInMs) / 1000)} s`,
+});
+
+const ruleUsedUp = (decision: Decision, { policy, rule, count, windowMs }: LimitUse, freeInMs: number): Decision => ({
   ...decision,
   effect: 'deny',
   code: 'limit_exceeded',
@@ -497,7 +575,7 @@ function detailsOf(agent: Acting, request: GateRequest, decision: Decision, more
   const { policy, rule, effect } = decision;
   return {
     ...more,
-    actor: agent.did,
+    actor: actorOf(agent),
     ...(request.tool !== undefined && { op: 'execute_tool', tool: request.tool.name }),
     ...(request.trace !== undefined && { trace: request.trace }),
     policy: { hash: policy.digest, version: policy.name, rule, decision: effect },

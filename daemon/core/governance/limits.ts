@@ -209,8 +209,8 @@ export class LimitStore {
 const soon = (work: () => Promise<void>): Promise<void> => Promise.resolve().then(work);
 
 const encoder = new TextEncoder();
-const keyOf = (agent: string, { policy, rule }: LimitUse): Uint8Array =>
-  rowKey('limit', digestOf(encoder.encode(JSON.stringify([policy, rule, agent]))));
+const keyOf = (agent: string, { policy, rule, of = agent }: LimitUse): Uint8Array =>
+  rowKey('limit', digestOf(encoder.encode(JSON.stringify([policy, rule, of]))));
 
 const isOver = (state: LimitState, nowMs: number): boolean =>
   isFree(state, nowMs, { count: 1, windowMs: state.windowMs });

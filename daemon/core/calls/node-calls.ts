@@ -1,0 +1,190 @@
+/** Calls between organisations, put together for one node: who is let in on a stream of calls, and to whom it goes. */
+import { type Asked, type CallFrame, type CallFrameOf } from '../../../protocol/call/index.ts';
+import {
+  type ErrorCode,
+  type IsSignatureValid,
+  isMeshError,
+  limits,
+  MeshError,
+  protocolId,
+} from '../../../protocol/index.ts';
+import type { Clock, FrameStream, Logger, McpServers, Network, Random, Store } from '../../ports.ts';
+import type { NodeGovernance } from '../governance/node-governance.ts';
+import type { Session, Sessions } from '../sessions.ts';
+import { TokenBuckets } from '../token-buckets.ts';
+import { type CallMessages, createCallMessages } from './message-stream.ts';
+import { SessionProofs } from './session-proofs.ts';
+
+export interface NodeCallsComponents {
+  readonly network: Network;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly isSignatureValid: IsSignatureValid;
+  readonly governance: NodeGovernance;
+  /** Starts exposed servers; absent: nothing can be exposed. */
+  readonly mcpServers?: McpServers | undefined;
+}
+
+export interface NodeCallsOptions {
+  /** Name of the network, part of protocol ids. */
+  readonly networkName: string;
+}
+
+export interface NodeCallsSurroundings {
+  readonly sessions: Sessions;
+}
+
+/** What somebody asks in a session, beside opening a link. */
+export interface Asking {
+  readonly session: Session;
+  readonly frame: CallFrameOf<'ask'>;
+  /** Closed once the handler is over. */
+  readonly messages: CallMessages;
+  /** Fires when the session ends or this side stops. */
+  readonly signal: AbortSignal;
+}
+/** Answers, or throws a MeshError, which the other side is told as `rej`. */
+export type AskHandler = (asking: Asking) => Promise<void>;
+
+export class NodeCalls {
+  readonly #components: NodeCallsComponents;
+  readonly #protocolId: string;
+  readonly #asked = new Map<Asked, AskHandler>();
+  readonly #stop = new AbortController();
+  /** Streams by organisation, for the pace at which one may open them. */
+  readonly #pace: TokenBuckets;
+  readonly #streams = new Set<Promise<void>>();
+  /** Questions under way, by session. */
+  readonly #asking = new Map<string, Set<AbortController>>();
+  #parts: Parts | undefined;
+
+  private constructor(components: NodeCallsComponents, { networkName }: NodeCallsOptions) {
+    this.#components = components;
+    this.#protocolId = protocolId(networkName, 'call');
+    this.#pace = new TokenBuckets(components.clock, {
+      perSecond: limits.CALL_STREAMS_PER_SECOND,
+      burst: limits.CALL_STREAMS_BURST,
+    });
+  }
+
+  /** Errors: store_corrupt. */
+  static async open(components: NodeCallsComponents, options: NodeCallsOptions): Promise<NodeCalls> {
+    return new NodeCalls(components, options);
+  }
+
+  /** Called once, before start. */
+  attach({ sessions }: NodeCallsSurroundings): void {
+    const { isSignatureValid } = this.#components;
+    sessions.onEnded((session, code) => this.#sessionEnded(session, code));
+    this.#parts = {
+      sessions,
+      proofs: new SessionProofs({ sessions, isSignatureValid, protocolId: this.#protocolId }),
+    };
+  }
+
+  /** Who answers what is asked; until then it is refused. */
+  onAsk(what: Asked, handler: AskHandler): void {
+    this.#asked.set(what, handler);
+  }
+
+  async start(): Promise<void> {
+    await this.#components.network.handle(
+      'call',
+      {
+        frameBytesMax: limits.CALL_FRAME_BYTES_MAX,
+        inboundStreamsMax: limits.CALL_STREAMS_A_CONNECTION_MAX,
+        unbound: false,
+      },
+      (stream) => {
+        const served = this.#serve(stream).finally(() => this.#streams.delete(served));
+        this.#streams.add(served);
+        return served;
+      },
+    );
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort(new MeshError('closed', 'Cannot go on: this side is stopping'));
+    await Promise.all(this.#streams);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Never rejects. */
+  async #serve(stream: FrameStream): Promise<void> {
+    const messages = createCallMessages(stream, this.#components);
+    try {
+      await this.#dispatch(messages);
+    } catch (error) {
+      await this.#reject(messages, error);
+    } finally {
+      await messages.close();
+    }
+  }
+
+  /** Errors: those of SessionProofs.verify; busy, not_found, and of whoever takes the stream. */
+  async #dispatch(messages: CallMessages): Promise<void> {
+    const { proofs } = this.#attached();
+    const { connection } = messages;
+    const first = await messages.receive({ timeoutMs: limits.CALL_OPEN_MS, signal: this.#stop.signal });
+    if (first === undefined) return;
+    const { frame } = first;
+    if (!isFirst(frame))
+      throw new MeshError('schema', `Cannot begin with a frame "${frame.f}": want "open" or "ask"`, { field: 'f' });
+    const session = proofs.verify(frame, connection);
+    if (!this.#pace.take(session.organisation))
+      throw new MeshError('busy', 'Cannot take another stream: too many were opened just now; try again later');
+    if (frame.f === 'open') throw noServer(frame.srv);
+    const handler = this.#asked.get(frame.what);
+    if (handler === undefined) throw new MeshError('not_found', `Cannot answer "${frame.what}": nobody does here`);
+    const over = new AbortController();
+    const asking = this.#asking.get(session.sid) ?? new Set();
+    this.#asking.set(session.sid, asking.add(over));
+    try {
+      await handler({ session, frame, messages, signal: AbortSignal.any([over.signal, this.#stop.signal]) });
+    } finally {
+      asking.delete(over);
+      if (asking.size === 0) this.#asking.delete(session.sid);
+    }
+  }
+
+  #sessionEnded({ sid }: Session, code: ErrorCode): void {
+    for (const over of this.#asking.get(sid) ?? [])
+      over.abort(new MeshError(code, `Cannot go on: session "${sid}" is over`, { id: sid }));
+  }
+
+  async #reject(messages: CallMessages, error: unknown): Promise<void> {
+    const { log } = this.#components;
+    const { peer } = messages.connection;
+    const problem = isMeshError(error) ? error : new MeshError('internal', 'Cannot go on: a fault of this program');
+    if (!isMeshError(error)) log.error({ peer, error }, 'a stream of calls could not be served');
+    else log.debug({ peer, code: error.code, reason: error.message }, 'a stream of calls was refused');
+    try {
+      await messages.send({ f: 'rej', code: problem.code, why: problem.message.slice(0, limits.CALL_WHY_TEXT_MAX) });
+    } catch {
+      // it is gone: nobody is left to be told
+    }
+  }
+
+  #attached(): Parts {
+    if (this.#parts === undefined)
+      throw new MeshError('internal', 'Cannot take calls: the node is not put together yet');
+    return this.#parts;
+  }
+}
+
+interface Parts {
+  readonly sessions: Sessions;
+  readonly proofs: SessionProofs;
+}
+
+const isFirst = (frame: CallFrame): frame is CallFrameOf<'open'> | CallFrameOf<'ask'> =>
+  frame.f === 'open' || frame.f === 'ask';
+
+/** The same for whoever may not know of it. */
+const noServer = (name: string): MeshError =>
+  new MeshError('not_found', `Cannot open a link: no server "${name}" is exposed here to this session`, { id: name });
