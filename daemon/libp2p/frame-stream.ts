@@ -61,14 +61,14 @@ class Libp2pFrameStream implements FrameStream {
     this.#stream.addEventListener('close', (event) => this.#onClose(event));
   }
 
-  async send(frame: Uint8Array): Promise<void> {
+  async send(frame: Uint8Array, options: { readonly timeoutMs?: number } = {}): Promise<void> {
     if (frame.length > this.#frameBytesMax) {
       throw new MeshError('too_large', `Cannot send a frame: ${frame.length} bytes, want <= ${this.#frameBytesMax}`, {
         is: frame.length,
         want: this.#frameBytesMax,
       });
     }
-    const turn = this.#sending.then(() => this.#write(frame));
+    const turn = this.#sending.then(() => this.#write(frame, options.timeoutMs ?? limits.SEND_MS_MAX));
     this.#sending = turn.catch(() => undefined); // the next frame's sender learns of a failure by its own write
     await turn;
   }
@@ -118,10 +118,10 @@ class Libp2pFrameStream implements FrameStream {
     this.#stream.abort(new Error(reason));
   }
 
-  async #write(frame: Uint8Array): Promise<void> {
+  async #write(frame: Uint8Array, timeoutMs: number): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#stream.writeStatus !== 'writable') throw this.#closedError('this side has ended it');
-    const deadline = createDeadline(this.#clock, limits.SEND_MS_MAX, 'send a frame');
+    const deadline = createDeadline(this.#clock, timeoutMs, 'send a frame');
     try {
       this.#stream.send(concatBytes(encodeVarint(frame.length), frame));
       while (this.#stream.writableNeedsDrain) await drained(this.#stream, deadline.signal);

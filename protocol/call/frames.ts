@@ -62,7 +62,7 @@ const code = textWhere(isErrorCode, 'a code of the closed list') as Schema<Error
 const why = text(CALL_WHY_TEXT_MAX);
 
 const frame = <const N extends string, const R extends Readonly<Record<string, Schema<unknown>>>>(name: N, fields: R) =>
-  map({ f: literal(name), ...fields } as { readonly f: Schema<N> } & R);
+  map({ f: literal(name), ...fields });
 
 /** Frames without a body. */
 const BARE = {
@@ -100,7 +100,7 @@ const carrying = <const N extends string, const R extends Readonly<Record<string
   name: N,
   fields: R,
 ) =>
-  refine(map({ f: literal(name), ...fields } as { readonly f: Schema<N> } & R, bodyFields), (value, fail) => {
+  refine(map({ f: literal(name), ...fields }, bodyFields), (value, fail) => {
     const { b, m, size } = value as BodyFields;
     if (b === undefined ? m === undefined || size === undefined : m !== undefined || size !== undefined)
       fail('b', 'either it, or both "m" and "size"');
