@@ -58,7 +58,7 @@ export const ERRORS = {
   key_type: 'a verifier key is of a signature type that this build does not verify, or that does not fit its use',
   not_signed: 'no line of a note is by a key that is known for it',
   bad_proof:
-    'a Merkle proof is too short, too long, or folds to another root, or hashes of a log contradict one another',
+    'a Merkle proof is too short, too long, or folds to another root, hashes of a log contradict one another, or a result came without the receipt that it must have',
   log_halted:
     'the audit log contradicts what was released, anchored or cosigned, or is damaged: nothing is signed until it is recovered',
   quorum: 'fewer witnesses cosigned the checkpoint, or longer ago, than the policy asks for',

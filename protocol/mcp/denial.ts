@@ -2,7 +2,7 @@
 import type { JsonObject } from '../encoding/jcs.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { PendingApproval, Verdict } from '../policy/gate.ts';
-import { approveCommand } from './approval-questions.ts';
+import { approvalStep } from './approval-questions.ts';
 import type { Era } from './era.ts';
 import { errorResponse, type RequestMessage, resultResponse, RPC_CODES } from './messages.ts';
 
@@ -15,10 +15,12 @@ export interface Denial {
   readonly era: Era;
   /** What it waits for; default the verdict's own. */
   readonly waiting?: PendingApproval | undefined;
+  /** As of SessionOptions. */
+  readonly approvedBy?: string | undefined;
 }
 
 /** The answer to a request that the gate did not let through. */
-export function denialOf({ message, verdict, era, waiting = verdict.approval }: Denial): Uint8Array {
+export function denialOf({ message, verdict, era, waiting = verdict.approval, approvedBy }: Denial): Uint8Array {
   const { effect, code = 'policy_denied', rule, policy, id, index } = verdict;
   const decision: JsonObject = {
     effect,
@@ -29,7 +31,7 @@ export function denialOf({ message, verdict, era, waiting = verdict.approval }: 
     ...(index === null ? {} : { index }),
     ...(waiting === undefined ? {} : { approval: approvalJson(waiting) }),
   };
-  return refusalOf({ message, text: denialText(verdict, waiting), decision, era });
+  return refusalOf({ message, text: denialText(verdict, waiting, approvedBy), decision, era });
 }
 
 export interface Failed {
@@ -38,16 +40,23 @@ export interface Failed {
   /** A sentence without its stop. */
   readonly reason: string;
   readonly era: Era;
+  readonly facts?: JsonObject | undefined;
 }
 
 /** The answer to a request that could not be decided, or whose result may not be shown. */
-export const failureOf = ({ message, code, reason, era }: Failed): Uint8Array =>
+export const failureOf = ({ message, code, reason, era, facts = {} }: Failed): Uint8Array =>
   refusalOf({
     message,
-    text: `AgentMesh did not let this through: ${withoutStop(reason)}.`,
-    decision: { effect: 'deny', code },
+    text: `${WHAT_BECAME[code] ?? 'AgentMesh did not let this through'}: ${withoutStop(reason)}.`,
+    decision: { ...facts, effect: 'deny', code },
     era,
   });
+
+/** Where it did not end before the server: whoever reads it must not take it for not done. */
+const WHAT_BECAME: Readonly<Partial<Record<ErrorCode, string>>> = {
+  outcome_unknown: 'AgentMesh does not know whether this was done',
+  bad_proof: 'AgentMesh does not show what came back, whatever was done',
+};
 
 /** A call that a model makes is answered by a result that it reads; all else by an error that its program reads. */
 function refusalOf(parts: {
@@ -67,7 +76,11 @@ function refusalOf(parts: {
 }
 
 /** Which rule of which policy, and what to do; never what its condition is. */
-export function denialText(verdict: Verdict, waiting: PendingApproval | undefined = verdict.approval): string {
+export function denialText(
+  verdict: Verdict,
+  waiting: PendingApproval | undefined = verdict.approval,
+  approvedBy?: string,
+): string {
   const parts = [`AgentMesh did not let this through: ${withoutStop(verdict.reason)}.`];
   const { rule, policy, reason } = verdict;
   // No rule: a default, which names its policy itself, a decision point or a limit.
@@ -75,7 +88,7 @@ export function denialText(verdict: Verdict, waiting: PendingApproval | undefine
     parts.push(`Decided by rule "${rule}" of policy "${policy.name}".`);
   if (waiting !== undefined)
     parts.push(
-      `Until ${waiting.expiresAt} "${approveCommand(waiting.id)}" lets it through; then ask again with the same arguments.`,
+      `Until ${waiting.expiresAt} ${approvalStep(waiting.id, approvedBy)} lets it through; then ask again with the same arguments.`,
     );
   return parts.join(' ');
 }

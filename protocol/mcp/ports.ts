@@ -1,4 +1,5 @@
 /** What a session stands between: a client, a server, and whoever decides (SPEC "MCP as governed"). */
+import type { JsonObject } from '../encoding/jcs.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Gate, ToolDefinition, ToolState } from '../policy/gate.ts';
 import type { Id, Message } from './messages.ts';
@@ -44,6 +45,11 @@ export interface SessionOptions {
   readonly serverOrigin?: string | undefined;
   /** How long a request is held for an approval; 0: not. */
   readonly approvalWaitMs: number;
+  /**
+   * The organisation whose people approve, where the client is of another: it is told so in place of a command that is
+   * not for it. Default: whoever reads what the client is told may be one of them.
+   */
+  readonly approvedBy?: string | undefined;
   /** Whether results say what was checked; default false. */
   readonly footer?: boolean | undefined;
 }
@@ -72,6 +78,8 @@ export interface CheckedTools {
 export interface Failure {
   readonly code: ErrorCode;
   readonly message: string;
+  /** For programs, beside the code. */
+  readonly facts?: JsonObject;
 }
 
 export interface Session<Origin> {

@@ -20,6 +20,7 @@ import type { OutputRules } from '../policy/decision.ts';
 import type { GateRequest, Outcome, PendingApproval, Verdict } from '../policy/gate.ts';
 import {
   APPROVAL_QUESTION_METHOD,
+  approvalStep,
   approveCommand,
   canAsk,
   inputRequired,
@@ -165,7 +166,7 @@ class McpSession<Origin> implements Session<Origin> {
     const own = this.#takeOwn(id);
     if (own !== undefined) return own.fail(new MeshError(failure.code, failure.message));
     const asked = this.#asked.client.get(idKey(id));
-    if (asked?.phase === 'sent') this.#fail(asked, failure.code, failure.message);
+    if (asked?.phase === 'sent') this.#fail(asked, failure.code, failure.message, failure.facts);
   }
 
   failSent(failure: Failure): void {
@@ -174,7 +175,7 @@ class McpSession<Origin> implements Session<Origin> {
       own.fail(new MeshError(failure.code, failure.message));
     }
     for (const asked of this.#asked.client.values())
-      if (asked.phase === 'sent') this.#fail(asked, failure.code, failure.message);
+      if (asked.phase === 'sent') this.#fail(asked, failure.code, failure.message, failure.facts);
   }
 
   serverEnded(failure: Failure): void {
@@ -422,16 +423,19 @@ class McpSession<Origin> implements Session<Origin> {
 
   #deny(asked: Asked<Origin>, verdict: Verdict, isHolding: boolean): void {
     const { message, era, from } = asked;
+    const { approvedBy } = this.#options;
     const question =
       verdict.approval === undefined || isHolding
         ? undefined
-        : inputRequired(verdict.approval, message, whatOf(message, this.#options.server));
-    const answer = question === undefined ? denialOf({ message, verdict, era }) : resultResponse(message.id, question);
+        : inputRequired(verdict.approval, message, whatOf(message, this.#options.server), approvedBy);
+    const answer =
+      question === undefined ? denialOf({ message, verdict, era, approvedBy }) : resultResponse(message.id, question);
     this.#answer(asked, read(answer, other(from)));
   }
 
   #giveUp(asked: Asked<Origin>, approval: string): void {
-    const reason = `it was not waited for any longer; "${approveCommand(approval)}" still lets it through`;
+    const step = approvalStep(approval, this.#options.approvedBy);
+    const reason = `it was not waited for any longer; ${step} still lets it through`;
     this.#fail(asked, 'approval_pending', reason);
   }
 
@@ -448,10 +452,10 @@ class McpSession<Origin> implements Session<Origin> {
     this.#fail(asked, problem.code, sentenceOf(problem));
   }
 
-  #fail(asked: Asked<Origin>, code: ErrorCode, reason: string): void {
+  #fail(asked: Asked<Origin>, code: ErrorCode, reason: string, facts?: JsonObject): void {
     if (!this.#isOpen(asked)) return;
     const { message, era, verdict, from } = asked;
-    this.#answer(asked, read(failureOf({ message, code, reason, era }), other(from)));
+    this.#answer(asked, read(failureOf({ message, code, reason, era, facts }), other(from)));
     this.#settle(verdict, { code });
   }
 
@@ -490,7 +494,7 @@ class McpSession<Origin> implements Session<Origin> {
     this.#questions.set(idKey(asked.question), asked);
     this.#send(
       'client',
-      requestMessage(asked.question, APPROVAL_QUESTION_METHOD, questionOf(approval, what)),
+      requestMessage(asked.question, APPROVAL_QUESTION_METHOD, questionOf(approval, what, this.#options.approvedBy)),
       origin,
       false,
     );
@@ -747,7 +751,13 @@ class McpSession<Origin> implements Session<Origin> {
         if (one === undefined) return false;
         if (one.effect !== 'allow') {
           code = one.code ?? 'policy_denied';
-          this.#answer(asked, read(denialOf({ message: asked.message, verdict: one, era: asked.era }), 'server'));
+          this.#answer(
+            asked,
+            read(
+              denialOf({ message: asked.message, verdict: one, era: asked.era, approvedBy: this.#options.approvedBy }),
+              'server',
+            ),
+          );
           this.#settle(verdict, { code });
           return false;
         }
