@@ -16,20 +16,24 @@ export const APPROVAL_QUESTION_METHOD = 'elicitation/create';
 /** What an approver types. */
 export const approveCommand = (id: string): string => `agentmesh approvals approve ${id} --reason WHY`;
 
+/** What lets it through; `approvedBy`: the organisation whose people approve, where the reader is of another. */
+export const approvalStep = (id: string, approvedBy: string | undefined): string =>
+  approvedBy === undefined ? `"${approveCommand(id)}"` : `approval ${id} by somebody of "${approvedBy}"`;
+
 /** Whether this client shows a question. In forms: a URL would be for approving, which needs a key. */
 export function canAsk(capabilities: JsonObject | undefined): boolean {
   const elicitation = capabilities?.['elicitation'];
   return isObject(elicitation) && (Object.keys(elicitation).length === 0 || isObject(elicitation['form']));
 }
 
-export function questionOf(approval: PendingApproval, what: string): JsonObject {
+export function questionOf(approval: PendingApproval, what: string, approvedBy?: string): JsonObject {
   const { id, approvers, quorum, expiresAt } = approval;
   const who = approvers.length === 0 ? '' : ` It is for ${approvers.join(', ')} to decide.`;
   const many = quorum > 1 ? ` ${quorum} approvals are needed.` : '';
   return {
     message:
       `AgentMesh holds ${what} until somebody approves it, at most until ${expiresAt}.${who}${many} ` +
-      `To approve: ${approveCommand(id)}. Accept to wait on, decline to give up now.`,
+      `${approvedBy === undefined ? `To approve: ${approveCommand(id)}` : `It takes ${approvalStep(id, approvedBy)}`}. Accept to wait on, decline to give up now.`,
     requestedSchema: { type: 'object', properties: {} },
   };
 }
@@ -54,6 +58,7 @@ export function inputRequired(
   approval: PendingApproval,
   message: RequestMessage,
   what: string,
+  approvedBy?: string,
 ): JsonObject | undefined {
   const params = isObject(message.params) ? message.params : {};
   const { requestState, inputResponses } = params;
@@ -67,7 +72,10 @@ export function inputRequired(
   return {
     resultType: 'input_required',
     inputRequests: {
-      [QUESTION]: { method: APPROVAL_QUESTION_METHOD, params: { mode: 'form', ...questionOf(approval, what) } },
+      [QUESTION]: {
+        method: APPROVAL_QUESTION_METHOD,
+        params: { mode: 'form', ...questionOf(approval, what, approvedBy) },
+      },
     },
     requestState: state,
   };

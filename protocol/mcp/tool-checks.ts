@@ -4,7 +4,7 @@ import { findingsOfDefinition, similarNames } from '../detect/index.ts';
 import { isMeshError, MeshError } from '../errors.ts';
 import { MCP_LIST_PAGES_MAX, MCP_NAME_TEXT_MAX, MCP_TOOLS_MAX, URI_TEXT_MAX } from '../limits.ts';
 import type { GateRequest, ToolDefinition, ToolState } from '../policy/gate.ts';
-import { approveCommand } from './approval-questions.ts';
+import { approvalStep, approveCommand } from './approval-questions.ts';
 import { META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION, metaOf } from './era.ts';
 import type { GovernedContext } from './governed.ts';
 import { createKnownTools, isHeldBack } from './known-tools.ts';
@@ -31,7 +31,7 @@ export class ToolChecks {
   readonly #ask: ToolChecksComponents['ask'];
   readonly #tell: ToolChecksComponents['tell'];
   #isListing = true;
-  readonly #about: Pick<SessionOptions, 'server' | 'serverOrigin'>;
+  readonly #about: Pick<SessionOptions, 'server' | 'serverOrigin' | 'approvedBy'>;
 
   constructor({ gate, context, tools, ask, tell }: ToolChecksComponents, about: SessionOptions) {
     this.#gate = gate;
@@ -133,7 +133,7 @@ export class ToolChecks {
     const next =
       approval === undefined
         ? 'policy takes no changed tool'
-        : `it waits for approval until ${approval.expiresAt}: ${approveCommand(approval.id)}`;
+        : `until ${approval.expiresAt} ${approvalStep(approval.id, this.#about.approvedBy)} lets it be called`;
     const is = state.state === 'new' ? 'was not there when the tools were first seen' : 'is not what was seen first';
     throw new MeshError('tool_changed', `Cannot call "${name}": its definition ${is}`, { next });
   }
