@@ -89,3 +89,21 @@ test('failureOf() says why, in the shape of a denial', () => {
     },
   });
 });
+
+const failed = (code: 'outcome_unknown' | 'bad_proof' | 'timeout', method = 'tools/call'): string => {
+  const message = request(method, { name: 'pay' }, 7);
+  const facts = { key: 'k', code: 'x' };
+  return JSON.stringify(jsonOf(failureOf({ message, code, reason: 'it broke', era: '2025-11-25', facts })));
+};
+
+test('what may have been done is not said to be held back', () => {
+  expect(failed('outcome_unknown')).toContain('"AgentMesh does not know whether this was done: it broke."');
+  expect(failed('bad_proof')).toContain('whatever was done');
+  expect(failed('timeout')).toContain('did not let this through');
+});
+
+test('facts stand beside the code and never in its place', () => {
+  const decision = '{"key":"k","code":"outcome_unknown","effect":"deny"}';
+  expect(failed('outcome_unknown')).toContain(`"_meta":{"agentmesh/decision":${decision}}`);
+  expect(failed('outcome_unknown', 'prompts/get')).toContain(`"data":${decision}`);
+});
