@@ -289,4 +289,13 @@ export {
   type SignedApproval,
   verifyApproval,
 } from './policy/approval.ts';
+export {
+  createMessage,
+  isMediaType,
+  type Message,
+  type MessageFields,
+  type MessageSession,
+  openMessage,
+  verifyInTime,
+} from './message/index.ts';
 export { visibleText } from './mcp/visible.ts';

@@ -3,12 +3,25 @@
  * `agentmesh.<area>.<verb>.v1`; a new one is a row here and a row of the table in SPEC.md. A row never changes: what has
  * other members is a further type.
  */
-import { boolean, type Checked, integer, list, map, nullable, oneOf, refine, type Schema } from '../encoding/schema.ts';
+import {
+  boolean,
+  type Checked,
+  integer,
+  list,
+  map,
+  nullable,
+  oneOf,
+  refine,
+  type Schema,
+  textWhere,
+} from '../encoding/schema.ts';
 import {
   APPROVAL_ID_BYTES,
   APPROVAL_QUORUM_MAX,
   APPROVERS_MAX,
   BINDING_BYTES_MAX,
+  CALL_NUMBER_MAX,
+  CALL_STATEMENT_BYTES_MAX,
   CHAIN_LINKS_MAX,
   DELEGATION_BYTES_MAX,
   DID_SEQ_MAX,
@@ -16,8 +29,12 @@ import {
   LABELS_MAX,
   LOG_NOTE_TEXT_MAX,
   LOG_TYPE_TEXT_MAX,
+  MESSAGE_ID_BYTES,
+  MESSAGE_SEQ_MAX,
   MULTIADDR_TEXT_MAX,
 } from '../limits.ts';
+import { isMediaType } from '../message/schema.ts';
+import { OUTCOMES } from '../receipt/schema.ts';
 import {
   audience,
   base64url,
@@ -87,6 +104,9 @@ function row<const R extends Fields, const O extends Fields = None>(
 
 const approvalId = hex(APPROVAL_ID_BYTES);
 const labels = list(name, 0, LABELS_MAX);
+const messageId = hex(MESSAGE_ID_BYTES);
+const seq = integer(1, MESSAGE_SEQ_MAX);
+const mediaType = textWhere(isMediaType, 'a media type like "text/plain"');
 const effect = oneOf('allow', 'deny', 'require_approval');
 /** Of observations that are limited in rate: how many were left out since the entry of this type before. */
 const omitted = { omitted: count };
@@ -272,7 +292,7 @@ export const ENTRY_TYPES = {
   'policy.loaded': row(
     'policy',
     'a policy is in force from now on, runs beside those in force, or was brought by a caller',
-    { name, digest: hex(32), source: oneOf('configuration', 'shadow', 'caller') },
+    { name, digest: hex(32), source: oneOf('configuration', 'shadow', 'exposed', 'caller') },
   ),
   'policy.diverged': row(
     'policy',
@@ -290,6 +310,47 @@ export const ENTRY_TYPES = {
     'a server defines a tool otherwise than before, or a further one',
     { server: name, state: oneOf('changed', 'new') },
     { optional: { approval: approvalId } },
+  ),
+
+  // Messages between agents (`in` commits to the body; it is never in the log)
+  'message.sent': row('message', 'a message waits to be sent from now on; its outcome says what became of it', {
+    id: messageId,
+    seq,
+    bytes: count,
+    contentType: mediaType,
+    until: time,
+  }),
+  'message.received': row('message', 'a message is put into the inbox of the actor', {
+    id: messageId,
+    seq,
+    bytes: count,
+    contentType: mediaType,
+    until: time,
+  }),
+  'message.refused': row(
+    'message',
+    'a message of somebody else was not taken',
+    { organisation: did, code: errorCode },
+    { optional: { id: messageId, ...omitted } },
+  ),
+  'message.expired': row('message', 'a message that nobody acknowledged in time left the inbox of the actor', {
+    id: messageId,
+    seq,
+  }),
+
+  // Calls between organisations
+  'receipt.kept': row(
+    'receipt',
+    'what both sides of a call signed about it, or one side alone (`half`); the outcome of the intent that it names',
+    {
+      receipt: statementId,
+      role: oneOf('caller', 'callee'),
+      n: integer(0, CALL_NUMBER_MAX),
+      half: boolean,
+      outcome: oneOf(...OUTCOMES),
+      statement: base64url(CALL_STATEMENT_BYTES_MAX),
+    },
+    { optional: { server: name } },
   ),
 
   // What was seen

@@ -19,6 +19,7 @@ export const ACTION_TYPES = [
   'peer_call',
   'delegate',
   'handshake',
+  'message',
 ] as const;
 
 export interface PolicyContext {

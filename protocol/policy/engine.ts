@@ -39,7 +39,7 @@ export const NO_POLICY: PolicyRef = { name: 'none', digest: digestOfTexts([]) };
 
 /**
  * For these the default says nothing: lists are filtered member by member, unknown messages are forwarded, and
- * delegations and handshakes have rules of their own, which a policy for tools must not switch off.
+ * delegations, handshakes and messages have rules of their own, which a policy for tools must not switch off.
  */
 const WITHOUT_DEFAULT: ReadonlySet<string> = new Set([
   'tools_list',
@@ -48,6 +48,7 @@ const WITHOUT_DEFAULT: ReadonlySet<string> = new Set([
   'mcp_request',
   'delegate',
   'handshake',
+  'message',
 ]);
 
 /** Those whose policies come first name the approvers. Errors: policy_invalid (too many of them). */

@@ -43,6 +43,12 @@ export type Details = Partial<Omit<CommonData, 'sig' | 'phase' | 'intent'>> & {
   /** A UUID of version 7; default: a new one. */
   readonly id?: string;
 };
+/** Of entries that say how something ended. */
+export interface OfOutcome {
+  readonly phase?: 'intent' | 'outcome';
+  /** Id of the entry that announced it. */
+  readonly intent?: string | undefined;
+}
 /** Of entries that show who signs the others. */
 export interface OfHistory {
   /** Does not wait while others are held back. */
@@ -63,6 +69,7 @@ const LIMITED = [
   'peer.bound',
   'peer.lost',
   'policy.diverged',
+  'message.refused',
 ] as const;
 type LimitedName = (typeof LIMITED)[number];
 const isLimited = (type: EntryTypeName): type is LimitedName => LIMITED.some((name) => name === type);
@@ -105,11 +112,11 @@ export class Recorder {
   async record<N extends EntryTypeName>(
     type: N,
     members: EntryMembers<N>,
-    { phase = 'outcome', isFirst, ...details }: Details & OfHistory & { readonly phase?: 'intent' | 'outcome' } = {},
+    { phase = 'outcome', intent, isFirst, ...details }: Details & OfHistory & OfOutcome = {},
   ): Promise<Recorded> {
     if (isFirst !== true && this.#held !== undefined) await this.#released();
     if (this.#isClosed) throw closed();
-    const made = this.#create(type, members, { ...details, phase });
+    const made = this.#create(type, members, { ...details, phase, ...(intent !== undefined && { intent }) });
     return { id: made.entry.id, index: await this.#append(made) };
   }
 
@@ -132,7 +139,18 @@ export class Recorder {
       ...(session !== undefined && { session }),
       ...(subject !== undefined && { subject }),
     };
-    return { id, index, settle: (problem, found) => this.#settle(id, about, problem, found) };
+    return { id, index, settle: (problem, found) => this.settle(id, about, problem, found) };
+  }
+
+  /**
+   * Says how something ended that an entry announced, also one of an earlier run: `about` as it was announced. Sometime
+   * soon; never throws.
+   */
+  settle(intent: string, about: Details, problem: MeshError | undefined, found: readonly string[] = []): void {
+    const result = { code: problem?.code ?? ('ok' as const) }; // the sentence may quote what must be erasable
+    const details = { ...about, phase: 'outcome', intent, result } as const;
+    const members = found.length === 0 ? {} : { labels: found };
+    this.#follow(this.#noted(() => this.#create('intent.settled', members, details)));
   }
 
   /** Writes what was seen, sometime soon, or counts it. Never throws. */
@@ -226,13 +244,6 @@ export class Recorder {
     const appended = this.#components.auditLog.append(entry);
     this.#follow(appended);
     return appended;
-  }
-
-  #settle(intent: string, about: Details, problem: MeshError | undefined, found: readonly string[] = []): void {
-    const result = { code: problem?.code ?? ('ok' as const) }; // the sentence may quote what must be erasable
-    const details = { ...about, phase: 'outcome', intent, result } as const;
-    const members = found.length === 0 ? {} : { labels: found };
-    this.#follow(this.#noted(() => this.#create('intent.settled', members, details)));
   }
 
   /** Whether it was written; why not is in the daemon's log, once for each reason in a row. */

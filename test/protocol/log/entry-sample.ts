@@ -119,6 +119,8 @@ const until = time(NOW_SECONDS + 900);
 const { peerId } = beta.node;
 const APPROVAL = '0123456789abcdef';
 const DIGEST = '5a'.repeat(32);
+const MESSAGE = 'ef'.repeat(16);
+const COMMITMENT = toBase64url(new Uint8Array(32).fill(9));
 const inSession = { session: SESSION, peer: beta.did };
 
 /** Each type of ours once, with everything that its row names. */
@@ -247,6 +249,22 @@ export const SAMPLES: { readonly [N in EntryTypeName]: ParsedEntry } = {
   }),
   'tool.pinned': entryOf('tool.pinned', { server: 'filesystem', count: 14, digest: DIGEST }),
   'tool.changed': entryOf('tool.changed', { server: 'filesystem', state: 'changed', approval: APPROVAL }),
+  'message.sent': entryOf(
+    'message.sent',
+    { id: MESSAGE, seq: 1_795_000_000_000, bytes: 12, contentType: 'text/plain; charset=utf-8', until },
+    { actor: agent.did, phase: 'intent', peer: beta.did, in: COMMITMENT },
+  ),
+  'message.received': entryOf(
+    'message.received',
+    { id: MESSAGE, seq: 1_795_000_000_000, bytes: 12, contentType: 'application/json', until },
+    { ...inSession, actor: agent.did, phase: 'intent', in: COMMITMENT },
+  ),
+  'message.refused': entryOf(
+    'message.refused',
+    { organisation: beta.did, code: 'full', id: MESSAGE, omitted: 3 },
+    { ...inSession, actor: agent.did },
+  ),
+  'message.expired': entryOf('message.expired', { id: MESSAGE, seq: 4 }, { actor: agent.did, peer: beta.did }),
   'statement.rejected': entryOf('statement.rejected', {
     code: 'bad_signature',
     source: 'gossip',

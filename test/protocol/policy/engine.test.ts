@@ -173,7 +173,7 @@ test('a rule that is switched off does nothing', () => {
 });
 
 test('the default says nothing of lists, of unknown messages, and of what has rules of its own', () => {
-  const without = ['tools_list', 'resources_list', 'prompts_list', 'mcp_request', 'delegate', 'handshake'];
+  const without = ['tools_list', 'resources_list', 'prompts_list', 'mcp_request', 'delegate', 'handshake', 'message'];
   for (const action of ACTION_TYPES)
     expect(decide(policy(''), { action }).effect, action).toBe(without.includes(action) ? 'allow' : 'deny');
   const listing = policy(rules('name: r, condition: "action.type == \'tools_list\'", action: deny'));
