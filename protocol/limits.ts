@@ -405,7 +405,7 @@ export const CALL_LAST_MS = 2_000; // for what is under way when a link ends: re
 
 // Calls: the wire
 export const CALL_FRAME_BYTES_MAX = 256 * 1024; // as of sync: the largest part or statement with room
-export const CALL_PART_BYTES = 128 * 1024; // of a large body in one frame: measured, larger ones gain nothing and control frames wait longer
+export const CALL_PART_BYTES = 240 * 1024; // of a large body in one frame: measured, larger ones gain nothing and control frames wait longer
 export const CALL_PART_BYTES_MIN = 16 * 1024; // of each part but the last: what is kept beside a part stays small against it
 export const CALL_INLINE_BYTES_MAX = 64 * 1024; // of a body inside its frame; nearly all requests and most results
 export const CALL_OPEN_BODIES_MAX = 64; // that a side takes in parts at a time

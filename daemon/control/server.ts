@@ -1,5 +1,5 @@
 /** The control API over HTTP: the table of protocol/control on a unix socket, and on a loopback port where one is asked for. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import type { AddressInfo, ListenOptions, Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import {
@@ -8,20 +8,24 @@ import {
   checkJson,
   type ControlBackend,
   createOpenApiDocument,
+  LINK_UPGRADE,
   OPERATION_IDS,
   type OperationId,
   parseJsonStrict,
   PROBLEM_MEDIA_TYPE,
   type Problem,
+  type QueryOf,
   type Readyz,
   type Route,
   routeOf,
 } from '../../protocol/control/index.ts';
-import { limits, MeshError } from '../../protocol/index.ts';
+import { type ErrorCode, limits, MeshError } from '../../protocol/index.ts';
+import type { OpenLink } from '../core/calls/caller-ports.ts';
 import type { EventBus } from '../core/events.ts';
 import type { Logger } from '../ports.ts';
 import { callerOf, isCaller, ownInput, type Tokens, tokenOf, verifyLocal, verifyMayCall } from './callers.ts';
 import { EventStreams, type EventStreamsOptions, parseEventTypes } from './event-streams.ts';
+import { Links, type LinksOptions, linkWantedOf } from './links.ts';
 import { isListed, problemOfError } from './problems.ts';
 
 export interface ControlServerOptions {
@@ -38,6 +42,9 @@ export interface ControlServerOptions {
   /** Check every answer against its schema and every code against its route; for tests. Default false. */
   readonly strict?: boolean;
   readonly streams?: EventStreamsOptions;
+  /** What opens links to servers of other organisations. */
+  readonly links?: OpenLink;
+  readonly linkOptions?: LinksOptions;
   /** That requests under way have when it stops; default API_STOP_MS. */
   readonly stopMs?: number;
 }
@@ -47,7 +54,9 @@ export interface ControlServer extends AsyncDisposable {
   readonly tcp: { readonly host: string; readonly port: number } | undefined;
   /** Event streams that are open. */
   readonly streams: number;
-  /** Ends event streams, lets requests under way finish for `stopMs`, then cancels them. */
+  /** Links that are open, or being opened. */
+  readonly links: number;
+  /** Ends event streams and links, lets requests under way finish for `stopMs`, then cancels them. */
   close(): Promise<void>;
 }
 
@@ -76,10 +85,13 @@ class HttpControlServer implements ControlServer {
   readonly #options: ControlServerOptions;
   readonly #app: FastifyInstance;
   readonly #streams: EventStreams;
+  readonly #links: Links | undefined;
   readonly #unixServer: Server;
   readonly #tcpServer: Server | undefined;
   readonly #tcpSockets = new WeakSet<Socket>();
   readonly #callers = new WeakMap<FastifyRequest, AnyCaller>();
+  /** Requests for a link; the connection is theirs alone. */
+  readonly #upgrades = new WeakSet<IncomingMessage>();
   readonly #underWay = new Set<AbortController>();
   #tcp: { host: string; port: number } | undefined;
   #closing: Promise<void> | undefined;
@@ -89,11 +101,14 @@ class HttpControlServer implements ControlServer {
     this.#backend = backend;
     this.#options = options;
     this.#streams = new EventStreams(options.events, options.streams);
+    this.#links = options.links === undefined ? undefined : new Links(options.links, options.linkOptions);
     this.#app = this.#createApp();
     const answer = (request: IncomingMessage, response: ServerResponse): void => this.#app.routing(request, response);
-    this.#unixServer = createHttpServer(answer, options.log);
+    const upgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void =>
+      this.#answerUpgrade(request, socket, head);
+    this.#unixServer = createHttpServer(answer, upgrade, options.log);
     if (options.tcp !== undefined) {
-      this.#tcpServer = createHttpServer(answer, options.log);
+      this.#tcpServer = createHttpServer(answer, upgrade, options.log);
       this.#tcpServer.on('connection', (socket) => this.#tcpSockets.add(socket));
     }
   }
@@ -104,6 +119,10 @@ class HttpControlServer implements ControlServer {
 
   get streams(): number {
     return this.#streams.size;
+  }
+
+  get links(): number {
+    return this.#links?.size ?? 0;
   }
 
   async listen(): Promise<void> {
@@ -133,6 +152,7 @@ class HttpControlServer implements ControlServer {
 
   async #stop(): Promise<void> {
     this.#streams.close();
+    const linksClosed = this.#links?.close();
     const servers = [this.#unixServer, ...(this.#tcpServer === undefined ? [] : [this.#tcpServer])];
     const closed = servers
       .filter((server) => server.listening)
@@ -142,7 +162,7 @@ class HttpControlServer implements ControlServer {
       // A moment for the answers that say so; then whatever is left is cut.
       setTimeout(() => servers.forEach((server) => server.closeAllConnections()), 100);
     }, this.#options.stopMs ?? limits.API_STOP_MS);
-    await Promise.all(closed);
+    await Promise.all([...closed, linksClosed]);
     clearTimeout(cancel);
     await this.#app.close();
   }
@@ -247,7 +267,55 @@ class HttpControlServer implements ControlServer {
       version: plain('version', () => ({ version, api: API_VERSION })),
       caller: plain('caller', (caller) => ({ kind: caller.kind, did: caller.kind === 'agent' ? caller.did : null })),
       events: async (request, reply) => this.#stream(request, reply),
+      link: async (request, reply) => this.#link(request, reply),
     };
+  }
+
+  /** As any other request, so that it is admitted as any other and a refusal is a problem. */
+  #answerUpgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    socket.setTimeout(0); // a link may be silent
+    if (head.length > 0) socket.unshift(head);
+    this.#upgrades.add(request);
+    const response = new ServerResponse(request);
+    response.shouldKeepAlive = false;
+    response.assignSocket(socket);
+    response.once('finish', () => socket.destroySoon());
+    this.#app.routing(request, response);
+  }
+
+  async #link(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    const route = routeOf('link');
+    const caller = this.#callerOf(request);
+    const { query } = ownInput(route, readInput(route, request), caller);
+    if (!this.#upgrades.has(request.raw))
+      throw new MeshError(
+        'bad_request',
+        `Cannot open a link: want "Connection: Upgrade" and "Upgrade: ${LINK_UPGRADE}"`,
+        {
+          field: 'upgrade',
+        },
+      );
+    if (this.#links === undefined) throw new MeshError('no_route', 'Cannot open a link: nothing opens any here');
+    const { socket } = request.raw;
+    await this.#links.start({
+      wanted: linkWantedOf(query as QueryOf<'link'>),
+      socket,
+      mayContinue: this.#mayContinue(request, caller),
+      onOpened: () => {
+        reply.hijack();
+        reply.raw.detachSocket(socket);
+      },
+    });
+    return reply;
+  }
+
+  /** Whether the caller's token still counts. */
+  #mayContinue(request: FastifyRequest, caller: AnyCaller): () => boolean {
+    const token = tokenOf(request.headers);
+    const { tokens } = this.#options;
+    return () =>
+      caller.kind === 'operator' ||
+      (caller.kind === 'agent' && token !== undefined && tokens.agentOf(token) === caller.did);
   }
 
   #stream(request: FastifyRequest, reply: FastifyReply): FastifyReply {
@@ -255,14 +323,12 @@ class HttpControlServer implements ControlServer {
     const types = parseEventTypes((input.query as { types?: string }).types);
     const caller = this.#callerOf(request);
     if (!isCaller(caller)) throw new MeshError('unauthorized', 'Cannot stream events without a token');
-    const token = tokenOf(request.headers);
     const lastEventId = request.headers['last-event-id'];
-    const { tokens } = this.#options;
     this.#streams.start(reply.raw, {
       caller,
       types,
       lastEventId: typeof lastEventId === 'string' ? lastEventId : undefined,
-      mayContinue: () => caller.kind === 'operator' || (token !== undefined && tokens.agentOf(token) === caller.did),
+      mayContinue: this.#mayContinue(request, caller),
     });
     return reply.hijack();
   }
@@ -361,11 +427,23 @@ function textOf(problem: Problem): string {
   }
 }
 
-function createHttpServer(answer: (request: IncomingMessage, response: ServerResponse) => void, log: Logger): Server {
-  const server = createServer(
-    { maxHeaderSize: limits.API_HEADER_BYTES_MAX, connectionsCheckingInterval: limits.API_HEADERS_MS / 2 },
-    answer,
-  );
+function createHttpServer(
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+  upgrade: (request: IncomingMessage, socket: Socket, head: Buffer) => void,
+  log: Logger,
+): Server {
+  const options = {
+    maxHeaderSize: limits.API_HEADER_BYTES_MAX,
+    connectionsCheckingInterval: limits.API_HEADERS_MS / 2,
+    // Whatever else a client would like to speak, it is answered in HTTP/1.1 (RFC 9110 section 7.8).
+    shouldUpgradeCallback: isForLink,
+  };
+  const server = createServer(options, answer);
+  server.on('upgrade', (request, socket: Socket, head) => {
+    // Before Node 24.9 there was nobody to ask, and the body of such a request was not read.
+    if (isForLink(request)) upgrade(request, socket, head);
+    else refuseAtOnce(socket, [400, 'Bad Request', 'bad_request']);
+  });
   server.maxConnections = limits.API_CONNECTIONS_MAX;
   server.headersTimeout = limits.API_HEADERS_MS;
   server.requestTimeout = limits.API_REQUEST_MS;
@@ -376,15 +454,22 @@ function createHttpServer(answer: (request: IncomingMessage, response: ServerRes
   return server;
 }
 
+const isForLink = ({ headers }: IncomingMessage): boolean => headers.upgrade?.toLowerCase() === LINK_UPGRADE;
+
 /** What is not HTTP, or too slow or large a head, never reaches a route. */
 function answerNonsense(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  const [status, reason, code] =
+  refuseAtOnce(
+    socket,
     error.code === 'HPE_HEADER_OVERFLOW'
       ? [413, 'Content Too Large', 'too_large']
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? [504, 'Gateway Timeout', 'timeout']
-        : [400, 'Bad Request', 'bad_request'];
+        : [400, 'Bad Request', 'bad_request'],
+  );
+}
+
+function refuseAtOnce(socket: Socket, [status, reason, code]: readonly [number, string, ErrorCode]): void {
   const body = JSON.stringify({
     type: `urn:agentmesh:error:${code}`,
     title: reason,

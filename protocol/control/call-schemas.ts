@@ -31,15 +31,16 @@ export const PolicyDigests = Type.String({
 });
 const line = <T extends string, P extends TProperties>(type: T, properties: P, description: string) =>
   object({ agentmesh: object({ type: Type.Literal(type), ...properties }) }, description);
-const sentence = Type.String({ maxLength: 4096 });
 
 export const LinkOpenedLine = line(
   'opened',
   {
     sid: SessionId,
+    as: Did,
     did: Did,
     server: ExposedName,
     organisation: Did,
+    grant: nullable(Id),
     score: Score,
     capabilities: list(Capability, CAPABILITIES_MAX),
     expiresAt: Time,
@@ -51,26 +52,21 @@ export const LinkReceiptLine = line(
   {
     request: Type.Union([Type.String({ maxLength: MCP_ID_TEXT_MAX }), Type.Number()]),
     id: Id,
+    sid: SessionId,
+    n: count('number of the call in its session'),
     out: Type.Enum(['ok', 'error', 'denied', 'refused', 'timeout', 'cancelled']),
     half: Type.Boolean({ description: 'signed by this side alone' }),
-    n: count('number of the call in its session'),
   },
-  'The receipt of a call of this link, before the answer to it',
-);
-export const LinkNoteLine = line(
-  'note',
-  { level: Type.Enum(['note', 'warn']), text: sentence },
-  'What people should know',
+  'The receipt of a call of this link',
 );
 export const LinkEndedLine = line(
   'ended',
-  { code: nullable(ErrorCodeText), message: sentence },
-  'The last line: why there are no more; the code is null where the client was done',
+  { code: ErrorCodeText, message: Type.String({ maxLength: 4096 }) },
+  'The last line: why there are no more; `closed` where the client was done',
 );
-export const LinkLine = Type.Union([LinkOpenedLine, LinkReceiptLine, LinkNoteLine, LinkEndedLine]);
+export const LinkLine = Type.Union([LinkOpenedLine, LinkReceiptLine, LinkEndedLine]);
 
 export type LinkOpened = Json<typeof LinkOpenedLine>['agentmesh'];
 export type LinkReceipt = Json<typeof LinkReceiptLine>['agentmesh'];
-export type LinkNote = Json<typeof LinkNoteLine>['agentmesh'];
 export type LinkEnded = Json<typeof LinkEndedLine>['agentmesh'];
-export type LinkControl = LinkOpened | LinkReceipt | LinkNote | LinkEnded;
+export type LinkControl = LinkOpened | LinkReceipt | LinkEnded;

@@ -10,6 +10,7 @@ export { nearest } from './nearest.ts';
 export * from './events.ts';
 export * from './http-status.ts';
 export { parseJsonStrict } from './json.ts';
+export { LINK_UPGRADE } from './link-upgrade.ts';
 export * from './login.ts';
 export { createOpenApiDocument } from './openapi.ts';
 export * from './routes.ts';

@@ -65,7 +65,7 @@ export const LAYERS: Readonly<Record<string, Layer>> = {
     packages: anyBut(SODIUM, ...LEVEL, ...HTTP, 'commander'),
   },
   'daemon/control/': {
-    paths: inside('daemon/', PROTOCOL_DOORS),
+    paths: inside('daemon/', 'sdk/servers/index\\.ts$', PROTOCOL_DOORS), // links speak lines, as servers do
     packages: anyBut(SODIUM, ...LIBP2P, ...LEVEL, 'commander'),
   },
   'daemon/store/': {

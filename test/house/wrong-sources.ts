@@ -30,7 +30,7 @@ export const WRONG_SOURCES: readonly (readonly [path: string, source: string])[]
   ['daemon/a.ts', `import { AgentMesh } from '../sdk/index.ts';\nexport const a = AgentMesh;\n`],
   ['daemon/a.ts', `import { startChild } from '../sdk/servers/child.ts';\nexport const a = startChild;\n`],
   ['daemon/core/a.ts', `import { startChild } from '../../sdk/servers/index.ts';\nexport const a = startChild;\n`],
-  ['daemon/control/a.ts', `import { startChild } from '../../sdk/servers/index.ts';\nexport const a = startChild;\n`],
+  ['daemon/store/a.ts', `import { startChild } from '../../sdk/servers/index.ts';\nexport const a = startChild;\n`],
   ['daemon/keys/a.ts', `import type { PeerId } from '@libp2p/interface';\nexport type A = PeerId;\n`],
   ['daemon/libp2p/a.ts', `import { createServer } from 'node:http';\nexport const a = createServer;\n`],
   ['daemon/control/a.ts', `import { Level } from 'level';\nexport const a = Level;\n`],
