@@ -9,6 +9,8 @@ export interface PolicyFilesOptions {
   /** Absolute paths. */
   readonly policies: readonly string[];
   readonly shadowPolicies: readonly string[];
+  /** Of exposed servers; several may name one. */
+  readonly exposedPolicies?: readonly string[] | undefined;
 }
 
 export interface PolicyFiles extends Disposable {
@@ -20,7 +22,7 @@ export interface PolicyFiles extends Disposable {
 
 const LOOK_MS = 1_000; // a person who saves a policy looks at once whether it holds
 
-export function createPolicyFiles({ policies, shadowPolicies }: PolicyFilesOptions): PolicyFiles {
+export function createPolicyFiles({ policies, shadowPolicies, exposedPolicies = [] }: PolicyFilesOptions): PolicyFiles {
   const seen = new Map<string, string>();
   let timer: NodeJS.Timeout | undefined;
   const source = (file: string, use: ConfiguredPolicy['use']): ConfiguredPolicy => ({
@@ -33,7 +35,11 @@ export function createPolicyFiles({ policies, shadowPolicies }: PolicyFilesOptio
   return {
     load: async () => {
       seen.clear();
-      return [...policies.map((file) => source(file, 'live')), ...shadowPolicies.map((file) => source(file, 'shadow'))];
+      return [
+        ...policies.map((file) => source(file, 'live')),
+        ...shadowPolicies.map((file) => source(file, 'shadow')),
+        ...[...new Set(exposedPolicies)].map((file) => source(file, 'exposed')),
+      ];
     },
     watch: (changed) => {
       timer = setInterval(() => {

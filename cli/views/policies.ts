@@ -18,6 +18,7 @@ const DIGEST_SHOWN = 16; // letters: as many as tell policies apart, and as the 
 const SOURCES: Readonly<Record<PolicyListed['source'], Cell>> = {
   configuration: { text: 'in force', tone: 'good' },
   shadow: 'candidate',
+  exposed: 'for others',
   caller: 'brought',
 };
 

@@ -48,14 +48,16 @@ export const isExposedName = (name: string): boolean => /^[a-z][a-z0-9._-]{0,63}
 
 const isPrintable = (text: string): boolean => !/[\p{Cc}\p{Zl}\p{Zp}]/u.test(text) && text.isWellFormed();
 const isVariable = (name: string): boolean => /^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(name);
-const isValue = (value: string): boolean => value.length <= limits.EXPOSED_VALUE_TEXT_MAX && !value.includes('\0');
+const isText = (value: string, lengthMax: number): boolean =>
+  value.length <= lengthMax && !value.includes('\0') && value.isWellFormed();
+const isValue = (value: string): boolean => isText(value, limits.EXPOSED_VALUE_TEXT_MAX);
 
 /** RFC 9110 5.6.2 and 5.5: a token. Of a value, what no implementation trips over. */
 const isHeaderName = (name: string): boolean => /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/.test(name);
 const isHeaderValue = (value: string): boolean =>
   value.length <= limits.EXPOSED_VALUE_TEXT_MAX && /^[\t\x20-\x7e]*$/.test(value);
 
-const isWord = (word: string): boolean => word.length <= limits.EXPOSED_WORD_TEXT_MAX && !word.includes('\0');
+const isWord = (word: string): boolean => isText(word, limits.EXPOSED_WORD_TEXT_MAX);
 
 function isServerUrl(text: string): boolean {
   if (text.length > limits.EXPOSED_URL_TEXT_MAX || !URL.canParse(text)) return false;
@@ -127,7 +129,7 @@ const MAPS: Readonly<Record<string, MapRule>> = {
     itemsMax: limits.EXPOSED_NEEDS_MAX,
     want: `a map of at most ${limits.EXPOSED_NEEDS_MAX} tools, each with its capability`,
     key: text(
-      (name) => name !== '' && name.length <= limits.MCP_NAME_TEXT_MAX,
+      (name) => name !== '' && isText(name, limits.MCP_NAME_TEXT_MAX),
       `the name of a tool of at most ${limits.MCP_NAME_TEXT_MAX} characters`,
     ),
     value: capability,

@@ -204,7 +204,7 @@ export const PolicyLoaded = object({ policy: PolicyRefView });
 export const PolicyListed = object({
   name: textOf(POLICY_NAME_TEXT_MAX),
   digest: hexDigest,
-  source: Type.Enum(['configuration', 'shadow', 'caller']),
+  source: Type.Enum(['configuration', 'shadow', 'exposed', 'caller']),
   file: nullable(Type.String({ maxLength: 4096 })),
   agents: list(textOf(256), 64),
   rules: count(),

@@ -70,7 +70,7 @@ export {
   type ResolvePolicy,
   strictestOutput,
 } from './policy.ts';
-export { isPresetName, type PresetName, PRESETS } from './presets.ts';
+export { isPresetName, type PresetName, PRESETS, presetSource } from './presets.ts';
 export type { Place } from './yaml.ts';
 export { type ExplainedLeaf, type ExplainedRule, explainDecision, type Explanation } from './explain.ts';
 export {

@@ -4,6 +4,7 @@
  * one's own is always better. What denies is wide, what allows is narrow; names compare without case, so that words in
  * camel case run together.
  */
+import type { PolicySource } from './source.ts';
 
 /** Of tools, resources and prompts the same, in three rules: a rule that needs what a request is not about does not apply. */
 const pathRules = (name: string, description: string, pattern: string): string => `\
@@ -190,3 +191,9 @@ export const PRESETS = { strict: STRICT, moderate: MODERATE, permissive: PERMISS
 export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 export const isPresetName = (name: string): name is PresetName => Object.hasOwn(PRESETS, name);
+
+/** A built-in policy as one to bring. What it says is its own text; whoever decides has that. */
+export const presetSource = (name: PresetName): PolicySource => ({
+  name,
+  files: [{ path: `${name}.yaml`, text: `version: "1.0"\nname: ${name}\nextends: agentmesh:${name}\n` }],
+});

@@ -3,18 +3,14 @@ import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { MeshError } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
 import type { PolicySource } from '../../protocol/policy/index.ts';
-import { isPresetName, PRESET_NAMES } from '../../protocol/policy/presets.ts';
+import { isPresetName, PRESET_NAMES, presetSource } from '../../protocol/policy/presets.ts';
 
 /**
  * A policy by the name of a built-in one, or by its path, with the files that it extends or hands to decision points.
  * Errors: policy_invalid.
  */
 export async function readPolicySource(nameOrPath: string, directory = '.'): Promise<PolicySource> {
-  if (isPresetName(nameOrPath)) {
-    // What it says is the built-in policy's own text; whoever decides has that.
-    const text = `version: "1.0"\nname: ${nameOrPath}\nextends: agentmesh:${nameOrPath}\n`;
-    return { name: nameOrPath, files: [{ path: `${nameOrPath}.yaml`, text }] };
-  }
+  if (isPresetName(nameOrPath)) return presetSource(nameOrPath);
   const file = resolve(directory, nameOrPath);
   const folder = new PolicyFolder(file);
   const path = basename(file);

@@ -27,8 +27,11 @@ export interface ConfiguredPolicy {
   readonly text: string;
   /** Reads what it extends. Default: nothing but built-in policies can be. */
   readonly resolve?: ResolvePolicy;
-  /** `shadow`: it decides nothing, and is compared with what does. */
-  readonly use: 'live' | 'shadow';
+  /**
+   * `shadow`: it decides nothing, and is compared with what does. `exposed`: it decides beside the live ones for calls of
+   * others to servers exposed under it.
+   */
+  readonly use: 'live' | 'shadow' | 'exposed';
 }
 
 /** All policies of the configuration, the first to name approvers first. Errors: whatever they cannot be read for. */
@@ -61,7 +64,7 @@ export interface Candidate {
 }
 
 export interface ListedPolicy extends PolicyRef {
-  readonly source: 'configuration' | 'shadow' | 'caller';
+  readonly source: 'configuration' | 'shadow' | 'exposed' | 'caller';
   readonly file: string | null;
   /** Names and DIDs; empty: every agent. */
   readonly agents: readonly string[];
@@ -80,6 +83,7 @@ interface Configured {
   readonly live: readonly Policy[];
   readonly policies: PolicySet;
   readonly candidates: readonly Candidate[];
+  readonly exposed: readonly Policy[];
 }
 
 interface BroughtRow {
@@ -112,6 +116,8 @@ export class PolicyLibrary {
   readonly #sets = new Map<string, PolicySet>();
   /** As #sets. */
   readonly #candidates = new Map<string, readonly Candidate[]>();
+  /** Digests of brought ones that never go, and how often that was asked. */
+  readonly #kept = new Map<string, number>();
   #configured: Configured;
   #status: LibraryStatus;
 
@@ -183,7 +189,7 @@ export class PolicyLibrary {
 
   /**
    * Keeps a policy that a caller brings, with all that it extends; the first file is the policy. On disk when it
-   * resolves. Errors: policy_invalid, too_large, read_only.
+   * resolves. Errors: policy_invalid, too_large, full, read_only.
    */
   load(name: string, files: readonly PolicyFile[]): Promise<PolicyRef> {
     return this.#changes.run(async () => {
@@ -204,6 +210,24 @@ export class PolicyLibrary {
       this.#components.onBrought?.(refOf(row));
       return refOf(row);
     });
+  }
+
+  /** Of the file that exposes something under it, as it was read last. Undefined: none was. */
+  exposedDigest(file: string): string | undefined {
+    return this.#configured.exposed.find((policy) => policy.file === file)?.digest;
+  }
+
+  /** A brought one stays, however long it is not used: something rests on it. Errors: not_found. */
+  keep(digest: string): void {
+    this.#find(digest);
+    this.#kept.set(digest, (this.#kept.get(digest) ?? 0) + 1);
+  }
+
+  /** Takes back one `keep`. */
+  release(digest: string): void {
+    const count = (this.#kept.get(digest) ?? 0) - 1;
+    if (count > 0) this.#kept.set(digest, count);
+    else this.#kept.delete(digest);
   }
 
   /** Reads the configuration again: all of it, or none. Errors: policy_invalid, and why it cannot be read. */
@@ -235,10 +259,11 @@ export class PolicyLibrary {
   }
 
   list(): ListedPolicy[] {
-    const { live, candidates } = this.#configured;
+    const { live, candidates, exposed } = this.#configured;
     return [
       ...live.map((policy) => listed(policy, 'configuration')),
       ...candidates.map(({ policy }) => listed(policy, 'shadow')),
+      ...exposed.map((policy) => listed(policy, 'exposed')),
       ...[...this.#brought.values()].map(({ row: { name, digest, agents, rules } }): ListedPolicy => {
         return { name, digest, source: 'caller', file: null, agents, rules };
       }),
@@ -247,8 +272,10 @@ export class PolicyLibrary {
 
   /** As it was read, with all documents that it extends. Errors: not_found. */
   show(digest: string): { readonly policy: PolicyRef; readonly files: readonly PolicyFile[] } {
-    const { live, candidates } = this.#configured;
-    const policy = [...live, ...candidates.map((candidate) => candidate.policy)].find((each) => each.digest === digest);
+    const { live, candidates, exposed } = this.#configured;
+    const policy = [...live, ...candidates.map((candidate) => candidate.policy), ...exposed].find(
+      (each) => each.digest === digest,
+    );
     if (policy !== undefined)
       return { policy: refOf(policy), files: policy.documents.map(({ file, text }) => ({ path: file, text })) };
     const { row } = this.#find(digest);
@@ -270,6 +297,8 @@ export class PolicyLibrary {
   }
 
   #use(digest: string): Policy {
+    const exposed = this.#configured.exposed.find((policy) => policy.digest === digest);
+    if (exposed !== undefined) return exposed;
     const held = this.#touch(this.#find(digest));
     held.policy ??= parseBrought(held.row.name, held.row.files);
     return held.policy;
@@ -300,7 +329,7 @@ export class PolicyLibrary {
     this.#brought.set(row.digest, { row, bytes: bytesOf(row), policy });
   }
 
-  /** Those used longest ago that make room for so many bytes more. */
+  /** Those used longest ago that make room for so many bytes more. Errors: full. */
   #surplus(bytesMore: number): readonly BroughtRow[] {
     const held = [...this.#brought.values()];
     let bytes = held.reduce((sum, each) => sum + each.bytes, bytesMore);
@@ -308,10 +337,16 @@ export class PolicyLibrary {
     const gone: BroughtRow[] = [];
     for (const each of held) {
       if (count <= this.#broughtMax && bytes <= this.#broughtBytesMax) break;
+      if (this.#kept.has(each.row.digest)) continue;
       gone.push(each.row);
       bytes -= each.bytes;
       count -= 1;
     }
+    if (count > this.#broughtMax || bytes > this.#broughtBytesMax)
+      throw new MeshError('full', 'Cannot keep another policy: exposed servers hold as many as are kept', {
+        is: count,
+        want: this.#broughtMax,
+      });
     return gone;
   }
 }
@@ -320,7 +355,12 @@ function configuredOf(sources: readonly ConfiguredPolicy[]): Configured {
   const parsed = sources.map(({ text, use, ...options }) => ({ use, policy: parsePolicy(text, options) }));
   const live = parsed.filter(({ use }) => use === 'live').map(({ policy }) => policy);
   const shadows = parsed.filter(({ use }) => use === 'shadow').map(({ policy }) => policy);
-  return { live, policies: compilePolicies(live), candidates: shadows.map((policy) => candidateOf(policy, live)) };
+  return {
+    live,
+    policies: compilePolicies(live),
+    candidates: shadows.map((policy) => candidateOf(policy, live)),
+    exposed: parsed.filter(({ use }) => use === 'exposed').map(({ policy }) => policy),
+  };
 }
 
 function candidateOf(policy: Policy, live: readonly Policy[]): Candidate {
