@@ -405,7 +405,7 @@ export const CALL_LAST_MS = 2_000; // for what is under way when a link ends: re
 
 // Calls: the wire
 export const CALL_FRAME_BYTES_MAX = 256 * 1024; // as of sync: the largest part or statement with room
-export const CALL_PART_BYTES = 240 * 1024; // of a large body in one frame: measured, larger ones gain nothing and control frames wait longer
+export const CALL_PART_BYTES = 128 * 1024; // of a large body in one frame: measured, larger ones gain nothing and control frames wait longer
 export const CALL_PART_BYTES_MIN = 16 * 1024; // of each part but the last: what is kept beside a part stays small against it
 export const CALL_INLINE_BYTES_MAX = 64 * 1024; // of a body inside its frame; nearly all requests and most results
 export const CALL_OPEN_BODIES_MAX = 64; // that a side takes in parts at a time
@@ -490,3 +490,9 @@ export const CALL_STREAMS_A_CONNECTION_MAX = 64; // links and questions of all a
 export const CALL_STREAMS_PER_SECOND = 50; // that one organisation may open: each costs a signature check, most a process
 export const CALL_STREAMS_BURST = 200; // as a program of many agents that starts
 export const CALL_PROOFS_A_SESSION_MAX = 4_096; // streams of one session in its life, each remembered: 400 KB
+export const CALL_KEY_MS = 86_400_000; // that an idempotency key is remembered: a retry on the next working day is a new call
+export const CALL_KEY_SURE_MS = 3_600_000; // that none is forgotten for the sake of others: longer than retries go on
+export const CALL_KEYS_AN_ORGANISATION_MAX = 262_144; // 72 calls a second for the time above; about 250 bytes each without results
+export const CALL_KEYS_MAX = 1_048_576; // of four organisations that use all of theirs: 250 MB
+export const CALL_KEY_RESULT_BYTES_MAX = 256 * 1024; // of a result kept for a retry; of a larger one only that it was given
+export const CALL_KEYS_BYTES_AN_ORGANISATION_MAX = 128 * 1024 * 1024; // of all rows with results; beyond, results are not kept

@@ -19,6 +19,7 @@ export {
   exactOf,
   type Id,
   idKey,
+  isObject,
   isRefusal,
   type Message,
   MESSAGE_LIMITS,

@@ -18,6 +18,8 @@ const LETTERS = {
   digest: 0x64,
   exposure: 0x65,
   handshake: 0x68,
+  key: 0x6b,
+  keyByTime: 0x6d,
   receipt: 0x72,
   ofSession: 0x73,
   receiptNumbers: 0x74,
