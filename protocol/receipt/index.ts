@@ -1,5 +1,12 @@
 /** Receipts of calls between organisations, for whoever makes, keeps or checks one; SPEC "Receipts". */
 export {
+  formatReceiptFile,
+  parseReceiptFile,
+  type ReceiptFile,
+  type ReceiptParty,
+  type ReceiptProof,
+} from './receipt-file.ts';
+export {
   assembleReceipt,
   callerKeyOf,
   type CallRole,

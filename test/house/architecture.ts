@@ -22,7 +22,7 @@ interface Layer {
 
 // Beside the doors of the folders, single files for whoever must start fast and small: the proxy beside each MCP server.
 const PROTOCOL_DOORS =
-  'protocol/(?:index|sodium|errors|limits|control/(?:api-version|http-status|paths)|policy/(?:hold|presets)|(?:call|control|log|policy|detect|mcp)/index)\\.ts$';
+  'protocol/(?:index|sodium|errors|limits|control/(?:api-version|http-status|paths)|policy/(?:hold|presets)|(?:call|control|log|policy|detect|mcp|receipt)/index)\\.ts$';
 const inside = (...paths: string[]): RegExp => new RegExp(`^(?:${paths.join('|')})`);
 const anyBut = (...packages: string[]): RegExp => new RegExp(`^(?!(?:${packages.join('|')})(?:/|$))`);
 

@@ -249,6 +249,19 @@ export const SAMPLES: { readonly [N in EntryTypeName]: ParsedEntry } = {
   }),
   'tool.pinned': entryOf('tool.pinned', { server: 'filesystem', count: 14, digest: DIGEST }),
   'tool.changed': entryOf('tool.changed', { server: 'filesystem', state: 'changed', approval: APPROVAL }),
+  'receipt.kept': entryOf(
+    'receipt.kept',
+    {
+      receipt: credential.id,
+      role: 'callee',
+      n: 3,
+      half: false,
+      outcome: 'ok',
+      server: 'files',
+      statement: toBase64url(new Uint8Array(620).fill(7)),
+    },
+    { ...inSession, actor: agent.did, tool: 'read_file' },
+  ),
   'message.sent': entryOf(
     'message.sent',
     { id: MESSAGE, seq: 1_795_000_000_000, bytes: 12, contentType: 'text/plain; charset=utf-8', until },
