@@ -100,6 +100,9 @@ export interface PeerConnection {
   readonly channelBinding: Uint8Array | undefined;
 }
 
+/** A frame, or its pieces in order, so that whoever has them need not put them together. */
+export type FrameBytes = Uint8Array | readonly Uint8Array[];
+
 /** Whole frames over one stream: unsigned-varint length, then the bytes. */
 export interface FrameStream {
   readonly connection: PeerConnection;
@@ -107,7 +110,7 @@ export interface FrameStream {
    * Resolves when handed to the transport (back-pressure respected). After `timeoutMs` (default SEND_MS_MAX) in which it
    * is not taken the stream is reset. Errors: timeout, closed, too_large.
    */
-  send(frame: Uint8Array, options?: { readonly timeoutMs?: number }): Promise<void>;
+  send(frame: FrameBytes, options?: { readonly timeoutMs?: number }): Promise<void>;
   /**
    * The next frame, or undefined when the other side ended the stream.
    * Errors: timeout, cancelled, too_large (more than the handler's frameBytesMax), malformed or noncanonical (the
@@ -213,6 +216,8 @@ export interface McpServerEvents {
   lost(failure: Failure): void;
   /** It takes more again. */
   drained(): void;
+  /** A line that it printed beside its messages: why it does not start, perhaps. Few of them, and cut. */
+  printed?(line: string): void;
   /** Told once, after what it sent last: how, for the daemon's own log. Also where it could not be started. */
   ended(how: string): void;
 }

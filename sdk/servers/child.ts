@@ -46,23 +46,34 @@ export interface ChildOptions {
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly graceMs?: number;
+  /** Takes what it prints on stderr; default: it shares that of this process. */
+  readonly onPrinted?: ((chunk: Buffer) => void) | undefined;
   /** Said when there is no watchdog. */
   readonly onUnwatched: (why: string) => void;
 }
 
-export function startChild({ command, args, cwd, env, graceMs = GRACE_MS, onUnwatched }: ChildOptions): Child {
+export function startChild({
+  command,
+  args,
+  cwd,
+  env,
+  graceMs = GRACE_MS,
+  onPrinted,
+  onUnwatched,
+}: ChildOptions): Child {
   // Before the child, so that there is no moment in which it runs unwatched.
   const watchdog = startWatchdog(graceMs, onUnwatched);
-  const child = spawn(command, args, {
-    cwd,
-    env: withoutSecrets(env),
-    stdio: ['pipe', 'pipe', 'inherit'],
-    detached: true, // leads its group
-  });
+  const options = { cwd, env: withoutSecrets(env), detached: true }; // leads its group
+  const child =
+    onPrinted === undefined
+      ? spawn(command, args, { ...options, stdio: ['pipe', 'pipe', 'inherit'] })
+      : spawn(command, args, { ...options, stdio: ['pipe', 'pipe', 'pipe'] });
+  if (onPrinted !== undefined) child.stderr?.on('data', onPrinted);
   const group = child.pid;
   if (group !== undefined) watchdog.watch(group);
   child.stdin.on('error', () => undefined); // EPIPE: it ended, which `ended` says
   child.stdout.on('error', () => undefined); // as above
+  child.stderr?.on('error', () => undefined); // as above
 
   let ending: Promise<void> | undefined;
   const endGroup = async (first: EndSignal | undefined): Promise<void> => {
