@@ -182,6 +182,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
   return {
     ...log.operations,
     ...node.governance.operations,
+    ...node.messages.operations,
     status: async () => ({
       version: surroundings.version,
       network: surroundings.networkName,

@@ -48,6 +48,7 @@ import { Convictions } from './log/convictions.ts';
 import type { Decisions } from './log/decisions.ts';
 import { NodeLog, type NodeLogOptions } from './log/node-log.ts';
 import type { WitnessEndpoint } from './log/witness-stream.ts';
+import { NodeMessages, type NodeMessagesOptions } from './messages/node-messages.ts';
 import { Organisation } from './organisation.ts';
 import { OwnSigners } from './own-signers.ts';
 import { type CheckSignatures, Pipeline, type Source } from './pipeline.ts';
@@ -100,6 +101,8 @@ export interface NodeOptions {
   readonly audit?: NodeLogOptions;
   /** Policies and who approves. Default: there is no policy, so that nothing is allowed that needs one. */
   readonly governance?: NodeGovernanceOptions;
+  /** Bounds of the outbox and the inbox. */
+  readonly messages?: Omit<NodeMessagesOptions, 'networkName'>;
 }
 
 const SWEEP_MS = 5_000; // expired statements leave within this
@@ -133,6 +136,7 @@ export class MeshNode {
   readonly audit: NodeLog;
   readonly governance: NodeGovernance;
   readonly calls: NodeCalls;
+  readonly messages: NodeMessages;
   readonly #forward: TokenBuckets;
   readonly #reliedOn = new Map<string, { staleAfterSeconds: number; atMs: number }>();
   readonly #timers = new Set<Timer>();
@@ -151,6 +155,7 @@ export class MeshNode {
     readonly audit: NodeLog;
     readonly governance: NodeGovernance;
     readonly calls: NodeCalls;
+    readonly messages: NodeMessages;
     readonly late: Late;
   }) {
     const { components, options, pipeline, index, registry, signers, organisation, convictions, audit, governance } =
@@ -170,6 +175,7 @@ export class MeshNode {
     this.audit = audit;
     this.governance = governance;
     this.calls = parts.calls;
+    this.messages = parts.messages;
     const ahead = audit.decisions;
     this.sessions = new Sessions({
       clock,
@@ -222,6 +228,7 @@ export class MeshNode {
         onBound: (peer, did, { address }) => {
           this.events.emit({ type: 'peer.bound', data: { peerId: peer, did, address } });
           audit.peerBound(peer, did);
+          this.messages.organisationSeen(did);
         },
         onUnbound: (peer, did) => {
           this.events.emit({ type: 'peer.lost', data: { peerId: peer, did } });
@@ -288,6 +295,9 @@ export class MeshNode {
       },
       { staleness: this.staleness, ...(options.networkName !== undefined && { network: options.networkName }) },
     );
+    const { agents, sessions, handshakes, resolver, chains } = this;
+    this.messages.attach({ agents, sessions, handshakes, resolver, chains });
+    this.calls.onAsk('mail', this.messages.serve);
   }
 
   /** Opens the store and the organisation. Nothing is heard or sent before start. Errors: store_corrupt, the door's codes. */
@@ -357,6 +367,17 @@ export class MeshNode {
       { ...components, governance },
       { networkName: options.networkName ?? DEFAULT_NETWORK },
     );
+    const messages = await NodeMessages.open(
+      {
+        ...components,
+        state: pipeline.state,
+        recorder: audit.recorder,
+        governance: governance.governance,
+        acting: (did) => governance.acting(did),
+        organisation: organisation.did,
+      },
+      { ...options.messages, networkName: options.networkName ?? DEFAULT_NETWORK },
+    );
     return new MeshNode({
       components,
       options,
@@ -369,6 +390,7 @@ export class MeshNode {
       audit,
       governance,
       calls,
+      messages,
       late,
     });
   }
@@ -416,6 +438,7 @@ export class MeshNode {
     await this.sync.start();
     await this.agents.start();
     this.freshness.start();
+    this.messages.start();
     this.#every(SWEEP_MS, SWEEP_MS, () => this.pipeline.sweep());
     this.#every(PROVIDE_FIRST_MS, PROVIDE_MS, () => this.#provideAll());
   }
@@ -427,6 +450,7 @@ export class MeshNode {
     await this.audit.cosigning.close(); // what is released from now on would be seen by nobody, and be wanted back
     this.sync.close();
     await this.agents.close();
+    await this.messages.close();
     await this.calls.close();
     await this.handshakes.close();
     await this.sessions.close();

@@ -39,4 +39,49 @@ export const CALL_ROUTES = {
     answeredBy: 'server',
     own: 'query.as',
   }),
+
+  messageSend: route({
+    method: 'POST',
+    path: '/v1/messages',
+    summary:
+      'Send a message to an agent or organisation, here or elsewhere. Answered once it waits on disk; the outbox says what becomes of it. ' +
+      "Elsewhere it takes a chain of the recipient's organisation that grants `mesh:message`: `grant`, else one of those held",
+    body: C.MessageSendBody,
+    response: C.MessageSent,
+    errors: [...DECISION_ERRORS, 'full', 'policy_denied', 'limit_exceeded', 'approval_pending', 'approval_denied'],
+    who: 'agent',
+    own: 'body.as',
+  }),
+  outboxList: route({
+    method: 'GET',
+    path: '/v1/outbox',
+    summary:
+      'Messages that were sent and what became of them, newest first; for the operator without `as` those of all',
+    query: params({ as: optional(S.Did) }),
+    response: C.Outbox,
+    who: 'agent',
+    own: 'query.as',
+  }),
+  inboxList: route({
+    method: 'GET',
+    path: '/v1/inbox',
+    summary:
+      'Messages that were not acknowledged, in the order in which they came, from behind position `after` on. With `wait` the answer comes ' +
+      'once there are some, or after so many seconds (30 at most)',
+    query: params({ as: optional(S.Did), after: optional(S.DecimalText), wait: optional(S.DecimalText) }),
+    response: C.InboxPage,
+    errors: ['not_found', 'conflict', 'suspended', 'revoked', 'store_corrupt', 'closed'],
+    who: 'agent',
+    own: 'query.as',
+  }),
+  inboxAck: route({
+    method: 'POST',
+    path: '/v1/inbox/ack',
+    summary: 'The messages with these ids were dealt with: they leave the inbox, for ever',
+    body: C.InboxAckBody,
+    response: C.InboxAcked,
+    errors: ['not_found', 'conflict', 'suspended', 'revoked', 'closed'],
+    who: 'agent',
+    own: 'body.as',
+  }),
 } as const satisfies Record<string, Route>;

@@ -72,7 +72,7 @@ export interface WaitOptions {
   readonly signal: AbortSignal;
 }
 
-const POSITIONS_A_MS = 1_000; // more than can be synced, and below 2^53 for two centuries
+const POSITIONS_A_MS = 100; // more than can be synced, and 15 digits for a thousand years
 
 /** How much is held of somebody. */
 interface Share {
@@ -148,20 +148,12 @@ export class Inbox {
   async #take(incoming: Incoming): Promise<boolean> {
     this.#verifyOpen();
     const { message, organisation } = incoming;
-    const newest = this.#newest.get(pairOf(message.iss, message.aud));
-    if (newest !== undefined && message.seq <= newest.seq) {
-      if (message.seq === newest.seq && equalBytes(message.mid, newest.mid)) return false;
-      throw new MeshError(
-        'replay',
-        `Cannot take message ${message.seq} of "${message.iss}": ${newest.seq} was taken already`,
-        { is: message.seq, want: newest.seq + 1 },
-      );
-    }
-    this.#verifyRoom(incoming, newest === undefined);
+    if (this.isKept(message)) return false;
+    this.verifyRoom(incoming);
     const position = this.#next++;
     const row: InboxRow = { ...incoming, arrivedMs: Math.floor(this.#components.clock.nowMs()) };
     const held = heldOf(position, row);
-    const remembered = newestOf(message, organisation, newest);
+    const remembered = newestOf(message, organisation, this.#newest.get(pairOf(message.iss, message.aud)));
     const underWay = this.#underWay.get(message.aud) ?? new Set();
     this.#underWay.set(message.aud, underWay.add(position));
     this.#count(held, 1);
@@ -189,6 +181,48 @@ export class Inbox {
       underWay.delete(position);
       if (underWay.size === 0) this.#underWay.delete(message.aud);
       this.#wake(message.aud);
+    }
+  }
+
+  /**
+   * Whether it was taken before: the newest of its pair, sent again. Errors: replay (its number is no higher than the
+   * newest's, and it is another).
+   */
+  isKept({ iss, aud, seq, mid }: Pick<MessageFields, 'iss' | 'aud' | 'seq' | 'mid'>): boolean {
+    const newest = this.#newest.get(pairOf(iss, aud));
+    if (newest === undefined || seq > newest.seq) return false;
+    if (seq === newest.seq && equalBytes(mid, newest.mid)) return true;
+    throw new MeshError('replay', `Cannot take message ${seq} of "${iss}": ${newest.seq} was taken already`, {
+      is: seq,
+      want: newest.seq + 1,
+    });
+  }
+
+  /** Whether it could be put there now. Errors: full, expired. */
+  verifyRoom({ message, organisation }: Incoming): void {
+    const isNewPair = !this.#newest.has(pairOf(message.iss, message.aud));
+    const { pairMax, organisationMax, organisationBytesMax, max, bytesMax, sendersMax } = this.#options;
+    if (message.exp * 1000 <= this.#components.clock.nowMs())
+      throw new MeshError('expired', 'Cannot take a message: its time is over');
+    const bytes = message.body.length;
+    const own = this.#shareOf(`organisation ${organisation}`);
+    const all = this.#shareOf('all');
+    const senders = this.#senders.get(organisation) ?? 0;
+    const bounds: readonly (readonly [is: number, want: number, what: string])[] = [
+      [this.#shareOf(pairOf(message.iss, message.aud)).count + 1, pairMax, 'messages of its sender'],
+      [own.count + 1, organisationMax, 'messages of its organisation'],
+      [own.bytes + bytes, organisationBytesMax, 'bytes of its organisation'],
+      [all.count + 1, max, 'messages'],
+      [all.bytes + bytes, bytesMax, 'bytes'],
+      [isNewPair ? senders + 1 : 0, sendersMax, 'senders of its organisation'],
+      [isNewPair ? this.#newest.size + 1 : 0, limits.INBOX_SENDERS_MAX, 'senders'],
+    ];
+    for (const [is, want, what] of bounds) {
+      if (is <= want) continue;
+      throw new MeshError('full', `Cannot take a message: with it there would be ${is} ${what}, want <= ${want}`, {
+        is,
+        want,
+      });
     }
   }
 
@@ -252,33 +286,6 @@ export class Inbox {
   }
 
   // Room
-
-  /** Errors: full, expired. */
-  #verifyRoom({ message, organisation }: Incoming, isNewPair: boolean): void {
-    const { pairMax, organisationMax, organisationBytesMax, max, bytesMax, sendersMax } = this.#options;
-    if (message.exp * 1000 <= this.#components.clock.nowMs())
-      throw new MeshError('expired', 'Cannot take a message: its time is over');
-    const bytes = message.body.length;
-    const own = this.#shareOf(`organisation ${organisation}`);
-    const all = this.#shareOf('all');
-    const senders = this.#senders.get(organisation) ?? 0;
-    const bounds: readonly (readonly [is: number, want: number, what: string])[] = [
-      [this.#shareOf(pairOf(message.iss, message.aud)).count + 1, pairMax, 'messages of its sender'],
-      [own.count + 1, organisationMax, 'messages of its organisation'],
-      [own.bytes + bytes, organisationBytesMax, 'bytes of its organisation'],
-      [all.count + 1, max, 'messages'],
-      [all.bytes + bytes, bytesMax, 'bytes'],
-      [isNewPair ? senders + 1 : 0, sendersMax, 'senders of its organisation'],
-      [isNewPair ? this.#newest.size + 1 : 0, limits.INBOX_SENDERS_MAX, 'senders'],
-    ];
-    for (const [is, want, what] of bounds) {
-      if (is <= want) continue;
-      throw new MeshError('full', `Cannot take a message: with it there would be ${is} ${what}, want <= ${want}`, {
-        is,
-        want,
-      });
-    }
-  }
 
   #shareOf(of: string): Share {
     return this.#shares.get(of) ?? { count: 0, bytes: 0 };

@@ -2,7 +2,7 @@
  * Messages of own agents on their way (SPEC "Messages"): on disk before whoever sent one is answered, in the order in
  * which they were sent for each pair of sender and recipient, until each is delivered, refused for good, or expired.
  */
-import { limits, type MessageFields, MeshError, toHex } from '../../../protocol/index.ts';
+import { type ErrorCode, limits, type MessageFields, MeshError, toHex } from '../../../protocol/index.ts';
 import type { Clock, Logger, Store, StoreWrite } from '../../ports.ts';
 import { Serial } from '../serial.ts';
 import { encodeRow, NUMBER_KEY, outboxKey, type OutboxRow, parseRow, rowRange } from './rows.ts';
@@ -43,7 +43,7 @@ export interface Outgoing extends Pair {
   readonly bytes: number;
   readonly state: OutgoingState;
   /** Why it failed; while it waits, what came of the last try. */
-  readonly code: string | null;
+  readonly code: ErrorCode | null;
   readonly tries: number;
   readonly createdMs: number;
   /** Unix seconds. */
@@ -69,7 +69,7 @@ interface Held {
   row: Omit<OutboxRow, 'content'>;
   readonly mid: string;
   tries: number;
-  code: string | null;
+  code: ErrorCode | null;
   nextMs: number | null;
 }
 
@@ -199,7 +199,7 @@ export class Outbox {
   }
 
   /** What came of a try that may be made again. Not written: after a restart it is tried at once. */
-  tried(mid: string, code: string, nextMs: number): void {
+  tried(mid: string, code: ErrorCode, nextMs: number): void {
     const held = this.#held.get(mid);
     if (held === undefined || held.row.over !== null) return;
     held.tries += 1;
@@ -211,7 +211,7 @@ export class Outbox {
    * It is over: delivered (code null), expired, or refused for good. Its body goes. Without a sync: what a crash takes
    * back is sent again, and kept once. Errors: read_only.
    */
-  async settle(mid: string, code: string | null): Promise<Outgoing> {
+  async settle(mid: string, code: ErrorCode | null): Promise<Outgoing> {
     const held = this.#find(mid);
     if (held.row.over !== null) return outgoingOf(held);
     const row: OutboxRow = {
@@ -353,15 +353,14 @@ export class Outbox {
 const keyOf = ({ sender, recipient }: Pair): string => `${sender} ${recipient}`;
 
 /** What is kept in memory holds no view of the row, and so no body. */
-function heldOf({ content: _, message, ...rest }: OutboxRow): Held {
+function heldOf(whole: OutboxRow): Held {
+  const { content: _, message, ...rest } = whole;
   const row = { ...rest, message: { ...message, mid: message.mid.slice() } };
   return { row, mid: toHex(message.mid), tries: 0, code: null, nextMs: null };
 }
 
 function outgoingOf({ row, mid, tries, code, nextMs }: Held): Outgoing {
   const { message, bytes, createdMs, over } = row;
-  const state =
-    over === null ? 'waiting' : over.code === null ? 'delivered' : over.code === 'expired' ? 'expired' : 'failed';
   return {
     mid,
     seq: message.seq,
@@ -369,7 +368,7 @@ function outgoingOf({ row, mid, tries, code, nextMs }: Held): Outgoing {
     recipient: message.aud,
     contentType: message.ct,
     bytes,
-    state,
+    state: stateOf(row),
     code: over === null ? code : over.code,
     tries,
     createdMs,
@@ -377,4 +376,10 @@ function outgoingOf({ row, mid, tries, code, nextMs }: Held): Outgoing {
     nextMs,
     overMs: over?.atMs ?? null,
   };
+}
+
+function stateOf({ over, message }: Held['row']): OutgoingState {
+  if (over === null) return 'waiting';
+  if (over.code === null) return 'delivered';
+  return over.code === 'expired' && over.atMs >= message.exp * 1000 ? 'expired' : 'failed'; // a grant may have expired
 }

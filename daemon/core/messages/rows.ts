@@ -14,6 +14,7 @@ import {
   decodeCbor,
   digestOf,
   encodeCbor,
+  type ErrorCode,
   isMeshError,
   type MessageFields,
   MeshError,
@@ -61,7 +62,7 @@ export interface OutboxRow {
   readonly intent: string;
   readonly createdMs: number;
   /** Null: it waits. `code` null: delivered. */
-  readonly over: { readonly code: string | null; readonly atMs: number } | null;
+  readonly over: { readonly code: ErrorCode | null; readonly atMs: number } | null;
 }
 
 export interface NewestRow {

@@ -58,6 +58,7 @@ import { createLogBackend, type LogBackend } from '../../../daemon/core/log/log-
 import type { MirrorStatus } from '../../../daemon/core/log/mirrors.ts';
 import type { MonitorStatus } from '../../../daemon/core/log/monitor.ts';
 import { Recorder } from '../../../daemon/core/log/recorder.ts';
+import type { MessagesOperation } from '../../../daemon/core/messages/messages-backend.ts';
 import type { OwnSigners } from '../../../daemon/core/own-signers.ts';
 import type { Registry, SponsorRow } from '../../../daemon/core/registry.ts';
 import type { Clock } from '../../../daemon/ports.ts';
@@ -74,6 +75,7 @@ import {
 } from '../../builders.ts';
 import { checkpointOf, createBinding, createFork, ownLog, ownWitness } from '../../protocol/log/own-log.ts';
 import { signedNote } from '../../protocol/log/sample.ts';
+import { openFakeMail } from './fake-mail.ts';
 import { FakeCosigning, FakeLog, FakeRecorder, openFakeLog, recordCredential, recordOperation } from './fake-log.ts';
 
 type LogOperation = keyof LogBackend['operations'];
@@ -142,6 +144,7 @@ export class FakeBackend implements ControlBackend {
   /** Members of the groups that policies name, likewise. */
   approvers: { readonly group: string; readonly who: string }[] = [];
   #governance: Promise<NodeGovernance> | undefined;
+  #mail: ReturnType<typeof openFakeMail> | undefined;
   /** Called at the start of each call; may wait, or throw. */
   onCall: (operationId: string, signal: AbortSignal) => Promise<void> = async () => {};
 
@@ -805,6 +808,18 @@ export class FakeBackend implements ControlBackend {
     };
     return ask as unknown as ControlBackend[K];
   }
+  #mailed<K extends MessagesOperation>(operationId: K): ControlBackend[K] {
+    const ask = async (input: never, caller: Caller, signal: AbortSignal): Promise<unknown> => {
+      await this.#begin(operationId, caller, signal);
+      this.#mail ??= openFakeMail({
+        organisation: this.organisation.did,
+        isOwn: (did) => this.#agents.has(did),
+        verifyMayAct: (did) => this.#verifyMayAct(did),
+      });
+      return (await this.#mail)[operationId](input, caller, signal);
+    };
+    return ask as unknown as ControlBackend[K];
+  }
   readonly logStatus = this.#asked('logStatus');
   readonly logEntries = this.#asked('logEntries');
   readonly logEntry = this.#asked('logEntry');
@@ -831,6 +846,10 @@ export class FakeBackend implements ControlBackend {
   readonly policyReplay = this.#governed('policyReplay');
   readonly policyShadow = this.#governed('policyShadow');
   readonly toolCheck = this.#governed('toolCheck');
+  readonly messageSend = this.#mailed('messageSend');
+  readonly outboxList = this.#mailed('outboxList');
+  readonly inboxList = this.#mailed('inboxList');
+  readonly inboxAck = this.#mailed('inboxAck');
 
   // Inside
 

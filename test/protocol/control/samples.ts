@@ -34,6 +34,11 @@ const approval = { id: '0123456789abcdef' };
 
 type Given = { readonly [K in OperationId]?: Partial<InputOf<K>> };
 const given: Given = {
+  messageSend: {
+    body: { to: sponsor.did, contentType: 'text/plain; charset=utf-8', body: base64url(5, 7), expiresInSeconds: 60 },
+  },
+  inboxList: { query: { after: '0', wait: '0' } },
+  inboxAck: { body: { ids: ['0123456789abcdef0123456789abcdef'] } },
   decide: { body: { policies: [digest], request } },
   decisionFilter: { body: { requests: [request] } },
   decisionExplain: { body: { request } },
