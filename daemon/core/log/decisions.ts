@@ -336,7 +336,7 @@ export class Decisions implements WriteAhead {
 }
 
 /** SHA-256 over the envelopes of a chain, root first, and its leaf. */
-function chainOf(chain: readonly Link[]): Pick<Details, 'delegation'> {
+export function chainOf(chain: readonly Link[]): Pick<Details, 'delegation'> {
   const leaf = chain.at(-1);
   if (leaf === undefined) return {};
   const hash = digestOf(concatBytes(...chain.map(({ envelope }) => envelope)));
