@@ -4,7 +4,7 @@
  */
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, stringify } from 'yaml';
+import { isMap, isNode, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument, stringify } from 'yaml';
 import { nearest } from '../protocol/control/index.ts';
 import { DEFAULT_NETWORK, type Environment, limits, MeshError, verifyUnwritable } from '../protocol/index.ts';
 import {
@@ -12,6 +12,8 @@ import {
   configOf,
   flagOf,
   keyOf,
+  type Kind,
+  type KindFault,
   SETTING_NAMES,
   type SettingName,
   SETTINGS,
@@ -107,13 +109,22 @@ export function parseConfigFile(source: string, file: string): Map<SettingName, 
     const lineOf = (node: Node | null | undefined): number =>
       node?.range === null || node?.range === undefined ? line : lineAt(node.range[0]);
     found.set(name, {
-      value: checked(name, plainOf(value, document, file, line), origin, (index) =>
-        lineOf(isSeq<Node>(value) ? value.items[index] : value),
-      ),
+      value: checked(name, plainOf(value, document, file, line), origin, (path) => lineOf(nodeAt(value, path))),
       origin,
     });
   }
   return found;
+}
+
+/** The innermost node on the way to a value, since what is missing has none. */
+function nodeAt(node: Node | null, [step, ...rest]: readonly (string | number)[]): Node | null {
+  if (step === undefined || node === null) return node;
+  const items: readonly unknown[] = isSeq(node) || isMap(node) ? node.items : [];
+  const found = isSeq(node)
+    ? items[Number(step)]
+    : items.filter(isPair).find(({ key }) => (isScalar(key) ? key.value : key) === step);
+  if (!isPair<Node, Node | null>(found)) return isNode(found) ? nodeAt(found, rest) : node;
+  return rest.length === 0 ? found.key : (nodeAt(found.value, rest) ?? found.key);
 }
 
 /** Aliases beyond reason make yaml throw. */
@@ -152,33 +163,47 @@ function checked(
   name: SettingName,
   value: unknown,
   origin: Origin,
-  lineOfItem: (index: number) => number = () => 0,
+  lineAt: (path: readonly (string | number)[]) => number = () => 0,
 ): unknown {
   const { kind: wanted } = SETTINGS[name];
-  if (wanted.isValid(value)) return wanted.isPath === true ? resolved(value, origin) : value;
-  const wrong =
-    wanted.item !== undefined && Array.isArray(value)
-      ? value.findIndex((each: unknown, index) => !wanted.item?.isValid(each) || value.indexOf(each) !== index)
-      : -1;
-  const [field, is, line] =
-    wrong < 0 ? [keyOf(name), value, 0] : [`${keyOf(name)}[${wrong}]`, (value as unknown[])[wrong], lineOfItem(wrong)];
-  const isRepeated = wrong >= 0 && wanted.item?.isValid(is) === true;
-  const want = isRepeated ? 'each once' : wrong < 0 ? wanted.want : (wanted.item?.want ?? wanted.want);
+  if (wanted.isValid(value)) {
+    if (wanted.resolved !== undefined) return wanted.resolved(value, directoryOf(origin));
+    return wanted.isPath === true ? resolved(value, origin) : value;
+  }
+  const { path, is, want } = wanted.fault?.(value) ?? itemFault(wanted, value);
+  const field = keyOf(name) + path.map((step) => (typeof step === 'number' ? `[${step}]` : `.${step}`)).join('');
   const what = `"${field}" is ${describe(is)}, want ${want}`;
-  if (origin.from === 'file') throw invalid(origin.file, line === 0 ? origin.line : line, what, field);
+  if (origin.from === 'file') {
+    const line = path.length === 0 ? 0 : lineAt(path);
+    throw invalid(origin.file, line === 0 ? origin.line : line, what, field);
+  }
   const where = origin.from === 'flag' ? origin.flag : origin.from === 'environment' ? origin.variable : 'the defaults';
   throw new MeshError('config_invalid', `Cannot use ${where}: ${what}`, { field, want });
 }
+
+/** Of a list the first that is wrong, else the whole. */
+function itemFault(wanted: Kind<unknown>, value: unknown): KindFault {
+  const { item } = wanted;
+  const wrong =
+    item !== undefined && Array.isArray(value)
+      ? value.findIndex((each: unknown, index) => !item.isValid(each) || value.indexOf(each) !== index)
+      : -1;
+  if (wrong < 0 || item === undefined) return { path: [], is: value, want: wanted.want };
+  const is = (value as unknown[])[wrong];
+  return { path: [wrong], is, want: item.isValid(is) ? 'each once' : item.want };
+}
+
+const directoryOf = (origin: Origin): string => (origin.from === 'file' ? dirname(origin.file) : resolve('.'));
 
 /** Relative paths belong to the folder of their file. */
 function resolved(value: unknown, origin: Origin): unknown {
   if (Array.isArray(value)) return value.map((each: unknown) => resolved(each, origin));
   if (typeof value !== 'string') return value;
-  return resolve(origin.from === 'file' ? dirname(origin.file) : '.', value);
+  return resolve(directoryOf(origin), value);
 }
 
 const describe = (value: unknown): string => {
-  const json = JSON.stringify(value) ?? String(value);
+  const json = value === undefined ? 'missing' : JSON.stringify(value);
   return json.length <= 80 ? json : `${json.slice(0, 79)}…`;
 };
 

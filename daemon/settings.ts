@@ -1,5 +1,7 @@
 /** Every setting of the daemon: what it accepts, its default, and what agentmesh.yaml says about it. */
 import { isIPv4, isIPv6 } from 'node:net';
+import { isAbsolute, resolve } from 'node:path';
+import { exposureFault, type ExposureInput } from '../protocol/call/index.ts';
 import {
   DEFAULT_NETWORK,
   isAudienceDid,
@@ -11,6 +13,7 @@ import {
   isSocketPathShort,
   limits,
 } from '../protocol/index.ts';
+import { isPresetName } from '../protocol/policy/presets.ts';
 import { LOG_KEY_TYPE, parseVkey, type Vkey, type VkeyType, WITNESS_KEY_TYPE } from '../protocol/log/index.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
@@ -67,6 +70,8 @@ export interface Config {
   /** What policies know as environment.name; null: it is missing to them. */
   readonly environment: string | null;
   readonly requestDays: number;
+  /** Servers for other organisations, with absolute paths. */
+  readonly expose: readonly ExposureInput[];
 }
 export type SettingName = keyof Config;
 
@@ -80,6 +85,16 @@ export interface Kind<T> {
   readonly item?: Kind<string>;
   /** Relative paths belong to the folder of their file, or to the working directory. */
   readonly isPath?: true;
+  /** What is wrong first, and where in the value. */
+  fault?(value: unknown): KindFault | undefined;
+  /** The value as the daemon uses it, from one that is valid; `directory` is that of its file. */
+  resolved?(value: unknown, directory: string): unknown;
+}
+
+export interface KindFault {
+  readonly path: readonly (string | number)[];
+  readonly is: unknown;
+  readonly want: string;
 }
 
 export interface Setting<T> {
@@ -139,6 +154,47 @@ const list = (item: Kind<string>, itemsMax: number = limits.CONFIG_LIST_MAX): Ki
 });
 const path: Kind<string> = { ...text('a path', (value) => value !== '' && !value.includes('\0')), isPath: true };
 const paths = (itemsMax: number): Kind<readonly string[]> => ({ ...list(path, itemsMax), isPath: true });
+
+/** Maps, as no other setting has them. From a variable or flag they come as JSON. */
+const exposures: Kind<readonly ExposureInput[]> = {
+  ...kind(
+    `a list of at most ${limits.EXPOSED_MAX}, each with "name" and either "command" or "url", no name twice`,
+    (value) => exposuresFault(value) === undefined,
+    (value) => {
+      try {
+        return JSON.parse(value) as unknown;
+      } catch {
+        return value; // then it is no list, and the setting says what it wanted
+      }
+    },
+  ),
+  fault: exposuresFault,
+  resolved: (value, directory) => (value as readonly ExposureInput[]).map((each) => resolvedExposure(each, directory)),
+};
+
+function exposuresFault(value: unknown): KindFault | undefined {
+  if (!Array.isArray(value) || value.length > limits.EXPOSED_MAX)
+    return { path: [], is: value, want: `a list of at most ${limits.EXPOSED_MAX}` };
+  for (const [index, each] of value.entries()) {
+    const fault = exposureFault(each);
+    if (fault !== undefined) return { ...fault, path: [index, ...fault.path] };
+  }
+  const names = value.map(({ name }: ExposureInput) => name);
+  const second = names.findIndex((name, index) => names.indexOf(name) !== index);
+  return second < 0 ? undefined : { path: [second, 'name'], is: names[second], want: 'each once' };
+}
+
+/** A policy that comes along has a name, every other one is a file. */
+export const isFilePolicy = (policy: string): boolean => !isPresetName(policy.replace(/^agentmesh:/, ''));
+
+function resolvedExposure(exposure: ExposureInput, directory: string): ExposureInput {
+  const { command, cwd = '.', policy } = exposure;
+  return {
+    ...exposure,
+    ...(command !== undefined && { cwd: isAbsolute(cwd) ? cwd : resolve(directory, cwd) }),
+    ...(policy !== undefined && isFilePolicy(policy) && { policy: resolve(directory, policy) }),
+  };
+}
 
 const listenAddress = text(
   'a multiaddr like "/ip4/0.0.0.0/tcp/4801" or "/ip6/::/tcp/4801"',
@@ -427,6 +483,28 @@ export const SETTINGS: { readonly [Name in SettingName]: Setting<Config[Name]> }
     about: [
       'For how many days the arguments behind decisions are kept beside the log, which holds commitments alone: for',
       'people who look a decision up, and for trying a policy on what happened (agentmesh policy shadow --since).',
+    ],
+  },
+  expose: {
+    kind: exposures,
+    preset: [],
+    about: [
+      'MCP servers that agents of other organisations may call, as far as a delegation of this one lets them: a program,',
+      'started once for each of their links, or a server by its URL. Others name it "name", and need mcp:NAME/TOOL for a',
+      'tool, or what "needs" has for it, or "capability". "policy" decides their calls beside those above: strict,',
+      'moderate (as long as none is named), permissive or a file, read again when it changes. A program gets PATH, HOME,',
+      'LANG and the like, and "env". Values of "env" and "headers" are secrets: let nobody else read this file. As in',
+      '  expose: # as many as there are',
+      '    - name: files',
+      '      command: [npx, -y, "@modelcontextprotocol/server-filesystem", /srv/shared]',
+      '      description: Reports of the last quarters',
+      '      policy: strict',
+      '    - name: search',
+      '      url: https://search.example.com/mcp',
+      '      headers: { Authorization: "Bearer …" }',
+      '      capability: read:search',
+      '      needs: { reindex: "admin:search" }',
+      'Or for a while, without this file: agentmesh expose --mcp NAME -- PROGRAM ARGUMENTS',
     ],
   },
 };

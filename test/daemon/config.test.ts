@@ -84,6 +84,7 @@ describe('loadConfig()', () => {
       approvers: [],
       environment: null,
       requestDays: 7,
+      expose: [],
     });
     for (const name of SETTING_NAMES) expect(SETTINGS[name].kind.isValid(DEFAULT_CONFIG[name]), name).toBe(true);
   });
@@ -152,6 +153,11 @@ describe('loadConfig()', () => {
       approvers: ['["security alice@company.com"]', 'security alice@company.com', ['security alice@company.com']],
       environment: ['production', 'production', 'production'],
       requestDays: ['0', '0', 0],
+      expose: [
+        '[{name: files, command: [/bin/cat], cwd: /srv}]',
+        '[{"name":"files","command":["/bin/cat"],"cwd":"/srv"}]',
+        [{ name: 'files', command: ['/bin/cat'], cwd: '/srv' }],
+      ],
     };
     for (const name of SETTING_NAMES) {
       const [yaml, text, value] = values[name];
@@ -398,6 +404,93 @@ describe('loadConfig()', () => {
   });
 });
 
+describe('expose', () => {
+  it('lets its relative paths begin at the folder of the file, and knows a built-in policy by its name', async () => {
+    const lines = [
+      '- { name: a, command: [./server, data], policy: p.yaml }',
+      '- { name: b, url: "http://h/", policy: strict }',
+    ];
+    const { config } = await load(`expose:\n${lines.join('\n')}\n`);
+    expect(config.expose).toEqual([
+      { name: 'a', command: ['./server', 'data'], cwd: directory, policy: join(directory, 'p.yaml') },
+      { name: 'b', url: 'http://h/', policy: 'strict' },
+    ]);
+  });
+
+  const entry = (...members: string[]): string =>
+    `expose:\n  - name: a\n    command: [b]\n${members.map((each) => `    ${each}\n`).join('')}`;
+  it.each([
+    ['no list', 'expose: { a: 1 }\n', 1, 'expose', 'want a list of at most 64'],
+    ['no map', 'expose:\n  - a\n', 2, 'expose[0]', 'want a map with "name" and either'],
+    ['no name', 'expose:\n  - command: [a]\n', 2, 'expose[0].name', '"expose[0].name" is missing, want a name'],
+    ['a bad name', 'expose:\n  - name: A b\n    url: http://h/\n', 2, 'expose[0].name', 'beginning with a letter'],
+    ['neither command nor url', 'network: a\nexpose:\n  - name: a\n', 3, 'expose[0]', 'either "command" or "url"'],
+    ['both', entry('url: http://h/'), 2, 'expose[0]', 'is "with both", want either'],
+    [
+      'a command that is text',
+      'expose:\n  - name: a\n    command: cat x\n',
+      3,
+      'expose[0].command',
+      'a program and its arguments',
+    ],
+    [
+      'a word that is none',
+      'expose:\n  - name: a\n    command:\n      - cat\n      - 5\n',
+      5,
+      'expose[0].command[1]',
+      'is 5, want text',
+    ],
+    ['an unknown member', entry('comand: x'), 4, 'expose[0].comand', 'want one of capability, command, cwd'],
+    ['a bad capability', entry('capability: read'), 4, 'expose[0].capability', 'want a capability like'],
+    [
+      'a bad capability of a tool',
+      entry('needs:', '  x: read:y', '  z: "*"'),
+      6,
+      'expose[0].needs.z',
+      'want a capability like',
+    ],
+    [
+      'a variable that is no text',
+      entry('env:', '  A: b', '  N: 5'),
+      6,
+      'expose[0].env.N',
+      'in quotes, where it is a number',
+    ],
+    ['headers of a program', entry('headers: { A: b }'), 4, 'expose[0].headers', 'want it only with "url"'],
+    [
+      'a header that is set anyway',
+      'expose:\n  - name: a\n    url: http://h/\n    headers:\n      Mcp-Method: b\n',
+      5,
+      'expose[0].headers.Mcp-Method',
+      'a header that is not set anyway',
+    ],
+    [
+      'a URL with a password',
+      'expose:\n  - { name: a, url: "http://u:p@h/" }\n',
+      2,
+      'expose[0].url',
+      'without a password',
+    ],
+    ['a description of two lines', entry('description: "a\\nb"'), 4, 'expose[0].description', 'one line'],
+    ['a name twice', `${entry()}  - name: a\n    url: http://h/\n`, 4, 'expose[1].name', 'is "a", want each once'],
+  ])('refuses %s, and says where', async (_, text, line, field, want) => {
+    const { message, data } = await errorOf(text);
+    expect(data).toMatchObject({ line, field });
+    expect(message).toContain(want);
+  });
+
+  it('quotes no value that may be a secret', async () => {
+    const { message } = await errorOf(entry('env: { A: ["hunter2"] }'));
+    expect(message).toContain('expose[0].env.A');
+    expect(message).not.toContain('hunter2');
+  });
+
+  it('says what is wrong in a variable, where it is JSON', async () => {
+    await expect(load('', { AGENTMESH_EXPOSE: '[{"name":"a"}]' })).rejects.toThrow(/AGENTMESH_EXPOSE: "expose\[0\]"/);
+    await expect(load('', { AGENTMESH_EXPOSE: 'a' })).rejects.toThrow(/"expose" is "a", want a list/);
+  });
+});
+
 describe('formatConfig()', () => {
   const ports = fc.integer({ min: 0, max: 65_535 });
   const list = (item: fc.Arbitrary<string>) => fc.uniqueArray(item, { maxLength: 3 });
@@ -437,6 +530,14 @@ describe('formatConfig()', () => {
     approvers: list(fc.constantFrom('a alice@company.com', 'a bob@company.com', 'b alice@company.com')),
     environment: fc.option(fc.constantFrom('test', 'production')),
     requestDays: fc.integer({ min: 0, max: 90 }),
+    expose: fc.constantFrom<Config['expose'][]>(
+      [],
+      [{ name: 'files', command: ['npx', '-y', '@a/b c', ''], cwd: '/srv', env: { A: '1', B: 'x: y' } }],
+      [
+        { name: 'search', url: 'https://example.com/mcp', headers: { 'X-Key': '#1' }, policy: '/etc/p.yaml' },
+        { name: 'b', command: ['b'], cwd: '/', needs: { 'a b': 'read:x', __proto__x: 'read:y/*' }, description: '~' },
+      ],
+    ),
   };
 
   it('writes what reads as the same settings', () => {
