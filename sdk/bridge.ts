@@ -1,9 +1,13 @@
+import { randomBytes } from 'node:crypto';
 import { type Capability, isCapabilityWithin, limits, MeshError } from '../protocol/index.ts';
 import type { SessionView } from '../protocol/control/index.ts';
 import { capabilitiesOf, type CapabilityInput } from './capability-input.ts';
 import { defaultMesh } from './default-mesh.ts';
 import type { AgentIdentity } from './identity.ts';
 import type { CallOptions } from './calls.ts';
+import { readPolicySource } from './gate/index.ts';
+import { cancelled, verifyNotAborted } from './http.ts';
+import type { CallReceipt, JsonObject, McpClient, McpClientOptions, Progress } from './mcp-client.ts';
 import type { AgentMesh } from './mesh.ts';
 
 export interface TrustBridgeOptions {
@@ -25,6 +29,30 @@ export interface VerifyPeerOptions extends CallOptions {
   readonly grant?: string | undefined;
 }
 
+export interface CallToolOptions extends CallOptions {
+  /** 16 to 64 printable ASCII characters: called again with it, what was done is not done twice. Default: random. */
+  readonly key?: string | undefined;
+  /** Leaf of the chain to present; default: of those that are held, the one that covers most. */
+  readonly grant?: string | undefined;
+  readonly purpose?: string | undefined;
+  /** strict, moderate, permissive, or a file; the daemon's policies hold beside it. Default permissive. */
+  readonly policy?: string | undefined;
+  readonly onProgress?: ((progress: Progress) => void) | undefined;
+  /** After which it is cancelled; default: as long as the mesh allows a call. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** What a tool of another organisation answered; `isError` is its own word for what went wrong in it. */
+export interface ToolResult {
+  readonly content: readonly JsonObject[];
+  readonly structuredContent?: JsonObject;
+  readonly isError: boolean;
+  /** What both sides signed about it, or with `half` this one alone: see AgentMesh.receipts. */
+  readonly receipt: CallReceipt | null;
+  /** All of the answer. */
+  readonly result: JsonObject;
+}
+
 /** What a handshake showed. There is none for a peer that failed it: verifyPeer throws. */
 export interface PeerVerification extends AsyncDisposable {
   readonly verified: true;
@@ -44,8 +72,9 @@ export interface PeerVerification extends AsyncDisposable {
   close(options?: CallOptions): Promise<void>;
 }
 
-/** Who is at the other end, and may it do this? */
-export class TrustBridge {
+/** Who is at the other end, and may it do this? Links that calls need are kept for the next ones until it is closed. */
+export class TrustBridge implements AsyncDisposable {
+  readonly #clients = new Map<string, Promise<McpClient>>();
   readonly #mesh: AgentMesh | undefined;
   readonly #as: string | undefined;
   readonly #identity: AgentIdentity | undefined;
@@ -54,6 +83,69 @@ export class TrustBridge {
     this.#mesh = mesh ?? (typeof as === 'object' ? as.mesh : undefined);
     this.#identity = typeof as === 'object' ? as : undefined;
     this.#as = this.#identity?.did ?? (typeof as === 'string' ? as : undefined);
+  }
+
+  /**
+   * Calls a tool that another organisation exposes. Returns what the tool answered; whatever kept it from running, or
+   * leaves open whether it did, is an error.
+   * Errors: caps_insufficient, policy_denied, approval_pending (data.approval), limit_exceeded and other refusals of
+   * either side; outcome_unknown (data.key repeats it safely); failed (the server answered with an error);
+   * unreachable and others of a handshake; timeout, cancelled.
+   */
+  async call(
+    did: string,
+    server: string,
+    tool: string,
+    args: JsonObject = {},
+    options: CallToolOptions = {},
+  ): Promise<ToolResult> {
+    const { signal, onProgress, timeoutMs, key = randomBytes(16).toString('base64url') } = options;
+    const client = await untilAborted(this.#clientOf(did, server, options), signal);
+    const { result, receipt } = await client.callTool(tool, args, { key, signal, onProgress, timeoutMs });
+    const { content, structuredContent, isError } = result;
+    return {
+      content: Array.isArray(content) ? (content as JsonObject[]) : [],
+      ...(isObject(structuredContent) && { structuredContent }),
+      isError: isError === true,
+      receipt,
+      result,
+    };
+  }
+
+  /** Ends the links of calls. */
+  async close(): Promise<void> {
+    const clients = [...this.#clients.values()];
+    this.#clients.clear();
+    const closed = clients.map(async (opening) => (await opening).close());
+    await Promise.allSettled(closed); // one that did not open is told to whoever opened it
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #clientOf(did: string, server: string, options: CallToolOptions): Promise<McpClient> {
+    const { grant, purpose, policy = 'permissive' } = options;
+    const name = JSON.stringify([did, server, grant, purpose, policy]);
+    const kept = this.#clients.get(name);
+    if (kept !== undefined && (await kept).ended === undefined) return kept;
+    // Others may have seen the same, and be opening it.
+    const newer = this.#clients.get(name);
+    if (newer !== undefined && newer !== kept) return newer;
+    const opening = this.#open({ did, server, grant, purpose }, policy);
+    this.#clients.set(name, opening);
+    opening.catch(() => {
+      if (this.#clients.get(name) === opening) this.#clients.delete(name);
+    });
+    return opening;
+  }
+
+  /** Without the signal of a call: others may use it. */
+  async #open(wanted: Omit<McpClientOptions, 'token'>, policy: string): Promise<McpClient> {
+    const mesh = this.#mesh ?? (await defaultMesh({}));
+    if (wanted.grant !== undefined) await this.#identity?.bindGrant(wanted.grant);
+    const policies = [await readPolicySource(policy)];
+    return mesh.openClient({ ...wanted, as: this.#as, policies });
   }
 
   /**
@@ -101,6 +193,23 @@ export class TrustBridge {
       close,
       [Symbol.asyncDispose]: () => close(),
     };
+  }
+}
+
+const isObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Errors: cancelled, those of the promise. */
+async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  verifyNotAborted(signal);
+  if (signal === undefined) return promise;
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = (): void => aborted.reject(cancelled(signal));
+  signal.addEventListener('abort', onAbort);
+  try {
+    return await Promise.race([promise, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }
 

@@ -1,5 +1,6 @@
 /** HTTP over the unix socket or a loopback port, with the protocol's errors. */
-import type { Agent, IncomingMessage } from 'node:http';
+import type { Agent, ClientRequest, IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { PROBLEM_MEDIA_TYPE } from '../protocol/control/http-status.ts';
 import { type ErrorCode, type ErrorData, isErrorCode, isMeshError, MeshError } from '../protocol/errors.ts';
 import * as limits from '../protocol/limits.ts';
@@ -37,29 +38,9 @@ export async function send(place: Place, asked: HttpRequest): Promise<IncomingMe
 }
 
 function open(place: Place, asking: HttpRequest): Promise<IncomingMessage> {
-  const { method, path, token, body, headers = {}, signal, idleMs, agent } = asking;
   const { agent: _, ...again } = asking;
-  const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
   return new Promise((settle, fail) => {
-    const asked = request({
-      ...place,
-      method,
-      path,
-      agent: agent ?? false,
-      headers: {
-        accept: 'application/json',
-        ...(bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': bytes.length }),
-        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-        ...headers,
-      },
-    });
-    // Not the option of this name: its way of noticing the end costs as much as the rest of a request.
-    const cancel = (): void => void asked.destroy(signal && cancelled(signal));
-    signal?.addEventListener('abort', cancel);
-    asked.once('close', () => signal?.removeEventListener('abort', cancel));
-    asked.setTimeout(idleMs, () =>
-      asked.destroy(new MeshError('timeout', `Cannot wait longer for the daemon: no answer in ${idleMs} ms`)),
-    );
+    const { asked, start } = prepare(place, asking);
     let isAnswered = false;
     asked.once('response', (response) => {
       isAnswered = true;
@@ -69,10 +50,59 @@ function open(place: Place, asking: HttpRequest): Promise<IncomingMessage> {
       if (isAnswered) return; // whoever reads the answer is told
       // A connection that was kept, and that the daemon closed just now: it has not read the request.
       if (asked.reusedSocket && CLOSED.includes(cause.code ?? '')) open(place, again).then(settle, fail);
-      else fail(transportError(cause, place, signal));
+      else fail(transportError(cause, place, asking.signal));
     });
-    asked.end(bytes);
+    start();
   });
+}
+
+/** A connection on which the daemon speaks another protocol from now on, and what it said in it already. */
+export interface Upgraded {
+  readonly socket: Socket;
+  readonly head: Buffer;
+}
+
+/** Errors: those of `send`. */
+export async function upgrade(place: Place, asking: HttpRequest & { readonly to: string }): Promise<Upgraded> {
+  verifyNotAborted(asking.signal);
+  const { signal, headers, to } = asking;
+  const found = await new Promise<Upgraded | IncomingMessage>((settle, fail) => {
+    const { asked, start } = prepare(place, { ...asking, headers: { ...headers, connection: 'Upgrade', upgrade: to } });
+    asked.once('response', settle);
+    asked.once('upgrade', (_, socket, head) => {
+      socket.removeAllListeners('timeout').setTimeout(0);
+      settle({ socket, head });
+    });
+    asked.on('error', (cause) => fail(transportError(cause, place, signal))); // after an answer nobody listens any more
+    start();
+  });
+  if ('socket' in found && 'head' in found) return found;
+  throw problemError(await readText(found, signal), found, found.statusCode ?? 0);
+}
+
+function prepare(place: Place, asking: HttpRequest): { readonly asked: ClientRequest; readonly start: () => void } {
+  const { method, path, token, body, headers = {}, signal, idleMs, agent } = asking;
+  const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+  const asked = request({
+    ...place,
+    method,
+    path,
+    agent: agent ?? false,
+    headers: {
+      accept: 'application/json',
+      ...(bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': bytes.length }),
+      ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      ...headers,
+    },
+  });
+  // Not the option of this name: its way of noticing the end costs as much as the rest of a request.
+  const cancel = (): void => void asked.destroy(signal && cancelled(signal));
+  signal?.addEventListener('abort', cancel);
+  asked.once('close', () => signal?.removeEventListener('abort', cancel));
+  asked.setTimeout(idleMs, () =>
+    asked.destroy(new MeshError('timeout', `Cannot wait longer for the daemon: no answer in ${idleMs} ms`)),
+  );
+  return { asked, start: () => asked.end(bytes) };
 }
 
 const CLOSED = ['ECONNRESET', 'EPIPE']; // seen while it is read, and while it is written

@@ -1,5 +1,12 @@
 /** The door of the SDK: a daemon's control API, agents' identities, and checks that run in the caller's own process. */
-export { TrustBridge, type PeerVerification, type TrustBridgeOptions, type VerifyPeerOptions } from './bridge.ts';
+export {
+  type CallToolOptions,
+  type PeerVerification,
+  type ToolResult,
+  TrustBridge,
+  type TrustBridgeOptions,
+  type VerifyPeerOptions,
+} from './bridge.ts';
 export { capabilitiesOf, type CapabilityInput, capabilityOf } from './capability-input.ts';
 export {
   type Action,
@@ -19,6 +26,15 @@ export {
   type OfflineSigners,
   type OpenGateOptions,
 } from './mesh.ts';
+export type { Ended, LinkInfo, LinkOptions, ServerLink } from './link.ts';
+export type {
+  Answer,
+  CallReceipt,
+  McpClient,
+  McpClientOptions,
+  Progress,
+  RequestOptions,
+} from './mcp-client.ts';
 export type { EntryProof, EntryQuery, ProveOptions } from './log-entries.ts';
 export { type Exported, type ExportOptions, exportToDirectory, filesIn } from './log-export.ts';
 export {

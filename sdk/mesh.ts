@@ -26,6 +26,7 @@ import { openDaemonGate, type PolicySource } from './gate/index.ts';
 import { parseAnswer, readText, send, streamError } from './http.ts';
 import { verifyOperation, signChecked } from './payloads.ts';
 import { entriesOf, type EntryProof, type EntryQuery, type ProveOptions } from './log-entries.ts';
+import { type McpClient, type McpClientOptions, openMcpClient } from './mcp-client.ts';
 import { type ExportOptions, exportToDirectory } from './log-export.ts';
 import { findPlace, type Place, type PlaceOptions } from './place.ts';
 import { bytesOfText, publicKeyText, type Signer, textOfBytes } from './signer.ts';
@@ -111,15 +112,7 @@ export class AgentMesh {
     input: Partial<InputOf<K>> = {},
     { signal }: CallOptions = {},
   ): Promise<ResponseOf<K>> {
-    const token = await this.#tokenFor(operationId, signal);
-    try {
-      return await this.#ask(operationId, input, token, signal);
-    } catch (error) {
-      // The daemon forgets tokens of a login when it restarts: prove the key once more.
-      if (this.#login === undefined || token === undefined || codeOf(error) !== 'unauthorized') throw error;
-      this.#token = undefined;
-      return this.#ask(operationId, input, await this.#tokenFor(operationId, signal), signal);
-    }
+    return this.#withToken(operationId, signal, (token) => this.#ask(operationId, input, token, signal));
   }
 
   status(options?: CallOptions): Promise<ResponseOf<'status'>> {
@@ -348,6 +341,14 @@ export class AgentMesh {
     return openDaemonGate({ place: this.#place, token, as, policies, signal });
   }
 
+  /**
+   * A conversation in MCP with a server that another organisation exposes, under the daemon's policies and those that
+   * are brought. Close it when done; see TrustBridge.call for single calls. Errors: see openLink.
+   */
+  openClient(options: Omit<McpClientOptions, 'token'>): Promise<McpClient> {
+    return this.#withToken('link', options.signal, (token) => openMcpClient(this.#place, { ...options, token }));
+  }
+
   readonly tools = {
     /** A server's definitions, beside those that were seen first. */
     check: async (body: BodyOf<'toolCheck'>, options?: CallOptions) =>
@@ -434,6 +435,22 @@ export class AgentMesh {
     } catch (error) {
       if (codeOf(error) === 'not_found') return undefined;
       throw error;
+    }
+  }
+
+  async #withToken<T>(
+    operationId: OperationId,
+    signal: AbortSignal | undefined,
+    ask: (token: string | undefined) => Promise<T>,
+  ): Promise<T> {
+    const token = await this.#tokenFor(operationId, signal);
+    try {
+      return await ask(token);
+    } catch (error) {
+      // The daemon forgets tokens of a login when it restarts: prove the key once more.
+      if (this.#login === undefined || token === undefined || codeOf(error) !== 'unauthorized') throw error;
+      this.#token = undefined;
+      return ask(await this.#tokenFor(operationId, signal));
     }
   }
 

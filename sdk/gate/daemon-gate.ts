@@ -16,6 +16,7 @@ import type {
 import { decideHeld } from '../../protocol/policy/hold.ts'; // not the door, which loads the engine
 import { parseAnswer, readText, send } from '../http.ts';
 import type { Place } from '../place.ts';
+import { bringPolicies } from './bring-policies.ts';
 
 const { Agent } = process.getBuiltinModule('node:http'); // as in http.ts
 
@@ -185,13 +186,9 @@ class DaemonGate implements Gate {
     }
   }
 
-  async #load(signal: AbortSignal | undefined): Promise<readonly PolicyRef[]> {
-    const loaded: PolicyRef[] = [];
-    for (const { name, files } of this.#options.policies ?? [])
-      loaded.push(
-        (await this.#post<{ policy: PolicyRef }>('/v1/policies', { ...this.#as, name, files }, signal)).policy,
-      );
-    return loaded;
+  #load(signal: AbortSignal | undefined): Promise<readonly PolicyRef[]> {
+    const { policies = [] } = this.#options;
+    return bringPolicies((path, body) => this.#post(path, { ...this.#as, ...body }, signal), policies);
   }
 
   #get<T>(path: string, signal: AbortSignal | undefined): Promise<T> {

@@ -23,6 +23,8 @@ export class FakeLink implements CallerLink {
   readonly paused: boolean[] = [];
   receivedBytes = 0;
   isFull = false;
+  /** Something that was asked has no answer yet. */
+  isBusy = false;
   isClosed = false;
   hasClientEnded = false;
   readonly #drained: (() => void)[] = [];
@@ -63,6 +65,7 @@ export class FakeLink implements CallerLink {
 
   clientEnded(): Promise<void> {
     this.hasClientEnded = true;
+    if (!this.isBusy) this.settle();
     return this.#over.promise;
   }
 

@@ -366,6 +366,7 @@ describe('how a link ends', () => {
     await using started = await start();
     const client = await opened(started);
     const { last } = started.links;
+    last.isBusy = true;
     client.socket.end(request(1)); // its line ends with the stream
     await until(() => last.hasClientEnded);
     expect(last.received).toEqual([request(1)]);
@@ -385,6 +386,7 @@ describe('how a link ends', () => {
     await using started = await start({ linkOptions: { checkMs: 20 } });
     const client = await opened(started);
     const { last } = started.links;
+    last.isBusy = true;
     if (hasEnded) {
       client.socket.end();
       await until(() => last.hasClientEnded);
