@@ -24,8 +24,9 @@ import { createLibp2pNetwork, type Libp2pNetwork } from './libp2p/index.ts';
 import { createLogger } from './log.ts';
 import type { Logger, Signer } from './ports.ts';
 import { createDecisionPoint } from './pdp/index.ts';
+import { createMcpServers } from './mcp-servers.ts';
 import { createPolicyFiles } from './policy-files.ts';
-import { approverOf, type Config, hostPortOf, type SettingName, witnessUrlOf } from './settings.ts';
+import { approverOf, type Config, hostPortOf, isFilePolicy, type SettingName, witnessUrlOf } from './settings.ts';
 import { createFileAnchor } from './store/anchor.ts';
 import { openLevelStore } from './store/level.ts';
 import { createSystemClock, createSystemRandom, sha256 } from './system.ts';
@@ -89,7 +90,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const network = opened.use(await createNetwork(resolved, listen, paths, keys, { clock, random, log }));
     const checkSignatures = opened.use(createVerifyPool({ log, threads: availableParallelism() }));
     const recoveryFiles: string[] = [];
-    const policyFiles = opened.use(createPolicyFiles(config));
+    const exposedPolicies = config.expose.flatMap(({ policy }) => policy ?? []).filter(isFilePolicy);
+    const policyFiles = opened.use(createPolicyFiles({ ...config, exposedPolicies }));
+    const mcpServers = opened.use(await createMcpServers({ log }));
     const node = await MeshNode.open(
       {
         network,
@@ -105,6 +108,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         anchor,
         sha256,
         witnessAtUrl,
+        mcpServers,
         makeRecoveryKeys: (count) => makeRecoveryKeys(count, paths, options.passphrase, { random, log }, recoveryFiles),
       },
       {
@@ -128,6 +132,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
           approvers: config.approvers.flatMap((each) => approverOf(each) ?? []),
           requestsKeptMs: config.requestDays * 86_400_000,
         },
+        exposed: config.expose,
       },
     );
     opened.defer(() => node.close());

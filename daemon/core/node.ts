@@ -57,6 +57,7 @@ import { presenterFor } from './presenter.ts';
 import { Resolver } from './resolver.ts';
 import { type Session, Sessions } from './sessions.ts';
 import type { HandshakeBody } from '../../protocol/control/index.ts';
+import type { ExposureInput } from '../../protocol/call/index.ts';
 import type { Sha256 } from '../../protocol/log/index.ts';
 import { Sync } from './sync.ts';
 import { TokenBuckets } from './token-buckets.ts';
@@ -101,6 +102,8 @@ export interface NodeOptions {
   readonly audit?: NodeLogOptions;
   /** Policies and who approves. Default: there is no policy, so that nothing is allowed that needs one. */
   readonly governance?: NodeGovernanceOptions;
+  /** Servers that the configuration exposes, with absolute paths. Default none. */
+  readonly exposed?: readonly ExposureInput[];
   /** Bounds of the outbox and the inbox. */
   readonly messages?: Omit<NodeMessagesOptions, 'networkName'>;
 }
@@ -365,7 +368,7 @@ export class MeshNode {
     );
     const calls = await NodeCalls.open(
       { ...components, governance },
-      { networkName: options.networkName ?? DEFAULT_NETWORK },
+      { networkName: options.networkName ?? DEFAULT_NETWORK, exposed: options.exposed },
     );
     const messages = await NodeMessages.open(
       {

@@ -1,5 +1,5 @@
 /** Calls between organisations, put together for one node: who is let in on a stream of calls, and to whom it goes. */
-import { type Asked, type CallFrame, type CallFrameOf } from '../../../protocol/call/index.ts';
+import type { Asked, CallFrame, CallFrameOf, ExposureInput } from '../../../protocol/call/index.ts';
 import {
   type ErrorCode,
   type IsSignatureValid,
@@ -12,6 +12,7 @@ import type { Clock, FrameStream, Logger, McpServers, Network, Random, Store } f
 import type { NodeGovernance } from '../governance/node-governance.ts';
 import type { Session, Sessions } from '../sessions.ts';
 import { TokenBuckets } from '../token-buckets.ts';
+import { Exposures } from './exposures.ts';
 import { type CallMessages, createCallMessages } from './message-stream.ts';
 import { SessionProofs } from './session-proofs.ts';
 
@@ -30,6 +31,8 @@ export interface NodeCallsComponents {
 export interface NodeCallsOptions {
   /** Name of the network, part of protocol ids. */
   readonly networkName: string;
+  /** Servers that the configuration exposes, with absolute paths. Default none. */
+  readonly exposed?: readonly ExposureInput[] | undefined;
 }
 
 export interface NodeCallsSurroundings {
@@ -49,6 +52,7 @@ export interface Asking {
 export type AskHandler = (asking: Asking) => Promise<void>;
 
 export class NodeCalls {
+  readonly exposures: Exposures;
   readonly #components: NodeCallsComponents;
   readonly #protocolId: string;
   readonly #asked = new Map<Asked, AskHandler>();
@@ -60,8 +64,9 @@ export class NodeCalls {
   readonly #asking = new Map<string, Set<AbortController>>();
   #parts: Parts | undefined;
 
-  private constructor(components: NodeCallsComponents, { networkName }: NodeCallsOptions) {
+  private constructor(components: NodeCallsComponents, { networkName }: NodeCallsOptions, exposures: Exposures) {
     this.#components = components;
+    this.exposures = exposures;
     this.#protocolId = protocolId(networkName, 'call');
     this.#pace = new TokenBuckets(components.clock, {
       perSecond: limits.CALL_STREAMS_PER_SECOND,
@@ -69,9 +74,14 @@ export class NodeCalls {
     });
   }
 
-  /** Errors: store_corrupt. */
+  /** Errors: store_corrupt, config_invalid, and those of the policies of exposed servers. */
   static async open(components: NodeCallsComponents, options: NodeCallsOptions): Promise<NodeCalls> {
-    return new NodeCalls(components, options);
+    const { store, log, governance } = components;
+    const exposures = await Exposures.open(
+      { store, log, library: governance.library },
+      { configured: options.exposed },
+    );
+    return new NodeCalls(components, options, exposures);
   }
 
   /** Called once, before start. */
