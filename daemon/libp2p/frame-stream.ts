@@ -1,7 +1,7 @@
 /** Frames over a libp2p stream: unsigned-varint length, shortest form, then as many bytes. */
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface';
 import { concatBytes, decodeVarint, encodeVarint, limits, MeshError } from '../../protocol/index.ts';
-import type { Clock, FrameStream, PeerConnection, Timer } from '../ports.ts';
+import type { Clock, FrameBytes, FrameStream, PeerConnection, Timer } from '../ports.ts';
 import { asError, createDeadline, messageOf } from './deadline.ts';
 
 export interface FrameStreamOptions {
@@ -61,14 +61,18 @@ class Libp2pFrameStream implements FrameStream {
     this.#stream.addEventListener('close', (event) => this.#onClose(event));
   }
 
-  async send(frame: Uint8Array, options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    if (frame.length > this.#frameBytesMax) {
-      throw new MeshError('too_large', `Cannot send a frame: ${frame.length} bytes, want <= ${this.#frameBytesMax}`, {
-        is: frame.length,
+  async send(frame: FrameBytes, options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    const pieces = frame instanceof Uint8Array ? [frame] : frame;
+    const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    if (length > this.#frameBytesMax) {
+      throw new MeshError('too_large', `Cannot send a frame: ${length} bytes, want <= ${this.#frameBytesMax}`, {
+        is: length,
         want: this.#frameBytesMax,
       });
     }
-    const turn = this.#sending.then(() => this.#write(frame, options.timeoutMs ?? limits.SEND_MS_MAX));
+    const turn = this.#sending.then(() =>
+      this.#write([encodeVarint(length), ...pieces], options.timeoutMs ?? limits.SEND_MS_MAX),
+    );
     this.#sending = turn.catch(() => undefined); // the next frame's sender learns of a failure by its own write
     await turn;
   }
@@ -118,12 +122,12 @@ class Libp2pFrameStream implements FrameStream {
     this.#stream.abort(new Error(reason));
   }
 
-  async #write(frame: Uint8Array, timeoutMs: number): Promise<void> {
+  async #write(pieces: readonly Uint8Array[], timeoutMs: number): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#stream.writeStatus !== 'writable') throw this.#closedError('this side has ended it');
     const deadline = createDeadline(this.#clock, timeoutMs, 'send a frame');
     try {
-      this.#stream.send(concatBytes(encodeVarint(frame.length), frame));
+      this.#stream.send(concatBytes(...pieces));
       while (this.#stream.writableNeedsDrain) await drained(this.#stream, deadline.signal);
     } catch (cause) {
       this.abort(messageOf(cause)); // half a frame may be out
@@ -134,9 +138,9 @@ class Libp2pFrameStream implements FrameStream {
   }
 
   #onMessage(event: StreamMessageEvent): void {
-    const bytes = event.data.subarray();
-    this.#chunks.push(bytes);
-    this.#chunkBytes += bytes.length;
+    const { data } = event;
+    for (const chunk of data instanceof Uint8Array ? [data] : data) this.#chunks.push(chunk);
+    this.#chunkBytes += data.byteLength;
     if (!this.#resuming) this.#advance();
   }
 

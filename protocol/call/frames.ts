@@ -6,7 +6,7 @@
  *                  renew {f, sid, non, sig} · mail {f, seq, env}
  *   callee         opened {f} · rej {f, code, why} · taken {f, n, stmt} · result {f, n, rcpt, sig, salt}+body
  *                  msg {f}+body · renewed {f, sid} · told {f}+body · kept {f, seq}
- *   either         end {f, code, why} · part {f, m, b}
+ *   either         end {f, code, why} · part {f, m, p}
  *
  * A body of at most 64 KiB lies in its frame as `b`. A larger one goes ahead in `part` frames under a number `m`, and the
  * frame then names `m` and the `size`: a message counts as sent when its frame is, wherever its parts were.
@@ -112,9 +112,9 @@ interface BodyFields {
 }
 
 const part = refine(
-  frame('part', { m: integer(1, CALL_NUMBER_MAX), b: bytesOfAtMost(CALL_PART_BYTES) }),
-  ({ b }, fail) => {
-    if (b.length === 0) fail('b', 'at least 1 byte');
+  frame('part', { m: integer(1, CALL_NUMBER_MAX), p: bytesOfAtMost(CALL_PART_BYTES) }),
+  ({ p }, fail) => {
+    if (p.length === 0) fail('p', 'at least 1 byte');
   },
 );
 
@@ -150,8 +150,10 @@ export const hasBody = (name: CallFrameName): boolean => Object.hasOwn(CARRYING,
 export function parseCallFrame(input: Uint8Array): ParsedCallFrame {
   verifySize(input);
   const value = decodeCbor(input);
-  const fields = schemaOf(value).check(value, '') as { readonly f: CallFrameName | 'part' } & BodyFields;
-  if (fields.f === 'part') return { part: { m: fields.m as number, bytes: fields.b as Uint8Array } };
+  const fields = schemaOf(value).check(value, '') as { readonly f: CallFrameName | 'part' } & BodyFields & {
+      readonly p?: Uint8Array;
+    };
+  if (fields.f === 'part') return { part: { m: fields.m as number, bytes: fields.p as Uint8Array } };
   if (!hasBody(fields.f)) return { frame: fields as unknown as CallFrame };
   const { b, m, size, ...rest } = fields;
   const body = b === undefined ? { m: m as number, size: size as number } : { inline: b };
@@ -168,13 +170,13 @@ export function encodeCallFrame(frame: CallFrame, body?: BodyOnWire): Uint8Array
   return bytes;
 }
 
-const PART_FRAME_START = Uint8Array.of(0xa3, 0x61, 0x62); // a map of three, and "b"
-const PART_FRAME_MIDDLE = Uint8Array.of(0x61, 0x66, 0x64, 0x70, 0x61, 0x72, 0x74, 0x61, 0x6d); // "f": "part", "m":
+const PART_FRAME_START = Uint8Array.of(0xa3, 0x61, 0x66, 0x64, 0x70, 0x61, 0x72, 0x74, 0x61, 0x6d); // f: "part", m:
+const PART_FRAME_BYTES = Uint8Array.of(0x61, 0x70); // p:
 
-/** The `part` frame, put together around the bytes, which are copied once. Errors: schema. */
-export function encodePartFrame(m: number, bytes: Uint8Array): Uint8Array {
-  part.check({ f: 'part', m, b: bytes }, '');
-  return concatBytes(PART_FRAME_START, headOf(2, bytes.length), bytes, PART_FRAME_MIDDLE, headOf(0, m));
+/** The `part` frame in pieces, of which the last is the bytes themselves: large ones are not copied here. Errors: schema. */
+export function encodePartFrame(m: number, bytes: Uint8Array): readonly Uint8Array[] {
+  part.check({ f: 'part', m, p: bytes }, '');
+  return [concatBytes(PART_FRAME_START, headOf(0, m), PART_FRAME_BYTES, headOf(2, bytes.length)), bytes];
 }
 
 /** Of a CBOR item whose argument is below 2^32. */

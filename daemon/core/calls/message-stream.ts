@@ -6,7 +6,7 @@
  */
 import { isMeshError, limits, MeshError } from '../../../protocol/index.ts';
 import { type CallFrame, parseCallFrame } from '../../../protocol/call/index.ts';
-import type { Clock, FrameStream, PeerConnection } from '../../ports.ts';
+import type { Clock, FrameBytes, FrameStream, PeerConnection } from '../../ports.ts';
 import { BodyAssembly } from './body-assembly.ts';
 import { type ByteBudget, holdAll, releaseAll } from './byte-budget.ts';
 import { type Outgoing, outgoingOf, SendQueue } from './send-queue.ts';
@@ -173,7 +173,7 @@ class StreamMessages implements CallMessages {
         const { bytes, of, settles, isLast } = next;
         await this.#stream.send(bytes, { timeoutMs: this.#stallMs });
         if (this.#failure !== undefined) return of.sent.reject(this.#failure);
-        this.#bytesOut += bytes.length;
+        this.#bytesOut += lengthOf(bytes);
         this.#settle(of, settles);
         if (isLast) of.sent.resolve();
       }
@@ -273,3 +273,6 @@ class StreamMessages implements CallMessages {
     return new MeshError('closed', `Cannot exchange calls with ${this.connection.peer}: ${reason}`);
   }
 }
+
+const lengthOf = (frame: FrameBytes): number =>
+  frame instanceof Uint8Array ? frame.length : frame.reduce((sum, piece) => sum + piece.length, 0);

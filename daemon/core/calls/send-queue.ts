@@ -5,6 +5,7 @@
  * about them; so does `end`.
  */
 import { limits } from '../../../protocol/index.ts';
+import type { FrameBytes } from '../../ports.ts';
 import { type CallFrame, encodeCallFrame, encodePartFrame } from '../../../protocol/call/index.ts';
 
 /** A message that waits. */
@@ -29,7 +30,7 @@ export function outgoingOf(frame: CallFrame, body: Uint8Array | undefined): Outg
 
 /** One frame to be sent now. */
 export interface Dispatch {
-  readonly bytes: Uint8Array;
+  readonly bytes: FrameBytes;
   readonly of: Outgoing;
   /** Of what its message counts, that it settles. */
   readonly settles: number;

@@ -8,6 +8,7 @@
  */
 import type {
   Clock,
+  FrameBytes,
   FrameStream,
   GossipVerdict,
   Network,
@@ -16,6 +17,7 @@ import type {
   Timer,
 } from '../../../daemon/ports.ts';
 import {
+  concatBytes,
   DEFAULT_NETWORK,
   digestOf,
   isMeshError,
@@ -464,7 +466,8 @@ class MemoryStream implements FrameStream {
     link.streams.add(this);
   }
 
-  async send(frame: Uint8Array): Promise<void> {
+  async send(sent: FrameBytes): Promise<void> {
+    const frame = sent instanceof Uint8Array ? sent : concatBytes(...sent);
     if (frame.length > this.#frameBytesMax) throw tooLarge('send', frame.length, this.#frameBytesMax);
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#isEnded) throw this.#closed('this side has ended it');

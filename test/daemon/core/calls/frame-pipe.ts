@@ -1,6 +1,6 @@
 /** Two FrameStreams that give each other what the other sends, in one process; a test holds back or reads what passes. */
-import type { Clock, FrameStream, PeerConnection } from '../../../../daemon/ports.ts';
-import { MeshError } from '../../../../protocol/index.ts';
+import type { Clock, FrameBytes, FrameStream, PeerConnection } from '../../../../daemon/ports.ts';
+import { concatBytes, MeshError } from '../../../../protocol/index.ts';
 
 export class PipeEnd implements FrameStream {
   readonly connection: PeerConnection;
@@ -29,10 +29,11 @@ export class PipeEnd implements FrameStream {
     };
   }
 
-  async send(frame: Uint8Array, { timeoutMs = Number.POSITIVE_INFINITY } = {}): Promise<void> {
+  async send(pieces: FrameBytes, { timeoutMs = Number.POSITIVE_INFINITY } = {}): Promise<void> {
     await this.#orLate(this.blocked ?? Promise.resolve(), timeoutMs, () => this.abort('nothing was taken'));
     if (this.abortedWith !== undefined || this.isClosed)
       throw new MeshError('closed', `Cannot send: ${this.abortedWith}`);
+    const frame = pieces instanceof Uint8Array ? pieces : concatBytes(...pieces);
     this.sent.push(frame);
     this.other?.arrive(frame);
   }
