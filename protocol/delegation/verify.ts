@@ -503,7 +503,8 @@ function verifyKnowledge(progress: Progress, { view, nowMs, request, staleness, 
   verifyFreshness(all, staleAfterSeconds);
 }
 
-function verifyHolder(view: MeshView, nowMs: number, { aud, cnf }: Delegation, { did, key }: Holder): void {
+/** Errors: holder_mismatch, and those of verifyAuthKey. */
+export function verifyHolder(view: MeshView, nowMs: number, { aud, cnf }: Delegation, { did, key }: Holder): void {
   const mismatch = (field: string, is: string, want: string): MeshError =>
     new MeshError('holder_mismatch', `Cannot accept a chain from "${did}": ${field} is "${is}", want "${want}"`, {
       field,
@@ -522,8 +523,16 @@ function verifyHolder(view: MeshView, nowMs: number, { aud, cnf }: Delegation, {
     if (!equalBytes(key, own)) throw mismatch('key', multikeyText(key), multikeyText(own));
     return;
   }
-  const state = activeState(view, aud);
-  if (!isListed(state, key, 'auth')) throw mismatch('key', multikeyText(key), 'a key of use "auth"');
+  if (!isListed(activeState(view, aud), key, 'auth')) throw mismatch('key', multikeyText(key), 'a key of use "auth"');
+  verifyAuthKey(view, nowMs, aud, key);
+}
+
+/**
+ * That a DID speaks for itself by this key.
+ * Errors: did_unknown, did_forked, did_deactivated, key_unknown, key_retired, revoked.
+ */
+export function verifyAuthKey(view: MeshView, nowMs: number, did: string, key: Uint8Array): void {
+  const state = activeState(view, did);
   verifyGrace([signerOf(state, key, 'auth', NO_LINK)], nowMs);
   verifyKeyNotRevoked(view, state, key, NO_LINK);
 }

@@ -7,6 +7,14 @@ export {
   type ReceiptProof,
 } from './receipt-file.ts';
 export {
+  RECEIPT_CHECKS,
+  type ReceiptCheckLine,
+  type ReceiptCheckName,
+  type ReceiptReport,
+  verifyReceiptFile,
+  type VerifyReceiptOptions,
+} from './verify-receipt.ts';
+export {
   assembleReceipt,
   callerKeyOf,
   type CallRole,
