@@ -71,6 +71,10 @@ export async function chooseGrant(
   throw noneHeld(wanted);
 }
 
+/** All that could be presented there by what is known now, the best first. */
+export const heldGrants = (components: GrantsComponents, wanted: Omit<GrantWanted, 'grant'>): readonly ChosenGrant[] =>
+  ranked(candidatesFor(components, wanted));
+
 async function namedGrant(
   components: GrantsComponents,
   wanted: GrantWanted,
