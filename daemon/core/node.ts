@@ -241,7 +241,6 @@ export class MeshNode {
       },
       { ...(options.syncMs !== undefined && { intervalMs: options.syncMs }) },
     );
-    this.calls.attach({ sessions: this.sessions });
     audit.attach({
       agents: this.agents,
       sync: this.sync,
@@ -252,7 +251,10 @@ export class MeshNode {
     governance.attach({
       agents: this.agents,
       emit: (event) => this.events.emit(event),
-      policiesChanged: () => this.sessions.trustChanged(),
+      policiesChanged: () => {
+        this.sessions.trustChanged();
+        this.calls.callee.policiesChanged();
+      },
     });
     this.resolver = new Resolver({ network, pipeline, sync: this.sync, clock, log });
     this.freshness = new Freshness(
@@ -300,6 +302,11 @@ export class MeshNode {
     );
     const { agents, sessions, handshakes, resolver, chains } = this;
     this.messages.attach({ agents, sessions, handshakes, resolver, chains });
+    this.calls.attach({
+      sessions,
+      freshen: (did, how) => this.freshness.freshen(did, how),
+      staleness: this.staleness,
+    });
     this.calls.onAsk('mail', this.messages.serve);
   }
 
@@ -367,7 +374,7 @@ export class MeshNode {
       options.governance,
     );
     const calls = await NodeCalls.open(
-      { ...components, governance },
+      { ...components, governance, audit, state: pipeline.state, organisation: organisation.did },
       { networkName: options.networkName ?? DEFAULT_NETWORK, exposed: options.exposed },
     );
     const messages = await NodeMessages.open(
@@ -401,7 +408,10 @@ export class MeshNode {
   /** Registers handlers and begins all periodic work; call before the network starts. */
   async start(): Promise<void> {
     const { network, log } = this.components;
-    this.events.subscribe(undefined, (event) => this.audit.decisions.observe(event));
+    this.events.subscribe(undefined, (event) => {
+      this.audit.decisions.observe(event);
+      if (event.type === 'agent.changed') this.calls.callee.agentChanged(event.data.did);
+    });
     this.pipeline.listen({
       accepted: (statement, source) => {
         this.sessions.statementChanged(statement);

@@ -20,4 +20,13 @@ export {
   isExposedName,
   type ServerPlace,
 } from './exposure.ts';
-export { isCall, isPossiblyCovered, type Need, needOf, segmentOf, type ServerNeeds, verifyCovered } from './needs.ts';
+export {
+  coversSome,
+  isCall,
+  isPossiblyCovered,
+  type Need,
+  needOf,
+  segmentOf,
+  type ServerNeeds,
+  verifyCovered,
+} from './needs.ts';

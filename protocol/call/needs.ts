@@ -108,6 +108,16 @@ export const isPossiblyCovered = (need: Need, granted: readonly Capability[]): b
     (capability) => isCovered(need.can, capability.can) && (need.uri === undefined || isWithin(need, capability)),
   );
 
+/** Whether there may be anything of the server that is covered, for those who are told of it at all. */
+export function coversSome({ name, capability, needs }: ServerNeeds, granted: readonly Capability[]): boolean {
+  const all = `mcp:${name}/*`;
+  const named = [...Object.values(needs), ...(capability === null ? [] : [capability])];
+  return granted.some(
+    ({ can }) =>
+      isCovered(all, can) || isCovered(can, all) || named.some((need) => isCovered(need, can) || isCovered(can, need)),
+  );
+}
+
 /** Where resources are named, what names none of them is about all of them. */
 function isWithin({ uri, paths }: Need, { res }: Capability): boolean {
   if (res === undefined) return true;

@@ -6,14 +6,22 @@ import {
   isMeshError,
   limits,
   MeshError,
+  type MeshState,
   protocolId,
+  type StalenessPolicy,
 } from '../../../protocol/index.ts';
-import type { Clock, FrameStream, Logger, McpServers, Network, Random, Store } from '../../ports.ts';
+import type { Clock, FrameStream, Logger, McpServers, Network, Random, Store, Timer } from '../../ports.ts';
 import type { NodeGovernance } from '../governance/node-governance.ts';
+import type { Freshness } from '../freshness.ts';
+import type { NodeLog } from '../log/node-log.ts';
 import type { Session, Sessions } from '../sessions.ts';
 import { TokenBuckets } from '../token-buckets.ts';
+import { ByteBudget } from './byte-budget.ts';
+import { Callee } from './callee.ts';
 import { Exposures } from './exposures.ts';
+import { IdempotencyKeys } from './idempotency.ts';
 import { type CallMessages, createCallMessages } from './message-stream.ts';
+import { Receipts } from './receipts.ts';
 import { SessionProofs } from './session-proofs.ts';
 
 export interface NodeCallsComponents {
@@ -24,6 +32,9 @@ export interface NodeCallsComponents {
   readonly log: Logger;
   readonly isSignatureValid: IsSignatureValid;
   readonly governance: NodeGovernance;
+  readonly state: MeshState;
+  readonly organisation: string;
+  readonly audit: Pick<NodeLog, 'recorder' | 'auditLog' | 'cosigning'>;
   /** Starts exposed servers; absent: nothing can be exposed. */
   readonly mcpServers?: McpServers | undefined;
 }
@@ -37,6 +48,8 @@ export interface NodeCallsOptions {
 
 export interface NodeCallsSurroundings {
   readonly sessions: Sessions;
+  readonly freshen: Freshness['freshen'];
+  readonly staleness: StalenessPolicy;
 }
 
 /** What somebody asks in a session, beside opening a link. */
@@ -51,8 +64,12 @@ export interface Asking {
 /** Answers, or throws a MeshError, which the other side is told as `rej`. */
 export type AskHandler = (asking: Asking) => Promise<void>;
 
+const PRUNE_MS = 600_000; // idempotency keys that are over
+
 export class NodeCalls {
   readonly exposures: Exposures;
+  readonly receipts: Receipts;
+  readonly keys: IdempotencyKeys;
   readonly #components: NodeCallsComponents;
   readonly #protocolId: string;
   readonly #asked = new Map<Asked, AskHandler>();
@@ -62,11 +79,17 @@ export class NodeCalls {
   readonly #streams = new Set<Promise<void>>();
   /** Questions under way, by session. */
   readonly #asking = new Map<string, Set<AbortController>>();
+  /** Of messages under way, by peer; gone with its last stream. */
+  readonly #budgets = new Map<string, { readonly budget: ByteBudget; streams: number }>();
+  readonly #budget = new ByteBudget(limits.CALL_BYTES_MAX);
+  #timer: Timer | undefined;
   #parts: Parts | undefined;
 
-  private constructor(components: NodeCallsComponents, { networkName }: NodeCallsOptions, exposures: Exposures) {
+  private constructor(components: NodeCallsComponents, { networkName }: NodeCallsOptions, kept: Kept) {
     this.#components = components;
-    this.exposures = exposures;
+    this.exposures = kept.exposures;
+    this.receipts = kept.receipts;
+    this.keys = kept.keys;
     this.#protocolId = protocolId(networkName, 'call');
     this.#pace = new TokenBuckets(components.clock, {
       perSecond: limits.CALL_STREAMS_PER_SECOND,
@@ -76,22 +99,51 @@ export class NodeCalls {
 
   /** Errors: store_corrupt, config_invalid, and those of the policies of exposed servers. */
   static async open(components: NodeCallsComponents, options: NodeCallsOptions): Promise<NodeCalls> {
-    const { store, log, governance } = components;
+    const { store, clock, random, log, governance, state, audit } = components;
     const exposures = await Exposures.open(
       { store, log, library: governance.library },
       { configured: options.exposed },
     );
-    return new NodeCalls(components, options, exposures);
+    const receipts = await Receipts.open({
+      store,
+      clock,
+      random,
+      log,
+      state,
+      recorder: audit.recorder,
+      auditLog: () => audit.auditLog,
+      cosigning: () => audit.cosigning,
+    });
+    const keys = await IdempotencyKeys.open({ store, clock, log });
+    return new NodeCalls(components, options, { exposures, receipts, keys });
   }
 
   /** Called once, before start. */
-  attach({ sessions }: NodeCallsSurroundings): void {
-    const { isSignatureValid } = this.#components;
+  attach({ sessions, freshen, staleness }: NodeCallsSurroundings): void {
+    const { isSignatureValid, governance, state, mcpServers = NO_SERVERS, ...components } = this.#components;
+    const { exposures, receipts, keys } = this;
     sessions.onEnded((session, code) => this.#sessionEnded(session, code));
-    this.#parts = {
+    const proofs = new SessionProofs({ sessions, isSignatureValid, protocolId: this.#protocolId });
+    const callee = new Callee({
+      ...components,
+      isSignatureValid,
       sessions,
-      proofs: new SessionProofs({ sessions, isSignatureValid, protocolId: this.#protocolId }),
-    };
+      proofs,
+      freshen,
+      staleness,
+      view: state,
+      exposures,
+      receipts,
+      keys,
+      servers: mcpServers,
+      governance: governance.governance,
+      acting: (did) => governance.acting(did),
+    });
+    this.#parts = { proofs, callee };
+  }
+
+  get callee(): Callee {
+    return this.#attached().callee;
   }
 
   /** Who answers what is asked; until then it is refused. */
@@ -100,6 +152,7 @@ export class NodeCalls {
   }
 
   async start(): Promise<void> {
+    this.#pruneLater();
     await this.#components.network.handle(
       'call',
       {
@@ -117,7 +170,10 @@ export class NodeCalls {
 
   async close(): Promise<void> {
     this.#stop.abort(new MeshError('closed', 'Cannot go on: this side is stopping'));
+    this.#timer?.cancel();
+    await this.#parts?.callee.close();
     await Promise.all(this.#streams);
+    await this.receipts.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -126,19 +182,25 @@ export class NodeCalls {
 
   /** Never rejects. */
   async #serve(stream: FrameStream): Promise<void> {
-    const messages = createCallMessages(stream, this.#components);
+    const { peer } = stream.connection;
+    const share = this.#budgets.get(peer) ?? { budget: new ByteBudget(limits.CALL_BYTES_A_PEER_MAX), streams: 0 };
+    this.#budgets.set(peer, share);
+    share.streams += 1;
+    const messages = createCallMessages(stream, this.#components, { budgets: [share.budget, this.#budget] });
     try {
       await this.#dispatch(messages);
     } catch (error) {
       await this.#reject(messages, error);
     } finally {
       await messages.close();
+      share.streams -= 1;
+      if (share.streams === 0) this.#budgets.delete(peer);
     }
   }
 
   /** Errors: those of SessionProofs.verify; busy, not_found, and of whoever takes the stream. */
   async #dispatch(messages: CallMessages): Promise<void> {
-    const { proofs } = this.#attached();
+    const { proofs, callee } = this.#attached();
     const { connection } = messages;
     const first = await messages.receive({ timeoutMs: limits.CALL_OPEN_MS, signal: this.#stop.signal });
     if (first === undefined) return;
@@ -148,7 +210,7 @@ export class NodeCalls {
     const session = proofs.verify(frame, connection);
     if (!this.#pace.take(session.organisation))
       throw new MeshError('busy', 'Cannot take another stream: too many were opened just now; try again later');
-    if (frame.f === 'open') throw noServer(frame.srv);
+    if (frame.f === 'open') return callee.open(messages, frame, session);
     const handler = this.#asked.get(frame.what);
     if (handler === undefined) throw new MeshError('not_found', `Cannot answer "${frame.what}": nobody does here`);
     const over = new AbortController();
@@ -180,6 +242,18 @@ export class NodeCalls {
     }
   }
 
+  #pruneLater(): void {
+    const { clock, log } = this.#components;
+    this.#timer = clock.after(PRUNE_MS, () => {
+      this.keys
+        .prune()
+        .catch((error: unknown) => log.warn({ error }, 'old idempotency keys cannot be removed'))
+        .finally(() => {
+          if (!this.#stop.signal.aborted) this.#pruneLater();
+        });
+    });
+  }
+
   #attached(): Parts {
     if (this.#parts === undefined)
       throw new MeshError('internal', 'Cannot take calls: the node is not put together yet');
@@ -187,14 +261,23 @@ export class NodeCalls {
   }
 }
 
+interface Kept {
+  readonly exposures: Exposures;
+  readonly receipts: Receipts;
+  readonly keys: IdempotencyKeys;
+}
+
 interface Parts {
-  readonly sessions: Sessions;
   readonly proofs: SessionProofs;
+  readonly callee: Callee;
 }
 
 const isFirst = (frame: CallFrame): frame is CallFrameOf<'open'> | CallFrameOf<'ask'> =>
   frame.f === 'open' || frame.f === 'ask';
 
-/** The same for whoever may not know of it. */
-const noServer = (name: string): MeshError =>
-  new MeshError('not_found', `Cannot open a link: no server "${name}" is exposed here to this session`, { id: name });
+/** Of a node that can start none: what it exposes ends at once. */
+const NO_SERVERS: McpServers = {
+  open: () => {
+    throw new MeshError('not_found', 'Cannot open a link: this node starts no servers');
+  },
+};
