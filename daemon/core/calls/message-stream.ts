@@ -168,18 +168,29 @@ class StreamMessages implements CallMessages {
 
   /** Never rejects. */
   async #pump(): Promise<void> {
-    try {
-      for (let next = this.#queue.next(); next !== undefined; next = this.#queue.next()) {
-        const { bytes, of, settles, isLast } = next;
-        await this.#stream.send(bytes, { timeoutMs: this.#stallMs });
-        if (this.#failure !== undefined) return of.sent.reject(this.#failure);
-        this.#bytesOut += lengthOf(bytes);
-        this.#settle(of, settles);
-        if (isLast) of.sent.resolve();
-      }
-    } catch (cause) {
-      this.#break(cause);
+    for (let next = this.#queue.next(); next !== undefined; next = this.#queue.next()) {
+      const { bytes, of, settles, isLast } = next;
+      const failure = await this.#give(bytes);
+      if (failure !== undefined) return this.#drop(of, failure);
+      this.#settle(of, settles);
+      if (isLast) of.sent.resolve();
     }
+  }
+
+  /** Why it could not be given to the transport; undefined: it was. */
+  async #give(bytes: FrameBytes): Promise<MeshError | undefined> {
+    try {
+      await this.#stream.send(bytes, { timeoutMs: this.#stallMs });
+      this.#bytesOut += lengthOf(bytes);
+      return this.#failure;
+    } catch (cause) {
+      return this.#break(cause);
+    }
+  }
+
+  #drop(message: Outgoing, failure: MeshError): void {
+    this.#settle(message, message.bytes);
+    message.sent.reject(failure);
   }
 
   #settle(message: Outgoing, bytes: number): void {
@@ -257,10 +268,7 @@ class StreamMessages implements CallMessages {
   #fail(failure: MeshError): void {
     this.#failure ??= failure;
     this.#assembly.clear();
-    for (const message of this.#queue.clear()) {
-      this.#settle(message, message.bytes);
-      message.sent.reject(this.#failure);
-    }
+    for (const message of this.#queue.clear()) this.#drop(message, this.#failure);
   }
 
   #stalled(): MeshError {

@@ -4,7 +4,7 @@
  * small one in between. Whatever else has a body waits for all before it and holds back all after it, since it may be
  * about them; so does `end`.
  */
-import { limits } from '../../../protocol/index.ts';
+import { limits, MeshError } from '../../../protocol/index.ts';
 import type { FrameBytes } from '../../ports.ts';
 import { type CallFrame, encodeCallFrame, encodePartFrame } from '../../../protocol/call/index.ts';
 
@@ -21,6 +21,7 @@ export interface Outgoing {
 
 /** Errors: schema, too_large. */
 export function outgoingOf(frame: CallFrame, body: Uint8Array | undefined): Outgoing {
+  if (body !== undefined && body.length > limits.MCP_MESSAGE_BYTES_MAX) throw tooLarge(body.length);
   const isLarge = body !== undefined && body.length > limits.CALL_INLINE_BYTES_MAX;
   // A large one is encoded again under its number; what is wrong with it must show now.
   const first = encodeCallFrame(frame, body && (isLarge ? { m: 1, size: body.length } : { inline: body }));
@@ -117,3 +118,9 @@ export class SendQueue {
 }
 
 const wholeOf = (of: Outgoing, bytes: Uint8Array): Dispatch => ({ bytes, of, settles: of.bytes, isLast: true });
+
+const tooLarge = (is: number): MeshError =>
+  new MeshError('too_large', `Cannot send a message: ${is} bytes, want at most ${limits.MCP_MESSAGE_BYTES_MAX}`, {
+    is,
+    want: limits.MCP_MESSAGE_BYTES_MAX,
+  });
