@@ -33,6 +33,7 @@ import {
 } from '../../protocol/index.ts';
 import type { PeerConnection } from '../ports.ts';
 import type { HeldCredential, SigningRequest } from './agents.ts';
+import { createReceiptsBackend } from './calls/receipts-backend.ts';
 import { verdictOf } from './chains.ts';
 import { deadline } from './deadline.ts';
 import type { Made } from './delegations.ts';
@@ -43,6 +44,7 @@ import { grantChain } from './presenter.ts';
 import type { AgentRow, SponsorRow } from './registry.ts';
 import { Revocations } from './revocations.ts';
 import { afterWritten, type Settle } from './log/write-ahead.ts';
+import { createExposuresBackend } from './calls/exposures-backend.ts';
 import { createLogBackend, type LogBackend } from './log/log-backend.ts';
 import { formatSession, type Session } from './sessions.ts';
 import {
@@ -183,6 +185,8 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
     ...log.operations,
     ...node.governance.operations,
     ...node.messages.operations,
+    ...createReceiptsBackend(node.calls.receipts),
+    ...createExposuresBackend(node.exposing()),
     status: async () => ({
       version: surroundings.version,
       network: surroundings.networkName,
@@ -199,6 +203,7 @@ export function createBackend(node: MeshNode, surroundings: Surroundings): Contr
       agents: agents.agents().filter(({ did }) => !agents.isRevoked(did)).length,
       sponsors: agents.sponsors().length,
       sessions: node.sessions.size,
+      exposed: node.calls.exposures.list().length,
       keysEncrypted: surroundings.keysEncrypted,
       log: await log.summary(),
       warnings: [...surroundings.warnings()],

@@ -1,13 +1,65 @@
 /** Rows of the control API about calls between organisations: what is exposed, links to it, receipts, messages. */
 import Type from 'typebox';
 import { CHAIN_CODES } from '../delegation/verify.ts';
+import { API_JSON_DEPTH_MAX, EXPOSED_BODY_BYTES_MAX } from '../limits.ts';
 import * as C from './call-schemas.ts';
 import { DECISION_ERRORS, HANDSHAKE_ERRORS, params, type Route, route } from './route.ts';
 import * as S from './schemas.ts';
 
 const optional = Type.Optional;
 
+const EXPOSE_BODY = { bytes: EXPOSED_BODY_BYTES_MAX, depth: API_JSON_DEPTH_MAX };
+const exposedName = params({ name: C.ExposedName });
+
 export const CALL_ROUTES = {
+  exposeList: route({
+    method: 'GET',
+    path: '/v1/exposed',
+    summary:
+      'The MCP servers that this daemon exposes to other organisations. Of variables and headers the names alone',
+    response: C.Exposed,
+    who: 'operator',
+  }),
+  exposeAdd: route({
+    method: 'POST',
+    path: '/v1/exposed',
+    summary:
+      'Expose an MCP server, in place of one that was exposed under its name, whose links end. It is started once to see what tools it has, unless `check` is false',
+    body: C.ExposeBody,
+    response: C.ExposeAnswer,
+    errors: ['not_found', 'conflict', 'full', 'policy_invalid', 'failed'],
+    who: 'operator',
+    bodyMax: EXPOSE_BODY,
+  }),
+  exposeCheck: route({
+    method: 'POST',
+    path: '/v1/exposed/{name}/check',
+    summary: 'Start an exposed server once, and say what its tools need',
+    params: exposedName,
+    response: C.ExposeAnswer,
+    errors: ['not_found', 'failed'],
+    who: 'operator',
+  }),
+  exposeRemove: route({
+    method: 'DELETE',
+    path: '/v1/exposed/{name}',
+    summary: 'Expose a server no longer; its links end. Those of the configuration are removed there',
+    params: exposedName,
+    response: params({ name: C.ExposedName }),
+    errors: ['not_found', 'conflict'],
+    who: 'operator',
+  }),
+  services: route({
+    method: 'GET',
+    path: '/v1/services',
+    summary:
+      'What an agent or organisation exposes, as far as chains that it granted here cover something of it: asked over handshakes with each of them. Without `did` what this daemon exposes',
+    query: params({ did: optional(S.Did), as: optional(S.Did) }),
+    response: C.ServicesAnswer,
+    errors: [...HANDSHAKE_ERRORS, ...CHAIN_CODES],
+    who: 'agent',
+    own: 'query.as',
+  }),
   link: route({
     method: 'GET',
     path: '/v1/link',
@@ -38,6 +90,44 @@ export const CALL_ROUTES = {
     who: 'agent',
     answeredBy: 'server',
     own: 'query.as',
+  }),
+
+  receiptList: route({
+    method: 'GET',
+    path: '/v1/receipts',
+    summary:
+      'Receipts of calls with other organisations, newest first; for the operator without `as` those of all. `before` is the `next` of the ' +
+      'page before',
+    query: params({
+      as: optional(S.Did),
+      did: optional(S.Did),
+      before: optional(S.DecimalText),
+      limit: optional(S.DecimalText),
+    }),
+    response: C.ReceiptPage,
+    errors: ['store_corrupt'],
+    who: 'agent',
+    own: 'query.as',
+  }),
+  receiptShow: route({
+    method: 'GET',
+    path: '/v1/receipts/{id}',
+    summary: 'One receipt, by its id or that of its order, with what was signed',
+    params: params({ id: S.Id }),
+    response: C.ReceiptAnswer,
+    errors: ['not_found', 'store_corrupt'],
+    who: 'agent',
+  }),
+  receiptFile: route({
+    method: 'GET',
+    path: '/v1/receipts/{id}/file',
+    summary:
+      'One receipt with all that convinces a third party: chains, DID logs, proofs from both logs as far as they can be had now. ' +
+      'The other side is asked for its own',
+    params: params({ id: S.Id }),
+    response: C.ReceiptFileAnswer,
+    errors: ['not_found', 'store_corrupt', 'log_halted'],
+    who: 'agent',
   }),
 
   messageSend: route({

@@ -1,22 +1,38 @@
 /** What the control API says about calls between organisations: links to their servers, what is exposed, receipts. */
-import Type, { type TProperties } from 'typebox';
+import Type, { type TProperties, type TSchema } from 'typebox';
 import {
+  CALL_STATEMENT_BYTES_MAX,
   CAPABILITIES_MAX,
+  EXPOSED_DESCRIPTION_TEXT_MAX,
+  EXPOSED_MAX,
+  EXPOSED_NEEDS_MAX,
+  EXPOSED_URL_TEXT_MAX,
+  EXPOSED_VALUE_TEXT_MAX,
+  EXPOSED_VARIABLES_MAX,
+  EXPOSED_WORD_TEXT_MAX,
+  EXPOSED_WORDS_MAX,
   INBOX_ACK_MAX,
   INBOX_PAGE_MAX,
   MCP_ID_TEXT_MAX,
+  MCP_NAME_TEXT_MAX,
+  MCP_TOOLS_MAX,
   MEDIA_TYPE_TEXT_MAX,
   MESSAGE_BODY_BYTES_MAX,
   MESSAGE_SECONDS_MAX,
   MESSAGE_SEQ_MAX,
   OUTBOX_PAGE_MAX,
   POLICY_BROUGHT_MAX,
+  RECEIPT_FILE_BYTES_MAX,
+  RECEIPTS_A_PAGE_MAX,
 } from '../limits.ts';
 import { isMediaType } from '../message/schema.ts';
+import { PolicyRefView } from './policy-schemas.ts';
 import {
   Capability,
+  CapabilityText,
   count,
   Did,
+  EntryId,
   ErrorCodeText,
   Id,
   type Json,
@@ -37,6 +53,83 @@ export const ExposedName = Type.String({
   maxLength: 64,
   description: 'a server by the name under which its organisation exposes it, like "files"',
 });
+
+// What is exposed
+
+const word = Type.String({ maxLength: EXPOSED_WORD_TEXT_MAX });
+const value = Type.String({ maxLength: EXPOSED_VALUE_TEXT_MAX });
+const record = <V extends TSchema>(of: V, maxProperties: number, description: string) =>
+  Type.Record(Type.String(), of, { maxProperties, description });
+const description = Type.String({
+  minLength: 1,
+  maxLength: EXPOSED_DESCRIPTION_TEXT_MAX,
+  description: 'one line that peers read',
+});
+const url = Type.String({ pattern: '^https?://', maxLength: EXPOSED_URL_TEXT_MAX });
+const words = list(word, EXPOSED_WORDS_MAX, 1);
+const toolNeeds = record(CapabilityText, EXPOSED_NEEDS_MAX, 'by tool, where another capability is needed for it');
+const exposedCapability = Type.Unsafe<string>({
+  ...CapabilityText,
+  description: 'needed for every tool that `needs` does not name; without it mcp:NAME/TOOL',
+});
+
+export const ExposeBody = object(
+  {
+    name: ExposedName,
+    command: optional(words),
+    cwd: optional(word),
+    env: optional(record(value, EXPOSED_VARIABLES_MAX, 'beside PATH, HOME, LANG and the like')),
+    url: optional(url),
+    headers: optional(record(value, EXPOSED_VARIABLES_MAX, 'sent with every request')),
+    capability: optional(exposedCapability),
+    needs: optional(toolNeeds),
+    policy: optional(
+      Type.String({
+        maxLength: 64,
+        description: 'a built-in policy (default: moderate) or the digest of one that was brought',
+      }),
+    ),
+    description: optional(description),
+    check: optional(Type.Boolean({ description: 'false: it is not started once to see that it works' })),
+  },
+  'A server for other organisations: `command` with `cwd`, or `url`',
+);
+export const ExposedTool = object({
+  name: Type.String({ maxLength: MCP_NAME_TEXT_MAX }),
+  description: nullable(Type.String({ maxLength: 4096 })),
+  can: nullable(CapabilityText), // null: nothing can be granted for such a name
+});
+export const ExposureView = object({
+  name: ExposedName,
+  description: nullable(description),
+  command: nullable(words),
+  cwd: nullable(word),
+  env: list(word, EXPOSED_VARIABLES_MAX),
+  url: nullable(url),
+  headers: list(word, EXPOSED_VARIABLES_MAX),
+  capability: nullable(CapabilityText),
+  needs: toolNeeds,
+  policy: nullable(PolicyRefView),
+  origin: Type.Enum(['configuration', 'command']),
+  links: count('of others, open now'),
+});
+export const Exposed = object({ exposed: list(ExposureView, EXPOSED_MAX) });
+export const ExposeAnswer = object({
+  exposure: ExposureView,
+  tools: nullable(list(ExposedTool, MCP_TOOLS_MAX)),
+});
+export const Service = object({ name: ExposedName, description: nullable(Type.String({ maxLength: 8192 })) });
+export const ServicesAnswer = object({
+  did: Did,
+  organisation: Did,
+  services: list(Service, EXPOSED_MAX * 8),
+  grants: nullable(count('chains that were presented: with none nothing is told')),
+});
+
+export type ExposeBody = Json<typeof ExposeBody>;
+export type ExposureView = Json<typeof ExposureView>;
+export type ExposeAnswer = Json<typeof ExposeAnswer>;
+export type ServicesAnswer = Json<typeof ServicesAnswer>;
 
 // Links
 
@@ -155,3 +248,43 @@ export type LinkOpened = Json<typeof LinkOpenedLine>['agentmesh'];
 export type LinkReceipt = Json<typeof LinkReceiptLine>['agentmesh'];
 export type LinkEnded = Json<typeof LinkEndedLine>['agentmesh'];
 export type LinkControl = LinkOpened | LinkReceipt | LinkEnded;
+
+// Receipts
+
+export const ReceiptView = object(
+  {
+    id: Id,
+    order: Id,
+    role: Type.Enum(['caller', 'callee'], { description: 'what this side was' }),
+    half: Type.Boolean({ description: 'signed by this side alone' }),
+    taken: Type.Boolean({ description: 'the callee signed that it took the order before it did anything' }),
+    as: Did,
+    did: Did,
+    organisation: Did,
+    sid: SessionId,
+    n: count('number of the call in its session'),
+    server: ExposedName,
+    tool: nullable(Type.String()),
+    outcome: Type.Enum(['ok', 'error', 'denied', 'refused', 'timeout', 'cancelled']),
+    startedAt: Time,
+    endedAt: Time,
+    intent: nullable(EntryId),
+    entry: EntryId,
+  },
+  'What this side keeps of a call with another organisation; `intent` and `entry` are entries of its log',
+);
+export const ReceiptPage = object({
+  receipts: list(ReceiptView, RECEIPTS_A_PAGE_MAX),
+  next: nullable(count('for `before` of the next page')),
+});
+const signed = base64urlText(CALL_STATEMENT_BYTES_MAX);
+export const ReceiptAnswer = object({
+  receipt: ReceiptView,
+  statement: signed,
+  order: signed,
+  taking: nullable(signed),
+});
+export const ReceiptFileAnswer = object({ id: Id, file: base64urlText(RECEIPT_FILE_BYTES_MAX) });
+
+export type ReceiptView = Json<typeof ReceiptView>;
+export type ReceiptPage = Json<typeof ReceiptPage>;

@@ -7,6 +7,7 @@ export {
   type ReceiptProof,
 } from './receipt-file.ts';
 export {
+  examineReceiptFile,
   RECEIPT_CHECKS,
   type ReceiptCheckLine,
   type ReceiptCheckName,

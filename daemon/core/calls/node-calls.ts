@@ -11,13 +11,18 @@ import {
   type StalenessPolicy,
 } from '../../../protocol/index.ts';
 import type { Clock, FrameStream, Logger, McpServers, Network, Random, Store, Timer } from '../../ports.ts';
-import type { NodeGovernance } from '../governance/node-governance.ts';
+import type { Chains } from '../chains.ts';
 import type { Freshness } from '../freshness.ts';
+import type { NodeGovernance } from '../governance/node-governance.ts';
+import type { Handshakes } from '../handshake.ts';
 import type { NodeLog } from '../log/node-log.ts';
+import type { Resolver } from '../resolver.ts';
 import type { Session, Sessions } from '../sessions.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import { ByteBudget } from './byte-budget.ts';
 import { Callee } from './callee.ts';
+import { Caller } from './caller.ts';
+import { evidenceAnswers, evidenceBy } from './evidence.ts';
 import { Exposures } from './exposures.ts';
 import { IdempotencyKeys } from './idempotency.ts';
 import { type CallMessages, createCallMessages } from './message-stream.ts';
@@ -50,6 +55,9 @@ export interface NodeCallsSurroundings {
   readonly sessions: Sessions;
   readonly freshen: Freshness['freshen'];
   readonly staleness: StalenessPolicy;
+  readonly handshakes: Handshakes;
+  readonly chains: Chains;
+  readonly resolver: Resolver;
 }
 
 /** What somebody asks in a session, beside opening a link. */
@@ -113,13 +121,14 @@ export class NodeCalls {
       recorder: audit.recorder,
       auditLog: () => audit.auditLog,
       cosigning: () => audit.cosigning,
+      isSignatureValid: components.isSignatureValid,
     });
     const keys = await IdempotencyKeys.open({ store, clock, log });
     return new NodeCalls(components, options, { exposures, receipts, keys });
   }
 
   /** Called once, before start. */
-  attach({ sessions, freshen, staleness }: NodeCallsSurroundings): void {
+  attach({ sessions, freshen, staleness, handshakes, chains, resolver }: NodeCallsSurroundings): void {
     const { isSignatureValid, governance, state, mcpServers = NO_SERVERS, ...components } = this.#components;
     const { exposures, receipts, keys } = this;
     sessions.onEnded((session, code) => this.#sessionEnded(session, code));
@@ -140,6 +149,8 @@ export class NodeCalls {
       acting: (did) => governance.acting(did),
     });
     this.#parts = { proofs, callee };
+    this.onAsk('evidence', evidenceAnswers(receipts));
+    receipts.askBy(evidenceBy({ ...components, protocolId: this.#protocolId, sessions }));
   }
 
   get callee(): Callee {
@@ -171,6 +182,7 @@ export class NodeCalls {
   async close(): Promise<void> {
     this.#stop.abort(new MeshError('closed', 'Cannot go on: this side is stopping'));
     this.#timer?.cancel();
+    await this.#parts?.caller.close();
     await this.#parts?.callee.close();
     await Promise.all(this.#streams);
     await this.receipts.close();
@@ -270,6 +282,7 @@ interface Kept {
 interface Parts {
   readonly proofs: SessionProofs;
   readonly callee: Callee;
+  readonly caller: Caller;
 }
 
 const isFirst = (frame: CallFrame): frame is CallFrameOf<'open'> | CallFrameOf<'ask'> =>

@@ -12,6 +12,7 @@ import {
   digestOfCid,
   encodeCbor,
   equalBytes,
+  type IsSignatureValid,
   isMeshDid,
   isMeshError,
   isOfKind,
@@ -30,6 +31,7 @@ import {
 import { createUuid7, formatProofFile, parseUuid7 } from '../../../protocol/log/index.ts';
 import {
   type CallRole,
+  examineReceiptFile,
   formatReceiptFile,
   type OrderStatement,
   type ReceiptFile,
@@ -87,6 +89,7 @@ export interface ReceiptsComponents {
     readonly files: Pick<AuditLog['files'], 'indexOf' | 'entry' | 'proveInclusion'>;
   };
   readonly cosigning: () => Pick<Cosigning, 'witnessed'>;
+  readonly isSignatureValid: IsSignatureValid;
 }
 
 export interface ReceiptsOptions {
@@ -309,7 +312,7 @@ export class Receipts {
     const [own, other] = await Promise.all([this.#ownProof(kept, signal), this.#otherProof(kept, signal)]);
     const { receipt, order, taking, salts, role } = kept;
     const shown = shownIn(handshake);
-    return formatReceiptFile({
+    const file: ReceiptFile = {
       receipt,
       order,
       ...(taking !== undefined && { taking }),
@@ -317,11 +320,24 @@ export class Receipts {
       parties: shown.parties,
       statements: this.#statementsFor(kept, shown.envelopes),
       ...(receipt.payload.half === true && { handshake: transcriptOf(handshake) }),
-      proofs: [
-        ...(own === undefined ? [] : [{ role, ...own }]),
-        ...(other === undefined ? [] : [{ role: otherRole(role), ...other }]),
-      ],
-    });
+      proofs: own === undefined ? [] : [{ role, ...own }],
+    };
+    const both =
+      other === undefined ? file : { ...file, proofs: [...file.proofs, { role: otherRole(role), ...other }] };
+    return formatReceiptFile(this.#isShowing(both, kept) ? both : file);
+  }
+
+  /** What the other side gave may not spoil what this side can show. */
+  #isShowing(file: ReceiptFile, { receipt: { id }, did, role }: KeptReceipt): boolean {
+    const check = otherRole(role) === 'caller' ? 'callerLog' : 'calleeLog';
+    const report = examineReceiptFile(file, { isSignatureValid: this.#components.isSignatureValid, roots: new Set() });
+    const line = report.checks.find((each) => each.check === check);
+    if (line?.status === 'failed')
+      this.#components.log.info(
+        { id, did, code: line.code, reason: line.text },
+        'the other side shows a proof that is none',
+      );
+    return line?.status !== 'failed';
   }
 
   /**
