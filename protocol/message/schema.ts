@@ -2,10 +2,10 @@
 import { bytes, bytesOfAtMost, type Checked, integer, literal, map, refine, textWhere } from '../encoding/schema.ts';
 import { meshDid, seconds, signers } from '../identity/operations.ts';
 import {
+  LOG_SALT_BYTES,
   MEDIA_TYPE_TEXT_MAX,
   MESSAGE_BODY_BYTES_MAX,
   MESSAGE_ID_BYTES,
-  MESSAGE_SALT_BYTES,
   MESSAGE_SECONDS_MAX,
   MESSAGE_SEQ_MAX,
   SESSION_ID_BYTES,
@@ -30,7 +30,7 @@ export const message = refine(
     seq: integer(1, MESSAGE_SEQ_MAX),
     exp: seconds,
     ct: textWhere(isMediaType, 'a media type like "text/plain; charset=utf-8"'),
-    slt: bytes(MESSAGE_SALT_BYTES),
+    slt: bytes(LOG_SALT_BYTES),
     body: bytesOfAtMost(MESSAGE_BODY_BYTES_MAX),
   }),
   (value, fail) => {

@@ -1,6 +1,14 @@
 /** The sender's end of mail between organisations (SPEC "Messages"): `ask` on a stream of calls, under a session. */
 import { openProof } from '../../../protocol/call/index.ts';
-import { type Capability, createMessage, fromHex, limits, MeshError, protocolId } from '../../../protocol/index.ts';
+import {
+  type Capability,
+  createMessage,
+  fromHex,
+  limits,
+  MeshError,
+  type MeshState,
+  protocolId,
+} from '../../../protocol/index.ts';
 import type { Clock, Network, Random } from '../../ports.ts';
 import type { CallerSessions, HeldSession } from '../calls/caller-sessions.ts';
 import { chooseGrant, type GrantsComponents } from '../calls/grants.ts';
@@ -35,6 +43,7 @@ export async function openMailLine(
 ): Promise<MailLine> {
   const { state } = await components.resolver.resolve(recipient, { signal });
   const { organisation } = state;
+  verifyNotRevoked(components.grants.state, recipient, organisation);
   const chosen = await chooseGrant(
     components.grants,
     {
@@ -56,6 +65,12 @@ export async function openMailLine(
     held.release();
     throw error;
   }
+}
+
+/** A handshake with it would fail without saying so. Errors: revoked. */
+function verifyNotRevoked(state: MeshState, did: string, organisation: string): void {
+  if (!state.revocationsOf({ did }, [organisation]).some(({ payload }) => payload.iss === organisation)) return;
+  throw new MeshError('revoked', `Cannot deliver to "${did}": its organisation revoked it`, { did });
 }
 
 async function openStream(

@@ -192,7 +192,7 @@ export class NodeMessages {
       mid: random.bytes(limits.MESSAGE_ID_BYTES),
       exp: iat + (expiresInSeconds ?? limits.MESSAGE_SECONDS_DEFAULT),
       ct: contentType,
-      slt: random.bytes(limits.MESSAGE_SALT_BYTES),
+      slt: random.bytes(limits.LOG_SALT_BYTES),
       body,
     };
     const decided = governance.require(agent, requestOf('outbound', message), this.#peerFacts(to), `write to "${to}"`);

@@ -35,7 +35,7 @@ export async function openFakeMail({
     send: async ({ as, to, contentType, body, expiresInSeconds = limits.MESSAGE_SECONDS_DEFAULT, grant }) => {
       const iat = Math.floor(Date.now() / 1000);
       const mid = Uint8Array.from(randomBytes(limits.MESSAGE_ID_BYTES));
-      const slt = Uint8Array.from(randomBytes(limits.MESSAGE_SALT_BYTES));
+      const slt = Uint8Array.from(randomBytes(limits.LOG_SALT_BYTES));
       const message = { iat, iss: as, aud: to, mid, exp: iat + expiresInSeconds, ct: contentType, slt, body };
       const sent = await outbox.add(
         { message, grant: grant ?? null },
