@@ -12,7 +12,8 @@ export function addProxy(program: Command, act: Act): void {
       'Stands between an MCP client and a server. Each call, read, prompt and sampling request is decided by policy before the server sees it; ' +
       'lists show what may be used; results are cleaned by the output rules; tools whose definition changes wait for approval. Decisions, identity, ' +
       "approvals and the audit log are the daemon's, which is started where this home is set up. Where it is not, a policy decides in this process alone, " +
-      'and standard error says what that lacks. The server ends with the proxy.',
+      'and standard error says what that lacks. The server ends with the proxy. With --peer the server is one that another organisation exposes, on ' +
+      'standard input and output alone: the daemon reaches it, under its policies and what was granted there.',
     examples: [
       [
         'proxy --target npx --target -y --target @modelcontextprotocol/server-filesystem --target .',
@@ -20,6 +21,7 @@ export function addProxy(program: Command, act: Act): void {
       ],
       ['proxy --policy acme.yaml -- node server.js', 'under one of your own'],
       ['proxy --url https://mcp.example.com/mcp --header-env Authorization=TOKEN', 'a server elsewhere'],
+      ['proxy --peer did:mesh:bafyrei… --server files', 'a server of another organisation'],
       ['proxy --listen 127.0.0.1:8080 -- node server.js', 'for clients that speak HTTP'],
     ],
   }).argument('[command...]', 'program that is the server, and its arguments, after "--"');

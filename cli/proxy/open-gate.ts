@@ -9,6 +9,7 @@ import {
   isSetUp,
   openDaemonGate,
   openLocalGate,
+  type Place,
   readPolicySource,
 } from '../../sdk/gate/index.ts';
 
@@ -32,8 +33,7 @@ export interface OpenGateOptions {
 export async function openGate(options: OpenGateOptions): Promise<Gate> {
   const { home, env, cwd, agent, logFile, note } = options;
   const policies = [await readPolicySource(options.policy, cwd)];
-  const isNamed = (env['AGENTMESH_SOCKET'] ?? '') !== '' || (env['AGENTMESH_URL'] ?? '') !== '';
-  if (!options.daemon || !(isNamed || isSetUp(home, env))) {
+  if (!options.daemon || !(isNamed(env) || isSetUp(home, env))) {
     const gate = await openLocalGate({
       agent: agent ?? userInfo().username,
       policies,
@@ -45,22 +45,40 @@ export async function openGate(options: OpenGateOptions): Promise<Gate> {
     return gate;
   }
   const place = findPlace({ home }, env);
-  const token = env['AGENTMESH_AGENT_TOKEN'];
-  const open = async (): Promise<Gate> => {
-    const caller =
-      token === undefined || token === '' ? { as: await findOwnAgent(place, agent, options.signal) } : { token };
+  return withDaemon(options, async () => {
+    const caller = await callerOf(place, options);
     return openDaemonGate({ place, ...caller, policies, signal: options.signal });
-  };
+  });
+}
+
+/** For whom a proxy asks: the agent whose token it was given, else as the operator for one that it names. Errors: not_found. */
+export async function callerOf(
+  place: Place,
+  { env, agent, signal }: Pick<OpenGateOptions, 'env' | 'agent' | 'signal'>,
+): Promise<{ readonly token: string } | { readonly as: string }> {
+  const token = env['AGENTMESH_AGENT_TOKEN'];
+  return token === undefined || token === '' ? { as: await findOwnAgent(place, agent, signal) } : { token };
+}
+
+/** Starts the daemon of a home where it does not run yet. Errors: those of `open`, internal (it does not start). */
+export async function withDaemon<T>(
+  { home, env, note, signal }: Pick<OpenGateOptions, 'home' | 'env' | 'note' | 'signal'>,
+  open: () => Promise<T>,
+): Promise<T> {
   try {
     return await open();
   } catch (error) {
-    if (!isNotRunning(error) || isNamed) throw error;
+    if (!isNotRunning(error) || isNamed(env) || !isSetUp(home, env)) throw error;
   }
   note('Starting agentmeshd in the background; it goes on when this ends');
   const { startDaemonFor } = await import('./start-daemon.ts');
-  await startDaemonFor(home, options.signal);
+  await startDaemonFor(home, signal);
   return open();
 }
+
+/** Whether the environment says where the daemon is, which then is not ours to start. */
+const isNamed = (env: OpenGateOptions['env']): boolean =>
+  (env['AGENTMESH_SOCKET'] ?? '') !== '' || (env['AGENTMESH_URL'] ?? '') !== '';
 
 const isNotRunning = (error: unknown): boolean =>
   error instanceof Error && 'code' in error && error.code === 'not_running';

@@ -24,6 +24,14 @@ export const PROXY_FLAGS = [
   },
   { name: 'target', value: 'word', about: 'program that is the server, then its arguments, one a flag', isMany: true },
   { name: 'url', value: 'url', about: 'a server that speaks Streamable HTTP, instead of a program' },
+  {
+    name: 'peer',
+    value: 'did',
+    about: 'a server that another organisation exposes under the name in --server; the daemon calls, decides and signs',
+  },
+  { name: 'grant', value: 'link', about: 'with --peer: what to present there; without it what covers most' },
+  { name: 'purpose', value: 'word', about: 'with --peer: what it is for' },
+  { name: 'min-score', value: 'score', about: 'with --peer: least score of the other side (default: 300)' },
   { name: 'listen', value: 'host:port', about: 'serve Streamable HTTP there instead of standard input and output' },
   { name: 'server', value: 'name', about: 'what policies call the server (default: name of its package or program)' },
   { name: 'agent', value: 'agent', about: 'name or DID of the agent that acts; without it the only one' },
@@ -47,6 +55,10 @@ export interface ProxyFlags {
   readonly policy: string;
   readonly target?: readonly string[];
   readonly url?: string;
+  readonly peer?: string;
+  readonly grant?: string;
+  readonly purpose?: string;
+  readonly minScore?: string;
   readonly listen?: string;
   readonly server?: string;
   readonly agent?: string;

@@ -14,9 +14,10 @@ const processWorld = (): ProxyWorld => ({
   },
 });
 
-/** Errors: UsageError, those of the gate. */
+/** Errors: UsageError, those of the gate or link. */
 export async function runProxyHere(line: ProxyLine): Promise<number> {
   const world = processWorld();
+  if (line.flags.peer !== undefined) return (await import('./peer.ts')).runPeerProxy(line, world);
   const begun = await begin(line, world);
   try {
     const { runProxy } = await import('./run.ts');

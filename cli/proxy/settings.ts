@@ -23,7 +23,7 @@ export async function settingsOf({ flags, words }: ProxyLine, { cwd }: { readonl
   const command = [...(flags.target ?? []), ...words];
   if ((command.length === 0) === (flags.url === undefined))
     throw await usage(
-      'Cannot tell which server to use: want either a program after "--", or --url',
+      'Cannot tell which server to use: want a program after "--", --url, or --peer',
       'as in: agentmesh proxy -- npx -y @modelcontextprotocol/server-filesystem /some/directory',
     );
   const onlyWith = async (flag: string, isGiven: boolean, other: string, hasOther: boolean): Promise<void> => {

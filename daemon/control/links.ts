@@ -135,9 +135,8 @@ class SocketLink {
     if (this.#link === undefined) {
       // Whoever waits for it to open is told by the answer to its request.
       this.#opening.abort(new MeshError(code, message));
-      return Promise.resolve();
-    }
-    this.#finish(code, message);
+      this.#cutLater();
+    } else this.#finish(code, message);
     return this.#gone.promise;
   }
 
@@ -220,6 +219,11 @@ class SocketLink {
     void this.#link?.close();
     socket.resume(); // to see its end; what it says is for nobody
     socket.end();
+    this.#cutLater();
+  }
+
+  #cutLater(): void {
+    const { socket } = this.#request;
     const cut = setTimeout(() => socket.destroy(), this.#options.lastMs).unref();
     socket.once('close', () => clearTimeout(cut));
   }

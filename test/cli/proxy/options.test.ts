@@ -21,6 +21,7 @@ test.each([
   'proxy --policy=acme.yaml --agent reporter --footer --approval-wait 3 --no-daemon --log=x.jsonl -- node server.js',
   'proxy --url https://example.com/mcp --header A:b --header-env Authorization=TOKEN --header=C:d',
   '--home /tmp/x proxy --listen 127.0.0.1:0 --token-file t --allow-host a --allow-host b --server s -- node x',
+  'proxy --peer did:mesh:x --server files --grant=bafyrei --purpose billing --min-score 300',
   'proxy --home /tmp/x --target --policy -- --footer',
 ])('the short way reads %j as the program does', (text) => {
   const argv = text.split(' ');
