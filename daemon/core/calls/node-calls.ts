@@ -148,13 +148,30 @@ export class NodeCalls {
       governance: governance.governance,
       acting: (did) => governance.acting(did),
     });
-    this.#parts = { proofs, callee };
+    const caller = new Caller({
+      ...components,
+      isSignatureValid,
+      sessions,
+      handshakes,
+      chains,
+      state,
+      receipts,
+      governance: governance.governance,
+      acting: (did) => governance.acting(did),
+      organisationOf: async (did, signal) => (await resolver.resolve(did, { signal })).state.organisation,
+      protocolId: this.#protocolId,
+    });
+    this.#parts = { proofs, callee, caller };
     this.onAsk('evidence', evidenceAnswers(receipts));
     receipts.askBy(evidenceBy({ ...components, protocolId: this.#protocolId, sessions }));
   }
 
   get callee(): Callee {
     return this.#attached().callee;
+  }
+
+  get caller(): Caller {
+    return this.#attached().caller;
   }
 
   /** Who answers what is asked; until then it is refused. */
