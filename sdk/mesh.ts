@@ -28,7 +28,9 @@ import { verifyOperation, signChecked } from './payloads.ts';
 import { entriesOf, type EntryProof, type EntryQuery, type ProveOptions } from './log-entries.ts';
 import { type McpClient, type McpClientOptions, openMcpClient } from './mcp-client.ts';
 import { type ExportOptions, exportToDirectory } from './log-export.ts';
+import { messagesOf, type ReadMessagesOptions } from './messages.ts';
 import { findPlace, type Place, type PlaceOptions } from './place.ts';
+import { type ReceiptQuery, receiptsOf } from './receipts.ts';
 import { bytesOfText, publicKeyText, type Signer, textOfBytes } from './signer.ts';
 
 /** An agent that keeps its own key proves it, and gets a token for 15 minutes, again and again. */
@@ -274,6 +276,18 @@ export class AgentMesh {
     recover: (body: BodyOf<'logRecover'>, options?: CallOptions) => this.call('logRecover', { body }, options),
   };
 
+  /** What both sides of calls with other organisations signed. An agent's connection sees its own alone. */
+  readonly receipts = {
+    /** Newest first. */
+    list: (query: ReceiptQuery = {}, options?: CallOptions) =>
+      receiptsOf((...asked) => this.call(...asked), query, options),
+    /** By its id or that of its order, with what was signed. Errors: not_found. */
+    get: (id: string, options?: CallOptions) => this.call('receiptShow', { params: { id } }, options),
+    /** All that convinces others, for `verifyReceipt` here or anywhere. Errors: not_found. */
+    file: async (id: string, options?: CallOptions) =>
+      bytesOfText((await this.call('receiptFile', { params: { id } }, options)).file),
+  };
+
   /** What this daemon cosigns for others. */
   readonly witness = {
     status: (options?: CallOptions) => this.call('witnessStatus', {}, options),
@@ -353,6 +367,46 @@ export class AgentMesh {
     /** A server's definitions, beside those that were seen first. */
     check: async (body: BodyOf<'toolCheck'>, options?: CallOptions) =>
       (await this.call('toolCheck', { body }, options)).tools,
+  };
+
+  /** MCP servers that this daemon exposes to other organisations. */
+  readonly exposed = {
+    list: async (options?: CallOptions) => (await this.call('exposeList', {}, options)).exposed,
+    /** In place of one of its name. It is started once to see what tools it has, unless `check` is false. */
+    add: (body: BodyOf<'exposeAdd'>, options?: CallOptions) => this.call('exposeAdd', { body }, options),
+    /** Starts it once, and says what its tools need. */
+    check: (name: string, options?: CallOptions) => this.call('exposeCheck', { params: { name } }, options),
+    remove: (name: string, options?: CallOptions) => this.call('exposeRemove', { params: { name } }, options),
+  };
+
+  /** What an agent or organisation exposes, as far as chains held here cover something of it; default: what this daemon does. */
+  services(
+    { did, as }: { readonly did?: string | undefined; readonly as?: string | undefined } = {},
+    options?: CallOptions,
+  ): Promise<ResponseOf<'services'>> {
+    const query = { ...(did !== undefined && { did }), ...(as !== undefined && { as }) };
+    return this.call('services', { query }, options);
+  }
+
+  /**
+   * Messages of an agent to others, and of others to it; for the operator `as` names whose, else they are the
+   * organisation's own. See TrustBridge.sendMessage and TrustBridge.messages.
+   */
+  readonly messages = {
+    /** Resolves once it waits on disk; `outbox` says what becomes of it. */
+    send: async (body: BodyOf<'messageSend'>, options?: CallOptions) =>
+      (await this.call('messageSend', { body }, options)).message,
+    /** Newest first; without `as` the operator sees those of all. */
+    outbox: async ({ as, signal }: ReadMessagesOptions = {}) =>
+      (await this.call('outboxList', { query: as === undefined ? {} : { as } }, { signal })).messages,
+    /** What was not acknowledged, from behind a position on. */
+    inbox: (query: InputOf<'inboxList'>['query'] = {}, options?: CallOptions) =>
+      this.call('inboxList', { query }, options),
+    ack: async (ids: readonly string[], { as, signal }: ReadMessagesOptions = {}) =>
+      (await this.call('inboxAck', { body: { ...(as !== undefined && { as }), ids: [...ids] } }, { signal }))
+        .acknowledged,
+    /** One after the other, as they come; each is to be acknowledged. */
+    receive: (options: ReadMessagesOptions = {}) => messagesOf((...asked) => this.call(...asked), options),
   };
 
   readonly sessions = {

@@ -5,6 +5,7 @@
 import {
   cascadeOf,
   DEFAULT_NETWORK,
+  protocolId,
   equalBytes,
   genesisIdOf,
   type IsSignatureValid,
@@ -36,7 +37,10 @@ import type {
   Timer,
 } from '../ports.ts';
 import { Agents } from './agents.ts';
+import { CallerSessions } from './calls/caller-sessions.ts';
+import type { ExposuresBackendComponents } from './calls/exposures-backend.ts';
 import { NodeCalls } from './calls/node-calls.ts';
+import { askServices, serviceAnswers } from './calls/services.ts';
 import { Chains } from './chains.ts';
 import { deadline } from './deadline.ts';
 import { Delegations } from './delegations.ts';
@@ -140,6 +144,8 @@ export class MeshNode {
   readonly governance: NodeGovernance;
   readonly calls: NodeCalls;
   readonly messages: NodeMessages;
+  /** Sessions in which others are asked what they expose. */
+  readonly #lines: CallerSessions;
   readonly #forward: TokenBuckets;
   readonly #reliedOn = new Map<string, { staleAfterSeconds: number; atMs: number }>();
   readonly #timers = new Set<Timer>();
@@ -306,8 +312,13 @@ export class MeshNode {
       sessions,
       freshen: (did, how) => this.freshness.freshen(did, how),
       staleness: this.staleness,
+      handshakes: this.handshakes,
+      chains: this.chains,
+      resolver: this.resolver,
     });
     this.calls.onAsk('mail', this.messages.serve);
+    this.#lines = new CallerSessions({ clock, handshakes, sessions });
+    this.calls.onAsk('services', serviceAnswers(this.calls.exposures));
   }
 
   /** Opens the store and the organisation. Nothing is heard or sent before start. Errors: store_corrupt, the door's codes. */
@@ -464,12 +475,31 @@ export class MeshNode {
     this.sync.close();
     await this.agents.close();
     await this.messages.close();
+    this.#lines.close();
     await this.calls.close();
     await this.handshakes.close();
     await this.sessions.close();
     await this.governance.close();
     await this.pipeline.close();
     await this.audit.close();
+  }
+
+  /** What this side exposes, and how it learns what others do. */
+  exposing(): ExposuresBackendComponents {
+    const { network, clock, random, log, mcpServers } = this.components;
+    const { state, chains, sessions, resolver } = this;
+    const acting = (did: string): unknown => this.governance.acting(did);
+    const organisation = this.organisation.did;
+    const components = {
+      ...{ network, clock, random, log, state, chains, acting, organisation, lines: this.#lines },
+      protocolId: protocolId(this.options.networkName ?? DEFAULT_NETWORK, 'call'),
+      organisationOf: async (did: string, signal: AbortSignal) =>
+        (await resolver.resolve(did, { signal })).state.organisation,
+    };
+    return {
+      ...{ exposures: this.calls.exposures, clock, servers: mcpServers, sessions, organisation, acting },
+      ask: (wanted, signal) => askServices(components, wanted, AbortSignal.any([signal, this.#stop.signal])),
+    };
   }
 
   /** Errors: the handshake's codes. */

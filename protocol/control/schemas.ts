@@ -320,6 +320,7 @@ export const Status = object({
   agents: count(),
   sponsors: count(),
   sessions: count(),
+  exposed: count('MCP servers that other organisations may be let use'),
   keysEncrypted: Type.Boolean(),
   log: LogSummary,
   warnings: list(Warning, 64),

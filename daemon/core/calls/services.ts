@@ -7,7 +7,7 @@ import { type Capability, isCovered, isMeshError, limits, MeshError } from '../.
 import { visibleText } from '../../../protocol/mcp/index.ts';
 import type { Logger } from '../../ports.ts';
 import { ask, type AskComponents } from './ask.ts';
-import type { Caller } from './caller.ts';
+import type { CallerSessions } from './caller-sessions.ts';
 import type { Exposure, Exposures } from './exposures.ts';
 import { type ChosenGrant, type GrantsComponents, heldGrants } from './grants.ts';
 import type { AskHandler } from './node-calls.ts';
@@ -28,7 +28,7 @@ export interface Services {
 
 export interface ServicesComponents extends AskComponents, GrantsComponents {
   readonly log: Logger;
-  readonly caller: Pick<Caller, 'openSession'>;
+  readonly lines: Pick<CallerSessions, 'acquire'>;
   /** Own agent or organisation that may act now. Errors: not_found, suspended, revoked. */
   readonly acting: (did: string) => unknown;
   /** Of a DID, whose log is fetched if it is not held. Errors: did_unknown, unreachable, cancelled. */
@@ -82,10 +82,9 @@ export async function askServices(
   const found = new Map<string, Service>();
   let failure: MeshError | undefined;
   let answers = 0;
-  for (const { leaf } of grants) {
+  for (const grant of grants) {
     try {
-      for (const service of await askWith(components, { did, as, grant: leaf }, signal))
-        found.set(service.name, service);
+      for (const service of await askWith(components, { did, as, grant }, signal)) found.set(service.name, service);
       answers++;
     } catch (error) {
       if (!isMeshError(error) || signal.aborted) throw error;
@@ -100,10 +99,11 @@ export async function askServices(
 
 async function askWith(
   components: ServicesComponents,
-  { did, as, grant }: { readonly did: string; readonly as: string; readonly grant: string },
+  { did, as, grant: { leaf: grant, capabilities } }: { did: string; as: string; grant: ChosenGrant },
   signal: AbortSignal,
 ): Promise<readonly Service[]> {
-  const held = await components.caller.openSession({ did, as, about: ABOUT, grant }, signal);
+  await components.chains.freshen(grant, { ageShare: 0.5, signal });
+  const held = await components.lines.acquire({ as, did, grant, capabilities }, signal);
   try {
     return parseServices(await ask(components, held.session, { what: 'services' }, signal), did);
   } finally {

@@ -43,6 +43,7 @@ const status: Status = {
   agents: 1,
   sponsors: 2,
   sessions: 0,
+  exposed: 1,
   keysEncrypted: false,
   log: {
     origin: 'agentmesh/v1/log/z6Mk/0',

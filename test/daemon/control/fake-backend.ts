@@ -51,6 +51,7 @@ import {
 import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
 import type { Agents, HeldCredential } from '../../../daemon/core/agents.ts';
 import { EventBus } from '../../../daemon/core/events.ts';
+import type { ExposuresOperation } from '../../../daemon/core/calls/exposures-backend.ts';
 import type { GovernanceOperation } from '../../../daemon/core/governance/governance-backend.ts';
 import { NodeGovernance } from '../../../daemon/core/governance/node-governance.ts';
 import type { Conviction } from '../../../daemon/core/log/convictions.ts';
@@ -75,6 +76,7 @@ import {
 } from '../../builders.ts';
 import { checkpointOf, createBinding, createFork, ownLog, ownWitness } from '../../protocol/log/own-log.ts';
 import { signedNote } from '../../protocol/log/sample.ts';
+import { openFakeExposures } from './fake-exposures.ts';
 import { openFakeMail } from './fake-mail.ts';
 import { FakeCosigning, FakeLog, FakeRecorder, openFakeLog, recordCredential, recordOperation } from './fake-log.ts';
 
@@ -145,6 +147,7 @@ export class FakeBackend implements ControlBackend {
   approvers: { readonly group: string; readonly who: string }[] = [];
   #governance: Promise<NodeGovernance> | undefined;
   #mail: ReturnType<typeof openFakeMail> | undefined;
+  #exposures: ReturnType<typeof openFakeExposures> | undefined;
   /** Called at the start of each call; may wait, or throw. */
   onCall: (operationId: string, signal: AbortSignal) => Promise<void> = async () => {};
 
@@ -245,6 +248,7 @@ export class FakeBackend implements ControlBackend {
       agents: this.#agents.size,
       sponsors: this.#sponsors.size,
       sessions: this.#sessions.size,
+      exposed: 0,
       keysEncrypted: false,
       log: await this.#log.summary(),
       warnings: [{ code: 'keys_unencrypted', message: 'Keys are not encrypted' }],
@@ -820,6 +824,20 @@ export class FakeBackend implements ControlBackend {
     };
     return ask as unknown as ControlBackend[K];
   }
+  #exposed<K extends ExposuresOperation>(operationId: K): ControlBackend[K] {
+    const ask = async (input: never, caller: Caller, signal: AbortSignal): Promise<unknown> => {
+      await this.#begin(operationId, caller, signal);
+      this.#governance ??= this.#openGovernance();
+      const { library } = await this.#governance;
+      this.#exposures ??= openFakeExposures({
+        library,
+        organisation: this.organisation.did,
+        acting: (did) => this.#verifyMayAct(did),
+      });
+      return (await this.#exposures)[operationId](input, caller, signal);
+    };
+    return ask as unknown as ControlBackend[K];
+  }
   readonly logStatus = this.#asked('logStatus');
   readonly logEntries = this.#asked('logEntries');
   readonly logEntry = this.#asked('logEntry');
@@ -850,6 +868,11 @@ export class FakeBackend implements ControlBackend {
   readonly outboxList = this.#mailed('outboxList');
   readonly inboxList = this.#mailed('inboxList');
   readonly inboxAck = this.#mailed('inboxAck');
+  readonly exposeList = this.#exposed('exposeList');
+  readonly exposeAdd = this.#exposed('exposeAdd');
+  readonly exposeCheck = this.#exposed('exposeCheck');
+  readonly exposeRemove = this.#exposed('exposeRemove');
+  readonly services = this.#exposed('services');
 
   // Inside
 
