@@ -230,7 +230,7 @@ export class CalleeLink {
   /** Policies are others than before: what they would refuse now is not carried on. */
   async rejudge(): Promise<void> {
     const failure: Failure = { code: 'policy_changed', message: 'Cannot go on: the policies changed, and deny it now' };
-    for (const call of [...this.#calls]) {
+    for (const call of this.#calls) {
       const { request } = call;
       if (call.phase !== 'sent' || request === undefined) continue;
       try {
@@ -487,7 +487,7 @@ export class CalleeLink {
     const bytes = encoder.encode(JSON.stringify({ jsonrpc: '2.0', method: CANCELLED, params }));
     this.#server.send({ kind: 'notification', method: CANCELLED, params, bytes, hasInexact: false });
     this.#engine.failRequest(message.id, failure);
-    if ((call.phase as Call['phase']) !== 'over') this.#finishFailed(call, out, failure); // its answer was being judged
+    this.#finishFailed(call, out, failure); // where its answer was being judged: else that is over
   }
 
   // The server
@@ -512,6 +512,7 @@ export class CalleeLink {
 
   // Answers and receipts
 
+  /** Without effect on what is over. */
   #finishFailed(call: Call, out: CallOutcome, { code, message: reason }: Failure): void {
     const { message, phase } = call;
     if (phase === 'sent') call.isUnanswered = true;
@@ -678,14 +679,14 @@ export class CalleeLink {
 
   async #end(code: ErrorCode, why: string): Promise<void> {
     const failure: Failure = { code, message: `Cannot go on: ${why}` };
-    for (const call of [...this.#calls]) this.#finishFailed(call, 'cancelled', failure);
+    for (const call of this.#calls) this.#finishFailed(call, 'cancelled', failure);
     this.#engine.close();
     this.#room?.resolve();
     this.#flush();
     void this.#send({ f: 'end', code, why: why.slice(0, limits.CALL_WHY_TEXT_MAX) });
     const gone = this.#server.end();
     await this.#lastSignatures();
-    for (const n of [...this.#offered.keys()]) this.#half(n, 'was not signed before the link ended');
+    for (const n of this.#offered.keys()) this.#half(n, 'was not signed before the link ended');
     this.#countBytes();
     await Promise.all([gone, this.#messages.close(), ...this.#refusals]);
   }

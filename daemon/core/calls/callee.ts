@@ -170,7 +170,7 @@ export class Callee {
   }
 
   #endAll(isMeant: (link: CalleeLink) => boolean, code: ErrorCode, why: string): void {
-    for (const link of [...this.#links]) if (isMeant(link)) link.end(code, why);
+    for (const link of this.#links) if (isMeant(link)) link.end(code, why);
   }
 
   async #logRefusal(session: Session, exposure: Exposure | undefined, error: MeshError): Promise<void> {

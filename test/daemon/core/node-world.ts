@@ -1,7 +1,7 @@
 /** Whole nodes of the daemon's core in one process: memory network, memory store, virtual time. */
 import { createBackend } from '../../../daemon/core/backend.ts';
 import type { AuditLog } from '../../../daemon/core/log/audit-log.ts';
-import { MeshNode, type NodeOptions } from '../../../daemon/core/node.ts';
+import { MeshNode, type NodeComponents, type NodeOptions } from '../../../daemon/core/node.ts';
 import type { Keys, Signer } from '../../../daemon/ports.ts';
 import { MemoryStore } from '../../../daemon/store/memory.ts';
 import type { ControlBackend } from '../../../protocol/control/index.ts';
@@ -57,7 +57,12 @@ export class NodeWorld {
   }
 
   /** Opens a node; with the store of one that was there before, it is that one again. */
-  async open(name: string, store = new MemoryStore(), options: NodeOptions = {}): Promise<Member> {
+  async open(
+    name: string,
+    store = new MemoryStore(),
+    options: NodeOptions = {},
+    more: Partial<NodeComponents> = {},
+  ): Promise<Member> {
     const nodeSigner = keyOf(`${name}/node`);
     const random = seededRandom(
       [...name].reduce((sum, letter) => sum * 31 + letter.charCodeAt(0), this.members.size + 1),
@@ -86,6 +91,7 @@ export class NodeWorld {
         makeRecoveryKeys: async (count) =>
           Array.from({ length: count }, (_, i) => keyOf(`${name}/recovery-${i}`).publicKey),
         anchor,
+        ...more,
       },
       { organisationName: name, ...this.#options, ...options },
     );
