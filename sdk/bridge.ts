@@ -9,6 +9,14 @@ import { readPolicySource } from './gate/index.ts';
 import { cancelled, verifyNotAborted } from './http.ts';
 import type { CallReceipt, JsonObject, McpClient, McpClientOptions, Progress } from './mcp-client.ts';
 import type { AgentMesh } from './mesh.ts';
+import {
+  encodeMessage,
+  type MessageInput,
+  type ReadMessagesOptions,
+  type ReceivedMessage,
+  type SendMessageOptions,
+  type SentMessage,
+} from './messages.ts';
 
 export interface TrustBridgeOptions {
   /** Default: the daemon that the environment names. */
@@ -110,6 +118,40 @@ export class TrustBridge implements AsyncDisposable {
       receipt,
       result,
     };
+  }
+
+  /**
+   * Sends a message to an agent or organisation, of this daemon or another. It resolves once the daemon keeps it, which
+   * tries until it is delivered, refused for good, or expires: at least once, in the order of sending.
+   * Errors: policy_denied, approval_pending, limit_exceeded; full (too much waits already); too_large; bad_request.
+   */
+  async sendMessage(did: string, message: MessageInput, options: SendMessageOptions = {}): Promise<SentMessage> {
+    const { signal, expiresInSeconds, grant } = options;
+    const { body, contentType } = encodeMessage(message);
+    const mesh = this.#mesh ?? (await defaultMesh({ signal }));
+    if (grant !== undefined) await this.#identity?.bindGrant(grant, { signal });
+    const { id, seq, state } = await mesh.messages.send(
+      {
+        to: did,
+        contentType: options.contentType ?? contentType,
+        body,
+        ...(this.#as !== undefined && { as: this.#as }),
+        ...(expiresInSeconds !== undefined && { expiresInSeconds }),
+        ...(grant !== undefined && { grant }),
+      },
+      { signal },
+    );
+    return { id, seq, state };
+  }
+
+  /**
+   * Messages to whom this bridge acts for: those that wait, then those that come, until the signal fires (`cancelled`) or
+   * the loop is left. Each comes again to the next reader until its `ack()`.
+   */
+  async *messages({ signal }: CallOptions = {}): AsyncGenerator<ReceivedMessage, void, undefined> {
+    const mesh = this.#mesh ?? (await defaultMesh({ signal }));
+    const options: ReadMessagesOptions = { signal, as: this.#as };
+    yield* mesh.messages.receive(options);
   }
 
   /** Ends the links of calls. */

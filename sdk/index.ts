@@ -53,8 +53,16 @@ export {
   type ToolFunction,
   type ToolObject,
 } from './govern.ts';
+export type {
+  MessageInput,
+  ReadMessagesOptions,
+  ReceivedMessage,
+  SendMessageOptions,
+  SentMessage,
+} from './messages.ts';
 export { findPlace, type Place, type PlaceOptions } from './place.ts';
 export { createSigner, publicKeyText, type Signer } from './signer.ts';
+export { readReceiptFile, type ReceiptQuery, verifyReceipt, type VerifyReceiptOptions } from './receipts.ts';
 export { verifyChain, type VerifyChainOptions } from './verify-chain.ts';
 export {
   type Commitment,
@@ -69,6 +77,7 @@ export {
 
 export { type ErrorCode, ERRORS, isMeshError, MeshError } from '../protocol/index.ts';
 export type { Capability, ChainReport } from '../protocol/index.ts';
+export type { ReceiptCheckLine, ReceiptFile, ReceiptReport } from '../protocol/receipt/index.ts';
 export type { Entry, LogFiles, LogReport, VerifiedEntry } from '../protocol/log/index.ts';
 export type {
   Agent,

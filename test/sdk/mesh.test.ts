@@ -106,6 +106,10 @@ describe('AgentMesh', () => {
       mesh.policies.replay(body('policyReplay')),
       mesh.policies.shadow(),
       mesh.tools.check(body('toolCheck')),
+      mesh.messages.send(body('messageSend')),
+      mesh.messages.outbox(),
+      mesh.messages.inbox(),
+      mesh.messages.ack([sid]),
     ];
     const settled = await Promise.allSettled(calls);
     expect(settled.every(({ status }) => status === 'rejected')).toBe(true);
