@@ -79,6 +79,13 @@ export function parseContact(text: string): string {
   return text;
 }
 
+export function parsePurpose(text: string): string {
+  if (text.length > limits.PURPOSE_TEXT_MAX || !/^[a-z0-9][a-z0-9._-]*$/.test(text)) {
+    throw new InvalidArgumentError('want a purpose like "billing"');
+  }
+  return text;
+}
+
 /** As the registry of the daemon has it: local names of agents. */
 export function parseName(text: string): string {
   if (text.length > limits.NAME_TEXT_MAX || !/^[A-Za-z0-9][A-Za-z0-9._ @-]*$/.test(text)) {

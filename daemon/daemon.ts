@@ -168,6 +168,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       log,
       tokens: { agentOf: (token) => node.agents.agentOfToken(token) },
       events: node.events,
+      links: (wanted, events, signal) => node.calls.caller.openLink(wanted, events, signal),
       ready: () => ({
         ready: isReady,
         checks: [

@@ -41,7 +41,8 @@ export interface Answer {
 
 export const PROTOCOL_VERSION = '2025-11-25';
 export const META_KEY = 'agentmesh/idempotency-key';
-const RECEIPT_MS = 500; // it is told in the turn of its result, before or after it
+const RECEIPT_MS = 500; // that a receipt has to follow its result: they come in one turn
+const RECEIPT_OF_REFUSAL_MS = 50; // what this side refused has none
 const METHOD_NOT_FOUND = -32601;
 const INTERNAL = -32603;
 
@@ -199,8 +200,8 @@ export class McpClient implements AsyncDisposable {
       refusal === undefined
         ? pending.settle({ result: recordOf(result), receipt: pending.receipt })
         : pending.fail(withReceipt(refusal, pending.receipt));
-    if (pending.method !== 'tools/call' || pending.receipt !== null || refusal !== undefined) return tell();
-    const timer = setTimeout(tell, RECEIPT_MS);
+    if (pending.method !== 'tools/call' || pending.receipt !== null) return tell();
+    const timer = setTimeout(tell, refusal === undefined ? RECEIPT_MS : RECEIPT_OF_REFUSAL_MS);
     pending.answered = () => {
       clearTimeout(timer);
       tell();

@@ -43,7 +43,7 @@ export interface ControlServerOptions {
   readonly strict?: boolean;
   readonly streams?: EventStreamsOptions;
   /** What opens links to servers of other organisations. */
-  readonly links?: OpenLink;
+  readonly links: OpenLink;
   readonly linkOptions?: LinksOptions;
   /** That requests under way have when it stops; default API_STOP_MS. */
   readonly stopMs?: number;
@@ -85,7 +85,7 @@ class HttpControlServer implements ControlServer {
   readonly #options: ControlServerOptions;
   readonly #app: FastifyInstance;
   readonly #streams: EventStreams;
-  readonly #links: Links | undefined;
+  readonly #links: Links;
   readonly #unixServer: Server;
   readonly #tcpServer: Server | undefined;
   readonly #tcpSockets = new WeakSet<Socket>();
@@ -101,7 +101,7 @@ class HttpControlServer implements ControlServer {
     this.#backend = backend;
     this.#options = options;
     this.#streams = new EventStreams(options.events, options.streams);
-    this.#links = options.links === undefined ? undefined : new Links(options.links, options.linkOptions);
+    this.#links = new Links(options.links, options.linkOptions);
     this.#app = this.#createApp();
     const answer = (request: IncomingMessage, response: ServerResponse): void => this.#app.routing(request, response);
     const upgrade = (request: IncomingMessage, socket: Socket, head: Buffer): void =>
@@ -122,7 +122,7 @@ class HttpControlServer implements ControlServer {
   }
 
   get links(): number {
-    return this.#links?.size ?? 0;
+    return this.#links.size;
   }
 
   async listen(): Promise<void> {
@@ -152,7 +152,7 @@ class HttpControlServer implements ControlServer {
 
   async #stop(): Promise<void> {
     this.#streams.close();
-    const linksClosed = this.#links?.close();
+    const linksClosed = this.#links.close();
     const servers = [this.#unixServer, ...(this.#tcpServer === undefined ? [] : [this.#tcpServer])];
     const closed = servers
       .filter((server) => server.listening)
@@ -295,7 +295,6 @@ class HttpControlServer implements ControlServer {
           field: 'upgrade',
         },
       );
-    if (this.#links === undefined) throw new MeshError('no_route', 'Cannot open a link: nothing opens any here');
     const { socket } = request.raw;
     await this.#links.start({
       wanted: linkWantedOf(query as QueryOf<'link'>),

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { runCli } from '../../cli/cli.ts';
 import type { ExitCode } from '../../cli/exit.ts';
 import type { World } from '../../cli/world.ts';
+import type { ControlServerOptions } from '../../daemon/control/server.ts';
 import { FakeBackend } from '../daemon/control/fake-backend.ts';
 import { startServer } from '../daemon/control/start.ts';
 
@@ -103,9 +104,12 @@ export interface HomeWithDaemon extends Home {
 }
 
 /** A home where a daemon answers: acme, with the agent "reporter", sponsored by alice. */
-export async function createHomeWithDaemon(fake: FakeBackend = new FakeBackend()): Promise<HomeWithDaemon> {
+export async function createHomeWithDaemon(
+  fake: FakeBackend = new FakeBackend(),
+  options: Pick<ControlServerOptions, 'links'> | Record<string, never> = {},
+): Promise<HomeWithDaemon> {
   const home = await createHome();
-  const started = await startServer({ fake, socketPath: join(home.path, 'agentmeshd.sock') });
+  const started = await startServer({ ...options, fake, socketPath: join(home.path, 'agentmeshd.sock') });
   await fake.agentCreate(
     {
       params: {},

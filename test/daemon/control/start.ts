@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type ControlServer, type ControlServerOptions, createControlServer } from '../../../daemon/control/server.ts';
 import type { ControlBackend, Problem } from '../../../protocol/control/index.ts';
 import { FakeBackend } from './fake-backend.ts';
+import { FakeLinks } from './fake-links.ts';
 
 export interface Logged {
   readonly level: string;
@@ -39,6 +40,7 @@ export async function startServer({
     log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
     tokens: fake.tokens,
     events: fake.events,
+    links: new FakeLinks().open,
     ready: () => ({ ready: true, checks: [{ name: 'store', ok: true }] }),
     version: '0.1.0',
     strict: true,
