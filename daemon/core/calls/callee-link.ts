@@ -319,7 +319,13 @@ export class CalleeLink {
     const { isSignatureValid, numbersOf, clock } = this.#components;
     const session = this.#sessionOf(frame.order);
     const order = parseOrder(frame.order, { session, n: frame.n, isSignatureValid });
+    // Frames name calls by their number alone: after a renewal too, one of it is under way at a time.
+    if ([...this.#calls].some(({ n }) => n === frame.n))
+      throw new MeshError('replay', `Cannot take call ${frame.n}: another of this number is under way`, {
+        is: frame.n,
+      });
     numbersOf(session.sid).take(frame.n);
+    this.#half(frame.n, 'was followed by another of its number, unsigned');
     const parsed = parsedCall(body);
     const call = newCall(frame, order, { session, startMs: Math.floor(clock.nowMs()), message: parsed.message });
     this.#calls.add(call);

@@ -21,7 +21,7 @@ import {
   limits,
   protocolId,
 } from '../../../../protocol/index.ts';
-import { idKey, isObject, type Message } from '../../../../protocol/mcp/index.ts';
+import { isObject, type Message } from '../../../../protocol/mcp/index.ts';
 import {
   createOrder,
   type OrderStatement,
@@ -224,8 +224,12 @@ export class HandLink {
     };
   }
 
-  say(message: Json): Promise<void> {
+  tell(message: Json): Promise<void> {
     return this.messages.send({ f: 'msg' }, encode(message));
+  }
+
+  cancel(requestId: string): Promise<void> {
+    return this.tell({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId } });
   }
 
   ended(): CallFrameOf<'end'> | undefined {
@@ -386,9 +390,5 @@ export class CalleeWorld {
         return { ...data, id, subject, index, type: type.slice('agentmesh.'.length, -'.v1'.length) };
       })
       .filter(({ type }) => types.length === 0 || types.includes(type));
-  }
-
-  get rpcKey(): typeof idKey {
-    return idKey;
   }
 }
