@@ -292,12 +292,12 @@ export class Inbox {
   }
 
   #count({ sender, recipient, organisation, bytes }: HeldMessage, by: 1 | -1): void {
-    for (const of of [pairOf(sender, recipient), `organisation ${organisation}`, 'all']) {
-      const share = this.#shareOf(of);
+    for (const holder of [pairOf(sender, recipient), `organisation ${organisation}`, 'all']) {
+      const share = this.#shareOf(holder);
       share.count += by;
       share.bytes += by * bytes;
-      if (share.count === 0) this.#shares.delete(of);
-      else this.#shares.set(of, share);
+      if (share.count === 0) this.#shares.delete(holder);
+      else this.#shares.set(holder, share);
     }
   }
 
