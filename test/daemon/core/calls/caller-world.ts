@@ -326,7 +326,7 @@ export async function createCallerWorld(): Promise<CallerWorld> {
       return true;
     },
     checkTools: async (_agent, _policies, _server, tools) =>
-      tools.map(({ name }) => ({ name: String(name), state: 'pinned', action: 'ignore' })),
+      tools.map(({ name }) => ({ name: name as string, state: 'pinned', action: 'ignore' })),
     waitForApproval: async (id) => {
       throw new MeshError('not_found', `Cannot wait for approval "${id}"`);
     },
@@ -340,10 +340,10 @@ export async function createCallerWorld(): Promise<CallerWorld> {
     isSignatureValid: isSignatureValidSodium,
     state: beta.state,
     chains: {
-      judge: (leaf, { roots = new Set<string>() } = {}) =>
+      judge: (leaf, question) =>
         verifyChain(leaf, {
           view: beta.state,
-          roots,
+          roots: question?.roots ?? new Set(),
           nowMs: world.clock.nowMs(),
           isSignatureValid: isSignatureValidSodium,
         }),

@@ -463,7 +463,7 @@ test('links to one place share a session, and numbers are told apart across them
   await world.pass();
   expect(world.beta.sessions.size).toBe(1);
   const numbers = world.callees.flatMap(({ calls }) => calls.map(({ frame }) => frame.n));
-  expect(numbers.toSorted()).toEqual([1, 2, 3]);
+  expect(numbers.toSorted((a, b) => a - b)).toEqual([1, 2, 3]);
 });
 
 test('a session is kept for a moment for the next link, then ended', async () => {
