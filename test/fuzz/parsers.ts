@@ -32,6 +32,7 @@ import { createReconciler } from '../../protocol/sync/negentropy.ts';
 import { RangeIndex } from '../../protocol/sync/range-index.ts';
 import { keyOf } from '../builders.ts';
 import { SAMPLES } from '../protocol/control/samples.ts';
+import { CALL_PARSERS } from './call-parsers.ts';
 import { CONDITION_PARSERS } from './condition-parsers.ts';
 import { LOG_PARSERS } from './log-parsers.ts';
 import { MCP_PARSERS } from './mcp-parsers.ts';
@@ -549,6 +550,7 @@ const FILE_PARSERS: readonly FuzzedParser[] = [
 
 export const PARSERS: readonly FuzzedParser[] = [
   ...PROTOCOL_PARSERS,
+  ...CALL_PARSERS,
   ...LOG_PARSERS,
   ...MCP_PARSERS,
   ...CONDITION_PARSERS,

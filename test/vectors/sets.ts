@@ -1,4 +1,5 @@
 import { approvalVectors } from './approval.ts';
+import { callVectors } from './call.ts';
 import { chainVectors } from './chain.ts';
 import { didVectors } from './did.ts';
 import { entryVectors } from './entry.ts';
@@ -11,6 +12,7 @@ import type { VectorSet } from './vectors.ts';
 /** Every folder of vectors, by its name. */
 export const SETS: Readonly<Record<string, VectorSet>> = {
   approval: approvalVectors,
+  call: callVectors,
   chain: chainVectors,
   did: didVectors,
   entry: entryVectors,

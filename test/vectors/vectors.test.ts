@@ -3,6 +3,7 @@ import { CHAIN_CODES, DIMENSIONS, isErrorCode, parseStatement } from '../../prot
 import { leafHash, parseEntry } from '../../protocol/log/index.ts';
 import { approvalDigest, type GateRequest, type SignedApproval } from '../../protocol/policy/index.ts';
 import { refusalOfApproval } from './approval.ts';
+import { callVerdictOf } from './call.ts';
 import { type ChainVector, verdictOf } from './chain.ts';
 import { type EntryVector, refusalOfEntry, signedByOf } from './entry.ts';
 import { refusalOfOperation, stateJson, stateOf } from './did.ts';
@@ -185,4 +186,13 @@ test('definitions in another order, and with another _meta, have one hash', () =
 test.each(read<MessageVector>('mcp', 'invalid'))('MCP %s is refused with its codes', (_, vector) => {
   const { code, rpcCode, rpcId } = vector;
   expect(refusalOfMessage(vector)).toEqual({ code, rpcCode, rpcId });
+});
+
+test.each(read<ValidVector>('call', 'valid'))('calls %s is accepted, with the body that it makes', (_, vector) => {
+  const { bodySha256 } = vector;
+  expect(callVerdictOf(vector)).toEqual(bodySha256 === undefined ? {} : { bodySha256 });
+});
+
+test.each(read<InvalidVector>('call', 'invalid'))('calls %s is refused with its code', (_, vector) => {
+  expect(callVerdictOf(vector)).toEqual({ code: vector.code });
 });
