@@ -1,6 +1,6 @@
 /** Files of the home, trusted only where nobody else can have written them. */
 import { type Stats, statSync } from 'node:fs';
-import { lstat, readFile, rm, stat } from 'node:fs/promises';
+import { lstat, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { type FileFacts, MeshError, verifyUnwritable } from '../protocol/index.ts';
 
 export const isErrno = (error: unknown, ...codes: readonly string[]): boolean =>
@@ -69,6 +69,18 @@ export function writingProblem(path: string, error: unknown): unknown {
   if (isErrno(error, 'EISDIR', 'ENOTEMPTY')) return refuse('conflict', 'it is a directory');
   if (isErrno(error, 'EACCES', 'EPERM', 'EROFS')) return refuse('permissions', 'you may not');
   return error;
+}
+
+/** Under its name once it is whole. Errors: not_found, conflict, permissions. */
+export async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
+  const draft = `${path}.new`;
+  try {
+    await writeFile(draft, bytes);
+    await rename(draft, path);
+  } catch (error) {
+    await removeDraft(draft);
+    throw writingProblem(path, error);
+  }
 }
 
 export const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;

@@ -17,6 +17,7 @@ import { addSessions } from './commands/sessions.ts';
 import { addInit } from './commands/init.ts';
 import { addIntegration } from './commands/integration.ts';
 import { addLog } from './commands/log.ts';
+import { addMessage } from './commands/message.ts';
 import { addPeers } from './commands/peers.ts';
 import { addPolicy } from './commands/policy.ts';
 import { addProxy } from './commands/proxy.ts';
@@ -111,6 +112,7 @@ export function createProgram({ world, act }: ProgramOptions): Command {
   addCall(program, act);
   addServices(program, act);
   addExpose(program, act);
+  addMessage(program, act);
   program.commandsGroup('Audit:');
   addAudit(program, act);
   addLog(program, act);

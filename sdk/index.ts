@@ -60,6 +60,7 @@ export type {
   SendMessageOptions,
   SentMessage,
 } from './messages.ts';
+export { encodeMessage } from './messages.ts';
 export { findPlace, type Place, type PlaceOptions } from './place.ts';
 export { createSigner, publicKeyText, type Signer } from './signer.ts';
 export { readReceiptFile, type ReceiptQuery, verifyReceipt, type VerifyReceiptOptions } from './receipts.ts';

@@ -90,7 +90,7 @@ export function createCommitment(bytes: Uint8Array): Commitment {
 }
 
 /** Errors: malformed, key_type, too_large. */
-function policyOf(policy: PolicyInput): Policy {
+export function policyOf(policy: PolicyInput): Policy {
   if (typeof policy === 'string') return parsePolicy(new TextEncoder().encode(policy));
   return policy instanceof Uint8Array ? parsePolicy(policy) : policy;
 }

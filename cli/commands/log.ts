@@ -1,5 +1,4 @@
 /** The audit log: what is in it, how it stands, proofs, copies, and checks that believe nobody. */
-import { rename, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { LogEntryView } from '../../protocol/control/index.ts';
@@ -9,7 +8,7 @@ import { isSignatureValidSodium } from '../../protocol/sodium.ts';
 import { type EntryQuery, verifyProof } from '../../sdk/index.ts';
 import { collect, integerBetween, parseReason, parseSeconds, parseTime } from '../arguments.ts';
 import { EXIT, type ExitCode } from '../exit.ts';
-import { isFile, removeDraft, writingProblem } from '../files.ts';
+import { isFile, writeWhole, writingProblem } from '../files.ts';
 import { withHelp } from '../help.ts';
 import type { Invocation } from '../invocation.ts';
 import { EXPORT_FORMATS, type ExportFormat, writeLines } from '../log-lines.ts';
@@ -202,18 +201,6 @@ async function prove(
   await writeWhole(files.proof, proof);
   invocation.answer({ ...rest, files }, (view) => formatProved({ ...rest, files }, view));
   invocation.suggest('check it, anywhere', 'log', 'verify', files.proof);
-}
-
-/** Under its name once it is whole. */
-async function writeWhole(path: string, bytes: Uint8Array): Promise<void> {
-  const draft = `${path}.new`;
-  try {
-    await writeFile(draft, bytes);
-    await rename(draft, path);
-  } catch (error) {
-    await removeDraft(draft);
-    throw writingProblem(path, error);
-  }
 }
 
 interface VerifyOptions {

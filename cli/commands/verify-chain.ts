@@ -93,7 +93,7 @@ function report(invocation: Invocation, checked: Checked, about: Readonly<Record
 }
 
 /** Those of the running daemon, else those that it left in the home; none where there is neither. */
-async function rootsOfHome({ paths, world }: Invocation): Promise<readonly string[]> {
+export async function rootsOfHome({ paths, world }: Invocation): Promise<readonly string[]> {
   const mesh = await findDaemon(paths, world);
   if (mesh !== undefined) return (await mesh.call('rootList')).roots.map(({ did }) => did);
   const text = await readTrusted(paths.roots, world.uid, limits.ROOTS_BYTES_MAX);

@@ -52,6 +52,7 @@ import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
 import type { Agents, HeldCredential } from '../../../daemon/core/agents.ts';
 import { EventBus } from '../../../daemon/core/events.ts';
 import type { ExposuresOperation } from '../../../daemon/core/calls/exposures-backend.ts';
+import type { ReceiptsOperation } from '../../../daemon/core/calls/receipts-backend.ts';
 import type { GovernanceOperation } from '../../../daemon/core/governance/governance-backend.ts';
 import { NodeGovernance } from '../../../daemon/core/governance/node-governance.ts';
 import type { Conviction } from '../../../daemon/core/log/convictions.ts';
@@ -76,6 +77,7 @@ import {
 } from '../../builders.ts';
 import { checkpointOf, createBinding, createFork, ownLog, ownWitness } from '../../protocol/log/own-log.ts';
 import { signedNote } from '../../protocol/log/sample.ts';
+import { fakeReceipts } from './fake-receipts.ts';
 import { openFakeExposures } from './fake-exposures.ts';
 import { openFakeMail } from './fake-mail.ts';
 import { FakeCosigning, FakeLog, FakeRecorder, openFakeLog, recordCredential, recordOperation } from './fake-log.ts';
@@ -838,6 +840,13 @@ export class FakeBackend implements ControlBackend {
     };
     return ask as unknown as ControlBackend[K];
   }
+  #receipted<K extends ReceiptsOperation>(operationId: K): ControlBackend[K] {
+    const ask = async (input: never, caller: Caller, signal: AbortSignal): Promise<unknown> => {
+      await this.#begin(operationId, caller, signal);
+      return fakeReceipts[operationId](input, caller, signal);
+    };
+    return ask as unknown as ControlBackend[K];
+  }
   readonly logStatus = this.#asked('logStatus');
   readonly logEntries = this.#asked('logEntries');
   readonly logEntry = this.#asked('logEntry');
@@ -864,6 +873,9 @@ export class FakeBackend implements ControlBackend {
   readonly policyReplay = this.#governed('policyReplay');
   readonly policyShadow = this.#governed('policyShadow');
   readonly toolCheck = this.#governed('toolCheck');
+  readonly receiptList = this.#receipted('receiptList');
+  readonly receiptShow = this.#receipted('receiptShow');
+  readonly receiptFile = this.#receipted('receiptFile');
   readonly messageSend = this.#mailed('messageSend');
   readonly outboxList = this.#mailed('outboxList');
   readonly inboxList = this.#mailed('inboxList');

@@ -1,6 +1,7 @@
 /** For every operation one input that its schemas accept. */
 import { type InputOf, OPERATION_IDS, type OperationId, type Route, routeOf } from '../../../protocol/control/index.ts';
 import { createAgent, createOrganisation, createPerson, keyOf } from '../../builders.ts';
+import { receiptOf } from '../receipt/world.ts';
 
 const organisation = createOrganisation('sample');
 const agent = createAgent(organisation, 'sample agent');
@@ -32,11 +33,16 @@ const digest = '5a'.repeat(32);
 const files = [{ path: 'acme.yaml', text: 'version: "1.0"\n' }];
 const approval = { id: '0123456789abcdef' };
 
+const RECEIPT = receiptOf().id;
+
 type Given = { readonly [K in OperationId]?: Partial<InputOf<K>> };
 const given: Given = {
   messageSend: {
     body: { to: sponsor.did, contentType: 'text/plain; charset=utf-8', body: base64url(5, 7), expiresInSeconds: 60 },
   },
+  receiptList: { query: { before: '3', limit: '1' } },
+  receiptShow: { params: { id: RECEIPT } },
+  receiptFile: { params: { id: RECEIPT } },
   inboxList: { query: { after: '0', wait: '0' } },
   inboxAck: { body: { ids: ['0123456789abcdef0123456789abcdef'] } },
   decide: { body: { policies: [digest], request } },
