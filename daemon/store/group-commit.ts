@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { limits, MeshError } from '../../protocol/index.ts';
 import type { StoreWrite } from '../ports.ts';
 
@@ -12,8 +13,9 @@ export type WriteBatch = (writes: readonly StoreWrite[], options: { readonly syn
 
 /**
  * Group commit: while one batch is on its way to the disk, the next ones gather and then go together, with one sync.
- * Nothing waits for a timer: alone, a batch goes at once. All batches keep their order, synced or not, and each stays
- * atomic. Those who write await their promises; that bounds the queue.
+ * Nothing waits for a timer: alone, a batch that is to be synced goes at once, and takes along what came in the same turn
+ * of the event loop; what needs no sync waits until the turn is over, so that one write is enough for both. All batches
+ * keep their order, synced or not, and each stays atomic. Those who write await their promises; that bounds the queue.
  *
  * After a failed write nobody knows what is on disk, so none is acknowledged any more until the store is opened anew.
  */
@@ -21,6 +23,8 @@ export class GroupCommit {
   readonly #write: WriteBatch;
   readonly #queue: Waiting[] = [];
   #draining: Promise<void> | undefined;
+  /** Ends the wait for the end of the turn. */
+  #hurry: (() => void) | undefined;
   #refusal: MeshError | undefined;
 
   constructor(write: WriteBatch) {
@@ -36,6 +40,7 @@ export class GroupCommit {
     if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
     return new Promise((resolve, reject) => {
       this.#queue.push({ writes, sync, resolve, reject });
+      if (sync) this.#hurry?.();
       this.#draining ??= this.#drain();
     });
   }
@@ -49,6 +54,7 @@ export class GroupCommit {
   async #drain(): Promise<void> {
     await Promise.resolve(); // batches of the same tick go together
     while (this.#queue.length > 0) {
+      if (!this.#queue.some(({ sync }) => sync)) await this.#turn();
       const group = this.#takeGroup();
       try {
         await this.#write(writesOf(group), { sync: group.some(({ sync }) => sync) });
@@ -58,6 +64,14 @@ export class GroupCommit {
       }
     }
     this.#draining = undefined;
+  }
+
+  /** Resolves when the turn is over, or sooner when something is to be synced. */
+  async #turn(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#hurry = resolve;
+    await Promise.race([promise, setImmediate()]);
+    this.#hurry = undefined;
   }
 
   #takeGroup(): Waiting[] {

@@ -8,6 +8,7 @@ import { LogKeys, ownPrefix, parseU64 } from '../../daemon/core/log/log-rows.ts'
 import { type Daemon, startDaemon } from '../../daemon/daemon.ts';
 import type { Store, StoreWrite } from '../../daemon/ports.ts';
 import { createFileAnchor } from '../../daemon/store/anchor.ts';
+import { createSystemClock } from '../../daemon/system.ts';
 import { openLevelStore } from '../../daemon/store/level.ts';
 import { MemoryStore } from '../../daemon/store/memory.ts';
 import { parseEntry, parseUuid7 } from '../../protocol/log/index.ts';
@@ -95,7 +96,7 @@ export class LogHome implements AsyncDisposable {
         store: other,
         anchor,
         signer: createSigner(Buffer.from(seed, 'base64url')),
-        clock: { soon: () => Promise.resolve(), monotonicMs: () => performance.now() },
+        clock: createSystemClock(),
         log: quiet,
         isSignatureValid: isSignatureValidSodium,
       };

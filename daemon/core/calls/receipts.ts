@@ -217,6 +217,7 @@ export class Receipts {
         session: session.sid,
         ...(tool !== undefined && isName(tool) && { tool }),
         ...(intent !== undefined && { intent }),
+        isPatient: true,
       },
     );
     await Promise.all([written, recorded]);

@@ -18,7 +18,7 @@ import {
   type TreeHasher,
   type Vkey,
 } from '../../../protocol/log/index.ts';
-import type { Anchor, Clock, Logger, Signer, Store, StoreWrite } from '../../ports.ts';
+import type { Anchor, Clock, Logger, Signer, Store, StoreWrite, Timer } from '../../ports.ts';
 import { Serial } from '../serial.ts';
 import {
   anchoredNotes,
@@ -51,6 +51,11 @@ export interface NewEntry {
   readonly id16: Uint8Array;
 }
 
+export interface AppendOptions {
+  /** Nobody waits for it: it goes with the next entry that somebody waits for, at the latest after LOG_GATHER_MS. */
+  readonly isPatient?: boolean;
+}
+
 export interface AuditLog extends AsyncDisposable {
   readonly origin: string;
   readonly generation: number;
@@ -68,7 +73,7 @@ export interface AuditLog extends AsyncDisposable {
    * Errors: busy (the queue is full), conflict (the id is used), too_large, log_halted, read_only (a write failed or the
    * log is closed: then nobody knows whether the entry is in it, until it is opened again).
    */
-  append(entry: NewEntry): Promise<number>;
+  append(entry: NewEntry, options?: AppendOptions): Promise<number>;
   /** The signed head of the durable tree; it may not be released. Errors: log_halted, where none can be read. */
   head(): SignedCheckpoint;
   /** The head, from now on for others to see: kept for good, and anchored outside the database. Errors: log_halted, read_only. */
@@ -99,7 +104,7 @@ export interface AuditLogComponents {
   readonly anchor: Anchor;
   /** The key `log`; it signs nothing else. */
   readonly signer: Signer;
-  readonly clock: Pick<Clock, 'soon' | 'monotonicMs'>;
+  readonly clock: Pick<Clock, 'soon' | 'monotonicMs' | 'after'>;
   readonly log: Logger;
   readonly isSignatureValid: IsSignatureValid;
 }
@@ -209,6 +214,7 @@ function rowsOf(keys: LogKeys, leaves: readonly Leaf[], edge: TreeEdge): StoreWr
 }
 
 interface Waiting extends Leaf {
+  readonly isPatient: boolean;
   readonly resolve: (index: number) => void;
   readonly reject: (cause: MeshError) => void;
 }
@@ -237,6 +243,10 @@ class OpenLog implements AuditLog {
   #queued = { entries: 0, bytes: 0 };
   readonly #lookups = new Set<Promise<void>>();
   #draining: Promise<void> | undefined;
+  /** Of those in the queue that somebody waits for. */
+  #urgent = 0;
+  /** While only patient ones wait. */
+  #gathering: Timer | undefined;
   /** Changes of released checkpoints, one after the other. */
   readonly #releases = new Serial();
   readonly #anchoring = new Serial();
@@ -282,7 +292,7 @@ class OpenLog implements AuditLog {
     return this.#problem;
   }
 
-  append(entry: NewEntry): Promise<number> {
+  append(entry: NewEntry, { isPatient = false }: AppendOptions = {}): Promise<number> {
     const { bytes, id16 } = entry;
     const id = idText(id16);
     const refusal = this.#stopped() ?? this.#refusalOf(entry);
@@ -290,7 +300,7 @@ class OpenLog implements AuditLog {
     if (!this.#ids.add(id)) return Promise.reject(usedId());
     this.#count(1, bytes.length);
     return new Promise((resolve, reject) => {
-      const waiting = { bytes, id16, leafHash: this.#hasher.leafHash(bytes), resolve, reject };
+      const waiting = { bytes, id16, leafHash: this.#hasher.leafHash(bytes), isPatient, resolve, reject };
       if (this.#ids.isOld(id)) this.#enqueueUnused(waiting, id);
       else this.#enqueue(waiting);
     });
@@ -372,7 +382,10 @@ class OpenLog implements AuditLog {
 
   async flush(): Promise<void> {
     await Promise.all(this.#lookups);
-    await this.#draining;
+    while (this.#queue.length > 0 || this.#draining !== undefined) {
+      this.#startDraining();
+      await this.#draining;
+    }
     await this.#releases.run(() => Promise.resolve());
     await this.#anchoring.run(() => Promise.resolve());
   }
@@ -451,25 +464,42 @@ class OpenLog implements AuditLog {
 
   #enqueue(waiting: Waiting): void {
     this.#queue.push(waiting);
-    this.#draining ??= this.#drain();
+    if (!waiting.isPatient) this.#urgent += 1;
+    if (this.#isUrgent) this.#startDraining();
+    else if (this.#draining === undefined) this.#gather();
   }
 
-  /** Nothing waits for a timer: alone, an entry goes at once; what comes while a batch syncs is the next one. */
+  get #isUrgent(): boolean {
+    return this.#urgent > 0 || this.#queue.length >= limits.LOG_BATCH_ENTRIES_MAX;
+  }
+
+  #gather(): void {
+    this.#gathering ??= this.#components.clock.after(limits.LOG_GATHER_MS, () => this.#startDraining());
+  }
+
+  #startDraining(): void {
+    this.#gathering?.cancel();
+    this.#gathering = undefined;
+    if (this.#queue.length > 0) this.#draining ??= this.#drain();
+  }
+
+  /** What somebody waits for waits for no timer: alone, it goes at once; what comes while a batch syncs is the next one. */
   async #drain(): Promise<void> {
     await Promise.resolve(); // entries of the same turn go together
     let acknowledge: (() => void) | undefined;
-    while (this.#queue.length > 0) {
+    do {
       const batch = this.#takeBatch();
       const written = this.#append(batch);
       acknowledge?.(); // of the batch before: its appenders go on while this one syncs
       acknowledge = await written;
-      if (this.#queue.length > 0) continue;
+      if (this.#isUrgent) continue;
       acknowledge?.();
       acknowledge = undefined;
       // Whoever waited for it may go on with the next entry: those of one turn again go together.
       if (batch.length > 1) await this.#components.clock.soon();
-    }
+    } while (this.#isUrgent);
     this.#draining = undefined;
+    if (this.#queue.length > 0) this.#gather();
   }
 
   #takeBatch(): Waiting[] {
@@ -485,7 +515,10 @@ class OpenLog implements AuditLog {
 
   #takeQueue(count = this.#queue.length): Waiting[] {
     const taken = this.#queue.splice(0, count);
-    for (const { bytes } of taken) this.#count(-1, -bytes.length);
+    for (const { bytes, isPatient } of taken) {
+      this.#count(-1, -bytes.length);
+      if (!isPatient) this.#urgent -= 1;
+    }
     return taken;
   }
 

@@ -586,7 +586,7 @@ function currentOf(log: () => AuditLog, { halted, cosigned }: CurrentHearer): Au
     get files() {
       return log().files;
     },
-    append: (entry) => log().append(entry),
+    append: (entry, appendOptions) => log().append(entry, appendOptions),
     head: () => log().head(),
     release: () => log().release(),
     released: () => log().released(),

@@ -15,7 +15,7 @@ import {
 } from '../../../protocol/log/index.ts';
 import type { Clock, Logger, Random, Signer } from '../../ports.ts';
 import { TokenBuckets } from '../token-buckets.ts';
-import type { AuditLog } from './audit-log.ts';
+import type { AppendOptions, AuditLog } from './audit-log.ts';
 import { problemOf, type Settle } from './write-ahead.ts';
 
 /** Who stands behind entries of this daemon. */
@@ -27,7 +27,7 @@ export interface EntryActors {
 }
 
 export interface RecorderComponents {
-  readonly auditLog: Pick<AuditLog, 'append' | 'problem'>;
+  readonly auditLog: Pick<AuditLog, 'append' | 'flush' | 'problem'>;
   readonly actors: EntryActors;
   /** Whose log it is. */
   readonly organisation: string;
@@ -49,10 +49,12 @@ export interface OfOutcome {
   /** Id of the entry that announced it. */
   readonly intent?: string | undefined;
 }
-/** Of entries that show who signs the others. */
-export interface OfHistory {
-  /** Does not wait while others are held back. */
+/** How an entry is written. */
+export interface Writing {
+  /** Shows who signs the others: does not wait while those are held back. */
   readonly isFirst?: boolean;
+  /** Nobody waits for it. */
+  readonly isPatient?: boolean;
 }
 
 export interface Recorded {
@@ -112,12 +114,12 @@ export class Recorder {
   async record<N extends EntryTypeName>(
     type: N,
     members: EntryMembers<N>,
-    { phase = 'outcome', intent, isFirst, ...details }: Details & OfHistory & OfOutcome = {},
+    { phase = 'outcome', intent, isFirst, isPatient = false, ...details }: Details & Writing & OfOutcome = {},
   ): Promise<Recorded> {
     if (isFirst !== true && this.#held !== undefined) await this.#released();
     if (this.#isClosed) throw closed();
     const made = this.#create(type, members, { ...details, phase, ...(intent !== undefined && { intent }) });
-    return { id: made.entry.id, index: await this.#append(made) };
+    return { id: made.entry.id, index: await this.#append(made, { isPatient }) };
   }
 
   /** Writes that something is about to be done; whoever does it then says how it ended. Errors: as record. */
@@ -205,7 +207,10 @@ export class Recorder {
   async close(reason?: string): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    while (this.#open.size > 0) await Promise.all(this.#open);
+    while (this.#open.size > 0) {
+      await this.#components.auditLog.flush();
+      await Promise.all(this.#open);
+    }
     const omitted = [...this.#omitted.values()].reduce((sum, count) => sum + count, 0);
     const members = { ...(reason !== undefined && { reason }), ...(omitted > 0 && { omitted }) };
     await this.#noted(() => this.#create('daemon.stopped', members, { phase: 'outcome' }));
@@ -240,8 +245,8 @@ export class Recorder {
     while (this.#held !== undefined) await this.#held.over;
   }
 
-  async #append(entry: ParsedEntry): Promise<number> {
-    const appended = this.#components.auditLog.append(entry);
+  async #append(entry: ParsedEntry, options?: AppendOptions): Promise<number> {
+    const appended = this.#components.auditLog.append(entry, options);
     this.#follow(appended);
     return appended;
   }
@@ -250,7 +255,7 @@ export class Recorder {
   async #noted(make: () => ParsedEntry): Promise<boolean> {
     try {
       if (this.#held !== undefined) await this.#released();
-      await this.#append(make());
+      await this.#append(make(), { isPatient: !this.#isClosed });
       this.#failing = undefined;
       return true;
     } catch (error) {

@@ -61,10 +61,31 @@ describe('GroupCommit', () => {
     expect(disk.written.length).toBe(2);
   });
 
+  it('lets what needs no sync go with what does in the same turn, and by itself once that is over', async () => {
+    const disk = new Disk();
+    const commits = new GroupCommit(disk.write);
+    const all = [commits.batch(one(1), { sync: false })];
+    await Promise.resolve();
+    await Promise.resolve();
+    all.push(commits.batch(one(2), { sync: false }));
+    await Promise.resolve();
+    all.push(commits.batch(one(3), SYNC));
+    for (let i = 0; i < 8; i++) await Promise.resolve(); // no timer, no end of the turn
+    expect(disk.written).toEqual([{ keys: [1, 2, 3], sync: true }]);
+    await disk.finish();
+    all.push(commits.batch(one(4), { sync: false }));
+    await settled();
+    await settled();
+    expect(disk.written[1]).toEqual({ keys: [4], sync: false });
+    await disk.finish();
+    await Promise.all(all);
+  });
+
   it('syncs a group if one of its batches asks for it, and not otherwise', async () => {
     const disk = new Disk();
     const commits = new GroupCommit(disk.write);
     const first = [commits.batch(one(1), { sync: false }), commits.batch(one(2), { sync: false })];
+    await settled();
     await settled();
     const second = [commits.batch(one(3), { sync: false }), commits.batch(one(4), SYNC)];
     await disk.finish();

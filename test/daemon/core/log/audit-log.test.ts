@@ -259,6 +259,38 @@ describe('appending', () => {
     await log.append({ ...entryOf(20_000), bytes: large });
   });
 
+  test('lets what nobody waits for go with the next entry that somebody does', async () => {
+    const store = new HeldStore();
+    const log = await create({ store, anchor: new MemoryAnchor() });
+    const before = store.batches.length;
+    const patient = [1, 2].map((n) => log.append(entryOf(n), { isPatient: true }));
+    await settle();
+    expect(store.batches.length).toBe(before);
+    const urgent = log.append(entryOf(3));
+    expect(await Promise.all([...patient, urgent])).toEqual([1, 2, 3]);
+    expect(store.batches.length).toBe(before + 1);
+  });
+
+  test('writes what nobody waits for by itself after a while, when flushed, when closed, and when there is much', async () => {
+    const store = new HeldStore();
+    const log = await create({ store, anchor: new MemoryAnchor() });
+    const beganMs = performance.now();
+    expect(await log.append(entryOf(1), { isPatient: true })).toBe(1);
+    expect(performance.now() - beganMs).toBeGreaterThanOrEqual(limits.LOG_GATHER_MS - 1);
+    const flushed = log.append(entryOf(2), { isPatient: true });
+    await log.flush();
+    expect(log.treeSize).toBe(3);
+    expect(await flushed).toBe(2);
+    const many = Array.from({ length: limits.LOG_BATCH_ENTRIES_MAX }, (_, n) =>
+      log.append(entryOf(3 + n), { isPatient: true }),
+    );
+    await settle();
+    expect(log.treeSize).toBe(3 + many.length);
+    const last = log.append(entryOf(900), { isPatient: true });
+    await log.close();
+    expect(await last).toBe(3 + many.length);
+  });
+
   test('keeps batches of large entries small', async () => {
     const store = new HeldStore();
     const log = await create({ store, anchor: new MemoryAnchor() });

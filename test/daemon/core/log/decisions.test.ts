@@ -1,6 +1,7 @@
 /** What whole nodes do, and what their logs say of it: each log is verified from its own entries whenever it is read. */
 import { afterEach, expect, test } from 'vitest';
 import {
+  limits,
   assembleStatement,
   digestOf,
   type ErrorCode,
@@ -85,6 +86,7 @@ async function settled(member: Member, type: string): Promise<string[]> {
 
 test('a new log shows first whose it is, with the keys that sign it', async () => {
   const a = await alone();
+  await world.clock.advance(limits.LOG_GATHER_MS);
   const [opened, genesis, started] = await written(a);
   expect(opened).toMatchObject({ type: 'log.opened', actor: a.did });
   expect(genesis).toMatchObject({ type: 'did.operation', operation: 'genesis', did: a.did, seq: 0 });
@@ -368,6 +370,7 @@ test('a deactivated organisation still signs what its daemon says', async () => 
   const a = await alone();
   await codeOf(a.api.organisationDeactivate(input({ confirm: a.did }), operator, never));
   const again = await reopen(a);
+  await world.clock.advance(limits.LOG_GATHER_MS);
   expect(await settled(again, 'did.operation')).toEqual(['ok']);
   expect((await written(again, 'daemon.started')).length).toBe(2);
 });

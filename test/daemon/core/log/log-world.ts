@@ -11,6 +11,7 @@ import type { Anchor, AnchorNote, Logger, Store, StoreWrite } from '../../../../
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import { sha256 } from '../../../../daemon/system.ts';
 import { concatBytes, equalBytes, toHex, u32be } from '../../../../protocol/index.ts';
+import { createSystemClock } from '../../../../daemon/system.ts';
 import { leafHash, parseCheckpoint, rootOfHashes, type SignedCheckpoint } from '../../../../protocol/log/index.ts';
 import { isSignatureValidSodium } from '../../../../protocol/sodium.ts';
 import { keyOf, type TestKey } from '../../../builders.ts';
@@ -105,7 +106,7 @@ const componentsOf = ({ store, anchor, signer = logKey, log = quiet }: World): A
   anchor,
   signer,
   log,
-  clock: { soon: () => new Promise((resolve) => setImmediate(resolve)), monotonicMs: () => performance.now() },
+  clock: createSystemClock(),
   isSignatureValid: isSignatureValidSodium,
 });
 

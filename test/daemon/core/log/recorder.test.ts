@@ -41,6 +41,8 @@ class LogDouble {
     return this.entries.push(parsed.entry) - 1;
   }
 
+  async flush(): Promise<void> {}
+
   release(): void {
     this.isHeld = false;
     for (const resolve of this.waiting.splice(0)) resolve();
