@@ -511,8 +511,11 @@ export class CalleeLink {
     const { name } = this.exposure;
     if (this.#ending === undefined)
       this.#components.log.info({ server: name, how }, 'an exposed server ended while somebody used it');
-    const failure: Failure = { code: 'closed', message: `Cannot go on: server "${name}" ended` };
-    this.#unanswered([...this.#calls], () => this.#engine.serverEnded(failure));
+    const message = `server "${name}" ended`;
+    this.#unanswered([...this.#calls], () => {
+      this.#engine.failSent({ code: 'outcome_unknown', message: `${message} before it answered` });
+      this.#engine.serverEnded({ code: 'closed', message: `Cannot go on: ${message}` });
+    });
     this.end('closed', `server "${name}" ended`);
   }
 

@@ -445,7 +445,7 @@ describe('a call', () => {
     world = await new CalleeWorld().open();
     const link = await world.ready();
     const result = await link.call('die');
-    expect(result).toMatchObject({ out: 'error', code: 'closed' });
+    expect(result).toMatchObject({ out: 'error', code: 'outcome_unknown' });
     expect(link.ended()).toMatchObject({ code: 'closed' });
     expect(result.text + (link.ended()?.why ?? '')).not.toContain('/srv');
   });
@@ -468,6 +468,132 @@ describe('a call', () => {
     expect(world.servers.did).toHaveLength(limits.CALLS_A_LINK_MAX);
     const other = await world.openLink(link.session);
     expect(await other.call('echo', {}, {}, 1_000)).toMatchObject({ out: 'ok' });
+  });
+});
+
+describe('an idempotency key', () => {
+  const KEY = encode('a key of a test that is long enough');
+
+  test('asked again gives what was given, with the receipt of then, and nothing is done twice', async () => {
+    world = await new CalleeWorld().open();
+    const link = await world.ready();
+    const first = await link.call('echo', { a: 1 }, { key: KEY });
+    const again = await link.call('echo', { a: 1 }, { key: KEY, id: 'another id', meta: { progressToken: 9 } });
+    expect(again.frame.n).toBe(2);
+    expect([again.frame.rcpt, again.frame.sig, again.frame.salt, again.body]).toEqual([
+      first.frame.rcpt,
+      first.frame.sig,
+      first.frame.salt,
+      first.body,
+    ]);
+    expect(world.servers.did).toEqual(['echo']);
+    expect(await world.written('action.refused')).toMatchObject([{ code: 'duplicate', tool: 'echo' }]);
+    await world.reopenAcme();
+    const late = await world.openLink(await world.session(link.session.agreed.chain.at(-2)?.id ?? ''));
+    expect((await late.call('echo', { a: 1 }, { key: KEY })).frame.rcpt).toEqual(first.frame.rcpt);
+    expect(world.servers.did).toEqual(['echo']);
+  });
+
+  test('with another request is a conflict, and is another agent’s own', async () => {
+    world = await new CalleeWorld().open();
+    const link = await world.ready();
+    expect(await link.call('echo', { a: 1 }, { key: KEY })).toMatchObject({ out: 'ok' });
+    expect(await link.call('echo', { a: 2 }, { key: KEY })).toMatchObject({ out: 'refused', code: 'conflict' });
+    expect(await link.call('read', { a: 1 }, { key: KEY })).toMatchObject({ out: 'refused', code: 'conflict' });
+    const other = await world.employ(world.beta, 'other');
+    const capabilities = [{ can: 'mcp:files/*' }];
+    const theirs = await world.openLink(
+      await world.session(await world.grant({ capabilities }, other), capabilities, other),
+    );
+    expect(await theirs.call('echo', { a: 2 }, { key: KEY })).toMatchObject({ out: 'ok' });
+  });
+
+  test('of what runs, or of which a crash left no outcome, is answered as not known', async () => {
+    world = await new CalleeWorld().open();
+    const link = await world.ready();
+    await link.start('hang', {}, { key: KEY });
+    await world.nodes.clock.advance(200);
+    const other = await world.openLink(link.session);
+    expect(await other.call('hang', {}, { key: KEY })).toMatchObject({ out: 'refused', code: 'outcome_unknown' });
+    await world.reopenAcme();
+    const late = await world.openLink(await world.session(link.session.agreed.chain.at(-2)?.id ?? ''));
+    expect(await late.call('hang', {}, { key: KEY })).toMatchObject({ out: 'refused', code: 'outcome_unknown' });
+    expect(world.servers.did).toEqual(['hang']);
+  });
+
+  test('of what was refused is free: nothing was done', async () => {
+    world = await new CalleeWorld([live(yaml([], 'default: deny'))]).open();
+    const link = await world.ready();
+    expect(await link.call('echo', {}, { key: KEY })).toMatchObject({ out: 'denied' });
+    world.sources = [];
+    await world.during(world.acme.node.governance.library.reload());
+    expect(await link.call('echo', {}, { key: KEY })).toMatchObject({ out: 'ok' });
+  });
+
+  test('gives nothing again to whom policies deny it now', async () => {
+    world = await new CalleeWorld([live(yaml([], 'default: allow'))]).open();
+    const link = await world.ready();
+    expect(await link.call('echo', {}, { key: KEY })).toMatchObject({ out: 'ok' });
+    world.sources = [live(yaml([], 'default: deny'))];
+    await world.during(world.acme.node.governance.library.reload());
+    expect(await link.call('echo', {}, { key: KEY })).toMatchObject({ out: 'refused', code: 'policy_denied' });
+  });
+});
+
+describe('a flood', () => {
+  test('of links of one session is refused as busy, and ends with them', async () => {
+    world = await new CalleeWorld().open();
+    const session = await world.session(await world.grant());
+    const links: HandLink[] = [];
+    for (let i = 0; i < limits.CALL_LINKS_A_SESSION_MAX + 2; i++) links.push(await world.openLink(session));
+    const opened = links.filter((link) => link.frames('opened').length > 0);
+    expect(opened).toHaveLength(Math.min(limits.CALL_LINKS_A_SESSION_MAX, limits.CALL_SERVERS_AN_ORGANISATION_MAX));
+    expect(links.at(-1)?.frames('rej')).toMatchObject([{ code: 'busy' }]);
+    await opened[0]?.messages.close();
+    await world.nodes.clock.advance(5_000);
+    expect((await world.openLink(session)).frames('opened')).toHaveLength(1);
+  });
+
+  test('of calls that are refused is answered at a pace, and nothing is lost', async () => {
+    world = await new CalleeWorld().open();
+    const link = await world.ready({ capabilities: [{ can: 'mcp:files/read' }] });
+    const count = limits.CALLS_REFUSED_BURST + 100;
+    for (let i = 0; i < count; i++) await link.start('echo', {}, { order: { srv: 'other' } });
+    await world.nodes.clock.advance(100);
+    const early = link.frames('result').length;
+    expect(early).toBeLessThan(limits.CALLS_REFUSED_BURST + 20);
+    await world.nodes.clock.advance(5_000);
+    expect(link.frames('result')).toHaveLength(count);
+  });
+
+  test('of calls to a server that takes no more is not read any further, until it does', async () => {
+    world = await new CalleeWorld().open();
+    const link = await world.ready();
+    const server = world.servers.opened[0];
+    if (server === undefined) throw new Error('no server');
+    server.isFull = true;
+    await link.start('echo');
+    await world.nodes.clock.advance(200);
+    await link.start('echo');
+    await world.nodes.clock.advance(200);
+    expect(server.did.length).toBeLessThan(2);
+    server.isFull = false;
+    server.events.drained();
+    await world.nodes.clock.advance(200);
+    expect(server.did).toHaveLength(2);
+  });
+});
+
+describe('an exposure that changes', () => {
+  test('ends its links, and calls under way', async () => {
+    world = await new CalleeWorld().open();
+    const link = await world.ready();
+    const n = await link.start('hang');
+    await world.nodes.clock.advance(200);
+    await world.during(world.acme.node.calls.exposures.remove('files'), 3_000);
+    expect(link.result(n)).toMatchObject({ out: 'cancelled', code: 'closed' });
+    expect(link.ended()?.code).toBe('closed');
+    expect((await world.openLink(link.session)).frames('rej')).toMatchObject([{ code: 'not_found' }]);
   });
 });
 
