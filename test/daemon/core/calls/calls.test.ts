@@ -60,7 +60,9 @@ test('a whole call: one receipt, the same on both sides, and in both logs', asyn
   expect(own.taking?.payload.call.text).toBe(theirs.order.id);
   for (const member of [world.beta, world.acme]) {
     const [kept] = await logged(member, 'receipt.kept');
-    const [allowed] = (await logged(member, 'action.allowed')).filter(({ data }) => data['action'] === 'tool_call');
+    const [allowed] = (await logged(member, 'action.allowed')).filter(({ data }) =>
+      Object.values(data).includes('tool_call'),
+    );
     expect(kept?.subject).toBe(own.receipt.id);
     expect(kept?.data.intent).toBe(allowed?.id);
     const settled = await logged(member, 'intent.settled');
