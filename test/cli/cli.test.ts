@@ -69,6 +69,14 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
   'sessions list': [],
   'sessions show': ['0'.repeat(32)],
   'sessions end': ['0'.repeat(32)],
+  services: [did],
+  expose: ['--mcp', 'files', '--url', 'http://127.0.0.1:1/'],
+  'expose list': [],
+  'expose check': ['files'],
+  'expose remove': ['files'],
+  'message send': [did, 'hello'],
+  'message list': [],
+  'message outbox': [],
   audit: [],
   'log tail': [],
   'log show': ['0'],
@@ -88,7 +96,8 @@ const COMMANDS: Readonly<Record<string, readonly string[]>> = {
 /** The tree as it is, so that no command is forgotten here. */
 function commandsOf(command: Command, path: readonly string[] = []): string[] {
   const inner = command.commands.flatMap((each) => commandsOf(each, [...path, each.name()]));
-  const isGroup = command.commands.length > 0 && !['init-integration', 'peers', 'sessions'].includes(command.name());
+  const isGroup =
+    command.commands.length > 0 && !['init-integration', 'peers', 'sessions', 'expose'].includes(command.name());
   return isGroup ? inner : [path.join(' '), ...inner];
 }
 const output = { write: () => undefined, isTty: false, columns: undefined };
