@@ -36,7 +36,7 @@ export async function findings(invocation: Invocation): Promise<Finding[]> {
   if (mesh === undefined) {
     found.push(
       await keysAtRest(paths),
-      ...['readiness', 'reach', 'peers', 'clock', 'agents', 'log', 'policies', 'approvals'].map((name) =>
+      ...['readiness', 'reach', 'peers', 'clock', 'agents', 'log', 'policies', 'approvals', 'exposed'].map((name) =>
         skip(name, 'needs the daemon'),
       ),
     );
@@ -173,6 +173,7 @@ async function daemonFindings(mesh: Mesh, invocation: Invocation): Promise<Findi
     logFinding(status, command),
     policiesFinding(policies, command),
     approvalsFinding(approvals, command),
+    await tryExposed(mesh, command),
     ...status.warnings
       .filter(({ code }) => code !== 'keys_unencrypted' && code !== 'policies')
       .map(({ message }) => warn('warning', message, null)),
@@ -329,6 +330,45 @@ export function policiesFinding(
   const candidates = policies.filter(({ source }) => source === 'shadow').length;
   const also = candidates === 0 ? '' : `, ${plural(candidates, 'candidate')} beside`;
   return ok('policies', `${inForce.map(({ name }) => name).join(', ')} in force${also}`);
+}
+
+const TRIED_AT_ONCE = 4; // as many as the daemon tries
+
+/** Each exposed server is started once: what has moved or lost its licence would only show when somebody calls. */
+async function tryExposed(mesh: Mesh, command: CommandText): Promise<Finding> {
+  const { exposed } = await mesh.call('exposeList');
+  const problems: ExposedProblem[] = [];
+  for (let from = 0; from < exposed.length; from += TRIED_AT_ONCE) {
+    const tried = exposed.slice(from, from + TRIED_AT_ONCE).map(async ({ name, policy }) => {
+      if (policy === null) return { name, message: 'its policy is gone' };
+      try {
+        await mesh.call('exposeCheck', { params: { name } });
+        return undefined;
+      } catch (error) {
+        if (!isMeshError(error) || error.code === 'cancelled') throw error;
+        return { name, message: error.message };
+      }
+    });
+    problems.push(...(await Promise.all(tried)).filter((problem) => problem !== undefined));
+  }
+  return exposedFinding(exposed.length, problems, command);
+}
+
+interface ExposedProblem {
+  readonly name: string;
+  readonly message: string;
+}
+
+export function exposedFinding(count: number, problems: readonly ExposedProblem[], command: CommandText): Finding {
+  if (count === 0) return ok('exposed', 'no server, to nobody');
+  const [first] = problems;
+  if (first === undefined) return ok('exposed', `${plural(count, 'server')}, which can be started`);
+  const others = problems.length === 1 ? '' : `, and ${problems.length - 1} more of ${count}`;
+  return warn(
+    'exposed',
+    `"${first.name}": ${first.message}${others}`,
+    `try it: ${command('expose', 'check', first.name)}`,
+  );
 }
 
 export function approvalsFinding(approvals: readonly Pick<ApprovalView, 'mayDecide'>[], command: CommandText): Finding {

@@ -25,6 +25,7 @@ export function formatStatus(status: Immutable<Status>, view: View): string {
     ['Peers', peersCell(peers)],
     ['Agents', `${formatCount(status.agents, 'agent')}, ${formatCount(status.sponsors, 'sponsor')}`],
     ['Sessions', formatCount(status.sessions, 'open session')],
+    ['Exposed', status.exposed === 0 ? 'nothing' : formatCount(status.exposed, 'MCP server')],
     ['Statements', `${formatCount(statements.count, 'statement')}, ${formatBytes(statements.bytes)}`],
     ['Set', `${statements.setRoot.slice(0, 16)}… (equal on daemons that hold the same)`],
     ['Audit log', logCell(status.log)],

@@ -491,13 +491,26 @@ export class MeshNode {
     const acting = (did: string): unknown => this.governance.acting(did);
     const organisation = this.organisation.did;
     const components = {
-      ...{ network, clock, random, log, state, chains, acting, organisation, lines: this.#lines },
+      network,
+      clock,
+      random,
+      log,
+      state,
+      chains,
+      acting,
+      organisation,
+      lines: this.#lines,
       protocolId: protocolId(this.options.networkName ?? DEFAULT_NETWORK, 'call'),
       organisationOf: async (did: string, signal: AbortSignal) =>
         (await resolver.resolve(did, { signal })).state.organisation,
     };
     return {
-      ...{ exposures: this.calls.exposures, clock, servers: mcpServers, sessions, organisation, acting },
+      exposures: this.calls.exposures,
+      clock,
+      servers: mcpServers,
+      sessions,
+      organisation,
+      acting,
       ask: (wanted, signal) => askServices(components, wanted, AbortSignal.any([signal, this.#stop.signal])),
     };
   }

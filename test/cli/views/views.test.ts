@@ -70,6 +70,7 @@ Addresses       /ip4/127.0.0.1/tcp/4801
 Peers           2 connected, 1 of them bound to an organisation
 Agents          1 agent, 2 sponsors
 Sessions        0 open sessions
+Exposed         1 MCP server
 Statements      1 statement, 1.5 KiB
 Set             abababababababab… (equal on daemons that hold the same)
 Audit log       12 entries, 11 cosigned by 2 witnesses
