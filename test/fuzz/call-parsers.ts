@@ -27,11 +27,11 @@ function startBodies(): (bytes: Uint8Array) => void {
     if (!Array.isArray(items)) throw new MeshError('malformed', 'want a list');
     const budget = new ByteBudget(limits.SYNC_FRAME_BYTES_MAX);
     const assembly = new BodyAssembly([budget]);
-    let failure: unknown;
+    let failure: Error | undefined;
     try {
       takeAll(assembly, items as readonly Cbor[]);
     } catch (cause) {
-      failure = cause;
+      failure = cause instanceof Error ? cause : new Error(String(cause));
     }
     assembly.clear();
     if (budget.heldBytes !== 0) throw new Error(`${budget.heldBytes} bytes are held for nothing`);
