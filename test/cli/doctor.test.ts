@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import {
   agentsFinding,
   approvalsFinding,
+  exposedFinding,
   clockFinding,
   logFinding,
   nodeFinding,
@@ -55,6 +56,7 @@ describe('with a daemon', () => {
       log: 'warn',
       policies: 'warn',
       approvals: 'ok',
+      exposed: 'ok',
     });
     const { out } = await home.run(['doctor']);
     expect(out).toMatch(/^OK {4}node {10}Node \d/);
@@ -254,5 +256,16 @@ describe('policies and approvals', () => {
       outcome: 'warn',
       detail: '1 approval for which nobody here may decide',
     });
+  });
+});
+
+test('a server that cannot be started is named', () => {
+  expect(exposedFinding(0, [], command).outcome).toBe('ok');
+  expect(exposedFinding(2, [], command)).toMatchObject({ outcome: 'ok', detail: '2 servers, which can be started' });
+  const problems = ['files', 'search'].map((name) => ({ name, message: 'no such command' }));
+  expect(exposedFinding(3, problems, command)).toMatchObject({
+    outcome: 'warn',
+    detail: '"files": no such command, and 1 more of 3',
+    next: expect.stringContaining('expose check files') as string,
   });
 });

@@ -834,7 +834,7 @@ export class FakeBackend implements ControlBackend {
       this.#exposures ??= openFakeExposures({
         library,
         organisation: this.organisation.did,
-        acting: (did) => this.#verifyMayAct(did),
+        acting: (did) => did === this.organisation.did || this.#verifyMayAct(did),
       });
       return (await this.#exposures)[operationId](input, caller, signal);
     };
