@@ -93,18 +93,6 @@ export class Caller {
     }
   }
 
-  /**
-   * A session for something that is no link, as a message: shared with links, and kept while it is not released.
-   * Errors: as openLink, before the other side is asked for a server.
-   */
-  async openSession(
-    { did, as = this.#components.organisation, about, grant }: SessionWanted,
-    signal: AbortSignal,
-  ): Promise<HeldSession> {
-    this.#components.acting(as);
-    return this.#acquire({ did, as, about, grant }, AbortSignal.any([signal, this.#stop.signal]));
-  }
-
   async close(): Promise<void> {
     this.#stop.abort(stopping());
     await Promise.all([...this.#links].map((link) => link.close()));
@@ -116,8 +104,7 @@ export class Caller {
   }
 
   async #open(wanted: OwnWanted, events: LinkEvents, signal: AbortSignal): Promise<StreamLink> {
-    const terms = { ...wanted, about: `mcp:${wanted.server}/*` };
-    const acquire = (until: AbortSignal): Promise<HeldSession> => this.#acquire(terms, until);
+    const acquire = (until: AbortSignal): Promise<HeldSession> => this.#acquire(wanted, until);
     const held = await acquire(signal);
     let messages: CallMessages | undefined;
     try {
@@ -132,16 +119,12 @@ export class Caller {
     }
   }
 
-  async #acquire(wanted: SessionWanted & { readonly as: string }, signal: AbortSignal): Promise<HeldSession> {
-    const { did, as, about, purpose, minScore } = wanted;
+  async #acquire({ did, as, server, purpose, minScore, grant }: OwnWanted, signal: AbortSignal): Promise<HeldSession> {
     const organisation = await this.#components.organisationOf(did, signal);
-    const chosen = await chooseGrant(
-      this.#components,
-      { as, did, organisation, about, purpose, grant: wanted.grant },
-      signal,
-    );
-    const { leaf: grant, capabilities } = chosen;
-    return this.#sessions.acquire({ as, did, grant, capabilities, purpose, minScore }, signal);
+    const about = `mcp:${server}/*`;
+    const chosen = await chooseGrant(this.#components, { as, did, organisation, about, purpose, grant }, signal);
+    const { leaf, capabilities } = chosen;
+    return this.#sessions.acquire({ as, did, grant: leaf, capabilities, purpose, minScore }, signal);
   }
 
   /** Errors: unreachable, no_route, busy, timeout, cancelled, and what the other side refuses with. */
@@ -219,15 +202,6 @@ export class Caller {
   }
 }
 
-export interface SessionWanted {
-  readonly did: string;
-  readonly as?: string | undefined;
-  /** What it is for, by which the grant is chosen. */
-  readonly about: string;
-  readonly grant?: string | undefined;
-  readonly purpose?: string | undefined;
-  readonly minScore?: number | undefined;
-}
 type OwnWanted = LinkWanted & { readonly as: string };
 
 function infoOf(session: Session, { server, as, did }: OwnWanted): LinkInfo {

@@ -256,6 +256,45 @@ test('when the connection breaks the outcome is not known, and the key settles i
   expect((await outs(world.beta))[0]).toBe('ok');
 });
 
+test('a key that is used again gives the recorded result, and no second receipt', async () => {
+  await world.grant();
+  await open();
+  const key = { 'agentmesh/idempotency-key': 'a-key-of-sixteen' };
+  tool('echo', 1, { once: true }, key);
+  await pass();
+  tool('echo', 2, { once: true }, key);
+  await pass();
+  expect(client.answerTo(2)).toMatchObject({ id: 2, result: { content: [{ text: '{"once":true}' }] } });
+  expect(world.servers.did).toEqual(['echo']);
+  expect([await outs(world.beta), await outs(world.acme)]).toEqual([['ok'], ['ok']]);
+  tool('echo', 3, { once: false }, key);
+  await pass();
+  expect(client.codeOf(3)).toBe('conflict');
+});
+
+test('a key is good beyond a restart of the side that calls', async () => {
+  await world.grant();
+  await open();
+  const key = { 'agentmesh/idempotency-key': 'a-key-of-sixteen' };
+  tool('echo', 1, { once: true }, key);
+  await pass();
+  const { node, network, store } = world.beta;
+  await world.during(node.close(), 5_000);
+  await network.close();
+  const beta = await world.nodes.open('beta', store);
+  world.nodes.mesh.connect(world.acme.network, beta.network);
+  await pass(5_000);
+  const again = new Client();
+  const terms = { did: world.clerk, server: 'files', as: world.reader, policies };
+  again.link = await world.during(beta.node.calls.caller.openLink(terms, again.events, never), 1_000);
+  client = again;
+  tool('echo', 7, { once: true }, key);
+  await pass();
+  expect(again.answerTo(7)).toMatchObject({ id: 7, result: { content: [{ text: '{"once":true}' }] } });
+  expect(world.servers.did).toEqual(['echo']);
+  expect(await outs(beta)).toEqual(['ok']);
+});
+
 test('a server that dies under a call is told as not known', async () => {
   await world.grant();
   await open();
