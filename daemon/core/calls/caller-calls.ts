@@ -1,5 +1,5 @@
 /**
- * Calls under way on one link, from order to receipt, on the side that made them (SPEC "Calls", what the caller checks).
+ * Calls under way on one link, from order to receipt, on the side that made them (SPEC "Making calls").
  * What the other side says of a call is held against the caller's own order; nothing that does not fit is kept or shown.
  */
 import {

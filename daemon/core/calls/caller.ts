@@ -1,4 +1,4 @@
-/** The side that calls: links of own clients to servers that other organisations expose (SPEC "Calls"). */
+/** The side that calls: links of own clients to servers that other organisations expose (SPEC "Making calls"). */
 import { type ErrorCode, isCredential, type IsSignatureValid, limits, MeshError } from '../../../protocol/index.ts';
 import { openProof } from '../../../protocol/call/index.ts';
 import { isServerName } from '../../../protocol/receipt/index.ts';

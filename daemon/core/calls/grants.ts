@@ -1,5 +1,5 @@
 /**
- * Which of the held chains an own agent presents to another organisation (SPEC "Calls", the grant): the caller chooses,
+ * Which of the held chains an own agent presents to another organisation (SPEC "Making calls"): the caller chooses,
  * the callee judges. What is chosen depends on what is held and on nothing else, so that asking twice is the same.
  */
 import {
