@@ -1,5 +1,5 @@
 /**
- * What a chain must grant for something that a client asks of an exposed server (SPEC "Calls", what a call needs).
+ * What a chain must grant for something that a client asks of an exposed server (SPEC "Serving calls").
  *
  *   tool        mcp:NAME/TOOL, or what the exposure names for it
  *   resource    mcp:NAME/~resources        within its `res`, where it has one

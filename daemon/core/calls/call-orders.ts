@@ -1,5 +1,5 @@
 /**
- * Orders as a callee takes them (SPEC "Calls", orders). An order that is not its caller's, or not of this session, is
+ * Orders as a callee takes them (SPEC "Serving calls"). An order that is not its caller's, or not of this session, is
  * nobody's: no receipt could say of whom it was, and an honest caller never sends one.
  */
 import {

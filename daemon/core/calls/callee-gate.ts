@@ -1,8 +1,8 @@
 /**
- * Where what another organisation asks of an exposed server is decided (SPEC "Calls", what the callee checks): by the
- * chain under the session, link by link; by what is known of revocations now, where it is critical; by the rates of the
- * links; by the policies of the configuration and of the exposure. What is decided is in the log before the server sees
- * the request, with the organisation that asked, the session and the chain.
+ * Where what another organisation asks of an exposed server is decided (SPEC "Serving calls"): by the chain under the
+ * session, link by link; by what is known of revocations now, where it is critical; by the rates of the links; by the
+ * policies of the configuration and of the exposure. What is decided is in the log before the server sees the request,
+ * with the organisation that asked, the session and the chain.
  */
 import { needOf, type Need, isPossiblyCovered, verifyCovered } from '../../../protocol/call/index.ts';
 import {

@@ -1,7 +1,8 @@
 /**
- * One client of another organisation and one server that is exposed to it, over one call stream (SPEC "Calls"). Between
- * them stands the engine that a proxy has too, with the callee's gate; this file adds what a call across organisations
- * has beside its messages: an order, a number, a taking, a receipt, a key under which it may be asked again.
+ * One client of another organisation and one server that is exposed to it, over one call stream (SPEC "Serving calls").
+ * Between them stands the engine that a proxy has too, with the callee's gate; this file adds what a call across
+ * organisations has beside its messages: an order, a number, a taking, a receipt, a key under which it may be asked
+ * again.
  *
  *   call ─▶ order ─▶ key ─▶ engine ─▶ gate ─▶ taken ─▶ server ─▶ engine (output rules) ─▶ result with the receipt offered
  */

@@ -1,6 +1,6 @@
 /**
- * The side that exposes servers and is called (SPEC "Calls"): links by session and organisation, how many of them there
- * may be, and what ends them. Nobody's flood takes what others need.
+ * The side that exposes servers and is called (SPEC "Serving calls"): links by session and organisation, how many of
+ * them there may be, and what ends them. Nobody's flood takes what others need.
  */
 import type { CallFrameOf } from '../../../protocol/call/index.ts';
 import { coversSome } from '../../../protocol/call/index.ts';

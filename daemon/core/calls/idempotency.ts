@@ -1,9 +1,10 @@
 /**
- * What was asked under which idempotency key, and what came of it (SPEC "Calls", idempotency): so that a caller that lost
- * an answer can ask again without having it done again. A key is its caller's own.
+ * What was asked under which idempotency key, and what came of it (SPEC "Serving calls"): so that a caller that lost an
+ * answer can ask again without having it done again. A key is its caller's own.
  *
  * That it runs is written in the turn in which the intent is, before the server sees the call, and the intent is synced
- * after it: whatever a crash leaves, what may have been done has a row. A row without an outcome says that nobody knows.
+ * after it: whatever a crash leaves, what may have been done has a row. A row without an outcome says that nobody
+ * knows.
  */
 import {
   type Cbor,

@@ -1,4 +1,4 @@
-/** How often the links of a chain allow something (SPEC "Calls", rates): each counts under its own id, whoever uses it. */
+/** How often the links of a chain allow something (SPEC "Serving calls"): each counts under its own id, whoever uses it. */
 import { isCovered, MeshError } from '../../../protocol/index.ts';
 import type { LimitUse } from '../../../protocol/policy/index.ts';
 import type { Session } from '../sessions.ts';
