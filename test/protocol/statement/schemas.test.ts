@@ -518,6 +518,58 @@ const SAMPLES: readonly Sample[] = [
       { dseq: limits.DID_SEQ_MAX, rseq: limits.REVOCATION_SEQ_MAX },
     ],
   },
+  {
+    name: 'message',
+    payload: {
+      t: 'message/v1',
+      by: [key(1)],
+      iat: IAT,
+      iss: did,
+      aud: meshDid(2),
+      sid: new Uint8Array(16),
+      mid: new Uint8Array(16),
+      seq: 1,
+      exp: IAT + 60,
+      ct: 'text/plain; charset=utf-8',
+      slt: new Uint8Array(32),
+      body: new Uint8Array(5),
+    },
+    bad: [
+      ...badSigners,
+      ...badSeconds('iat'),
+      ...badDids('iss'),
+      ...badDids('aud'),
+      { by },
+      { aud: did }, // the same as iss
+      { sid: new Uint8Array(15) },
+      { mid: new Uint8Array(17) },
+      { seq: 0 },
+      { seq: -1 },
+      { exp: IAT },
+      { exp: IAT + limits.MESSAGE_SECONDS_MAX + 1 },
+      ...[
+        '',
+        'text',
+        'text/',
+        '/plain',
+        'Text/plain',
+        'text/plain;',
+        'text/plain; charset="utf-8"',
+        'text/plain\n',
+      ].map((ct) => ({ ct })),
+      { ct: `text/${'x'.repeat(limits.MEDIA_TYPE_TEXT_MAX)}` },
+      { slt: new Uint8Array(16) },
+      { body: new Uint8Array(limits.MESSAGE_BODY_BYTES_MAX + 1) },
+    ],
+    good: [
+      { body: new Uint8Array() },
+      { body: new Uint8Array(limits.MESSAGE_BODY_BYTES_MAX) },
+      { seq: limits.MESSAGE_SEQ_MAX },
+      { exp: IAT + limits.MESSAGE_SECONDS_MAX },
+      { ct: 'application/vnd.acme+json' },
+      { ct: 'a/b;v=1' },
+    ],
+  },
 ];
 
 /** Undefined where it parses; signatures are not looked at here. */
@@ -620,6 +672,7 @@ test('the samples are of every kind and operation', () => {
     'didop/v1 rotate',
     'didop/v1 update',
     'heartbeat/v1',
+    'message/v1',
     'revocation/v1',
   ]);
 });
