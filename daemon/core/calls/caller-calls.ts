@@ -17,6 +17,8 @@ import {
   type ErrorMessage,
   type Id,
   idKey,
+  isObject,
+  type Message,
   metaOf,
   type RequestMessage,
   type ResultMessage,
@@ -63,6 +65,8 @@ export interface Call {
   readonly held: HeldSession;
   readonly asked: Asked;
   readonly startMs: number;
+  /** By which progress names it. */
+  readonly token: Id | undefined;
   taking: TakingStatement | undefined;
   /** Its result came, and is being looked at. */
   isAnswered: boolean;
@@ -99,6 +103,16 @@ export class CallerCalls {
   /** The oldest first. */
   running(): readonly Call[] {
     return [...this.#running.values()];
+  }
+
+  /** What the server says beside results may be a sign that it is at work on one of them. */
+  said(message: Message): void {
+    if (message.kind !== 'notification' || message.method !== 'notifications/progress') return;
+    const token = isObject(message.params) ? message.params['progressToken'] : undefined;
+    if (typeof token !== 'string' && typeof token !== 'number') return;
+    for (const call of this.#running.values())
+      if (call.token !== undefined && idKey(call.token) === idKey(token))
+        call.heardMs = this.#components.clock.monotonicMs();
   }
 
   ofRequest(id: Id): Call | undefined {
@@ -139,6 +153,7 @@ export class CallerCalls {
       held: held.share(),
       asked,
       startMs,
+      token: tokenOf(message),
       taking: undefined,
       isAnswered: false,
       heardMs,
@@ -224,7 +239,7 @@ export class CallerCalls {
     got?: { readonly body: Uint8Array; readonly salt: Uint8Array },
   ): ReceiptStatement | undefined {
     if (!this.#over(call)) return undefined;
-    if (got === undefined) this.#late.add(call.n);
+    if (got === undefined) this.#expectLate(call.n);
     const { clock, earlier } = this.#components;
     const { order, salt, taking, held } = call;
     const { intent, tool } = call.asked;
@@ -259,6 +274,13 @@ export class CallerCalls {
     return true;
   }
 
+  #expectLate(n: number): void {
+    this.#late.add(n);
+    if (this.#late.size <= limits.CALLS_ENDED_MAX) return;
+    const [oldest] = this.#late;
+    if (oldest !== undefined) this.#late.delete(oldest);
+  }
+
   /** Errors: conflict. */
   #verifyLate(n: number): void {
     if (!this.#late.has(n))
@@ -267,6 +289,11 @@ export class CallerCalls {
         is: n,
       });
   }
+}
+
+function tokenOf(message: RequestMessage): Id | undefined {
+  const token = metaOf(message)?.['progressToken'];
+  return typeof token === 'string' || typeof token === 'number' ? token : undefined;
 }
 
 /** Errors: schema. */

@@ -315,6 +315,7 @@ export class StreamLink implements CallerLink {
     const call = answers === undefined ? undefined : this.#calls.ofRequest(answers);
     if (call !== undefined)
       throw new MeshError('bad_proof', `Cannot accept an answer to call ${call.n}: it came without a receipt`);
+    if (message !== undefined) this.#calls.said(message);
     this.#engine.fromServer(message ?? body);
   }
 

@@ -352,6 +352,23 @@ test('a call that is taken and then not spoken of any more is given up, and canc
   expect(client.endings).toEqual([]);
 });
 
+test('progress is a sign of life, and a call that gives it is waited for', async () => {
+  world.is.acts = (callee, came) => callee.take(came);
+  await world.open(client);
+  client.call(1, {}, { progressToken: 'p' });
+  client.call(2);
+  for (let progress = 1; progress <= 3; progress++) {
+    await world.pass(limits.CALL_SILENCE_MS / 2);
+    world.callee().say({ jsonrpc: '2.0', method: 'notifications/progress', params: { progressToken: 'p', progress } });
+  }
+  await world.pass();
+  expect(client.codeOf(2)).toBe('outcome_unknown');
+  expect(client.answerTo(1)).toBeUndefined();
+  honest(world.callee(), world.callee().calls[0] ?? expect.fail('no call'));
+  await world.pass();
+  expect(client.answerTo(1)).toMatchObject({ result: { content: [{ text: 'did {}' }] } });
+});
+
 // Keys
 
 test('a key that the client names goes into the order, one that it does not is told with the error', async () => {
