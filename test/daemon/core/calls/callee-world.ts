@@ -336,21 +336,26 @@ export class CalleeWorld {
     grant: string,
     capabilities: Grant['capabilities'] = [{ can: 'mcp:files/*' }],
     as = this.reader,
+    from = this.beta,
   ): Promise<Session> {
-    const work = this.beta.node.handshake({ did: this.clerk, as, grant, capabilities: [...capabilities] }, never);
+    const work = from.node.handshake({ did: this.clerk, as, grant, capabilities: [...capabilities] }, never);
     return this.during(work, 1_000);
   }
 
-  async openLink(session: Session, server = 'files', more: Partial<CallFrameOf<'open'>> = {}): Promise<HandLink> {
-    const messages = await this.stream(session);
+  async openLink(
+    session: Session,
+    server = 'files',
+    more: Partial<CallFrameOf<'open'>> = {},
+    from = this.beta,
+  ): Promise<HandLink> {
+    const messages = await this.stream(session, from);
     const link = new HandLink(this, messages, session, server);
     await messages.send({ ...this.opening(session, server), ...more });
     await this.nodes.clock.advance(50);
     return link;
   }
 
-  async stream(session: Session): Promise<CallMessages> {
-    const { network } = this.beta;
+  async stream(session: Session, { network }: Member): Promise<CallMessages> {
     const connection = network.connections().find(({ id }) => id === session.connection);
     if (connection === undefined) throw new Error('the connection is gone');
     const stream = await network.openStream(connection, 'call', { frameBytesMax: limits.CALL_FRAME_BYTES_MAX });

@@ -566,6 +566,23 @@ describe('a flood', () => {
     expect(link.frames('result')).toHaveLength(count);
   });
 
+  test('of calls by one organisation keeps no other waiting', async () => {
+    world = await new CalleeWorld().open();
+    const link = await world.ready({ capabilities: [{ can: 'mcp:files/read' }] });
+    const gamma = await world.nodes.open('gamma');
+    world.nodes.mesh.connect(world.acme.network, gamma.network);
+    await world.nodes.clock.advance(500);
+    const capabilities = [{ can: 'mcp:files/*' }];
+    const theirs = await world.employ(gamma, 'theirs');
+    const grant = await world.grant({ capabilities }, theirs);
+    const session = await world.session(grant, capabilities, theirs, gamma);
+    const other = await world.openLink(session, 'files', {}, gamma);
+    for (let i = 0; i < 2 * limits.CALLS_REFUSED_BURST; i++) await link.start('echo', {}, { order: { srv: 'other' } });
+    await world.nodes.clock.advance(20);
+    for (let i = 0; i < 5; i++) expect(await other.call('echo', { i }, {}, 40)).toMatchObject({ out: 'ok' });
+    expect(link.frames('result').length).toBeLessThan(2 * limits.CALLS_REFUSED_BURST);
+  });
+
   test('of calls to a server that takes no more is not read any further, until it does', async () => {
     world = await new CalleeWorld().open();
     const link = await world.ready();
