@@ -49,7 +49,7 @@ import {
   type TakingStatement,
 } from '../../../protocol/receipt/index.ts';
 import type { Clock, Logger, McpServerEnd, McpServers, Random, Timer } from '../../ports.ts';
-import type { Session, SessionUse, Sessions } from '../sessions.ts';
+import type { Session, SessionLink, SessionUse, Sessions } from '../sessions.ts';
 import { type CalleeGate, createCalleeGate, type CalleeGateComponents, type GatedCall } from './callee-gate.ts';
 import { type CallNumbers, parseOrder } from './call-orders.ts';
 import type { Exposure } from './exposures.ts';
@@ -146,6 +146,7 @@ export class CalleeLink {
   readonly #waiting: { readonly frame: CallFrame; readonly body: Uint8Array | undefined }[] = [];
   #waitingBytes = 0;
   readonly #stop = new AbortController();
+  readonly #shown: SessionLink;
   /** Refusals that are being logged. */
   readonly #refusals = new Set<Promise<void>>();
   #session: Session;
@@ -155,6 +156,8 @@ export class CalleeLink {
   #over: Promise<void> | undefined;
   #room: PromiseWithResolvers<void> | undefined;
   #counted = { in: 0, out: 0 };
+  /** Answers that did nothing, and are not paid for by waiting. */
+  #owed = 0;
 
   constructor(components: CalleeLinkComponents, { exposure, policy, session, messages }: CalleeLinkOptions) {
     const { servers, clock, log, organisation } = components;
@@ -162,6 +165,7 @@ export class CalleeLink {
     this.#components = components;
     this.#session = session;
     this.#messages = messages;
+    this.#shown = { server: exposure.name, openedMs: clock.nowMs() };
     this.#gate = createCalleeGate({ ...components, exposure, policy, session: () => this.#session });
     this.#server = servers.open(exposure.server, {
       message: (message, relatedTo) => {
@@ -210,6 +214,7 @@ export class CalleeLink {
 
   /** Until the link is over, with its server gone and its receipts kept. Never rejects. */
   async serve(): Promise<void> {
+    this.#useOf(this.#session)?.links.add(this.#shown);
     try {
       void this.#send({ f: 'opened' });
       await this.#read();
@@ -219,6 +224,7 @@ export class CalleeLink {
     }
     this.#stop.abort(); // nothing more is heard of it
     await this.#over;
+    this.#useOf(this.#session)?.links.delete(this.#shown);
   }
 
   /** Ends it and every call of it, and tells the caller why. Calls after the first have no effect. */
@@ -249,6 +255,7 @@ export class CalleeLink {
     const { signal } = this.#stop;
     for (;;) {
       await this.#whileFull();
+      await this.#payOff();
       const received = await this.#messages.receive({ signal });
       if (received === undefined) return;
       this.#countBytes();
@@ -263,6 +270,12 @@ export class CalleeLink {
       this.#room = Promise.withResolvers();
       await this.#room.promise;
     }
+  }
+
+  /** Each answer that did nothing costs an entry of the log, or asks the server: whoever wants many waits. */
+  async #payOff(): Promise<void> {
+    for (; this.#owed > 0 && this.#ending === undefined; this.#owed--)
+      await this.#components.share.pace(this.#stop.signal);
   }
 
   get #isBehind(): boolean {
@@ -288,14 +301,14 @@ export class CalleeLink {
   }
 
   /** What is no call: what MCP needs to begin and to list, and what goes with calls. */
-  async #takeMessage(body: Uint8Array): Promise<void> {
+  #takeMessage(body: Uint8Array): void {
     const message = readOr(body);
     if (message?.kind === 'request') {
       if (isCall(message.method)) {
         const text = `Cannot do "${message.method}": a call needs an order`;
         return void this.#send({ f: 'msg' }, errorResponse(message.id, RPC_CODES.invalidRequest, text));
       }
-      await this.#components.share.pace(this.#stop.signal);
+      this.#owed += 1;
     }
     // A lax server may carry out a request without an id, of which nobody would have a receipt.
     if (message?.kind === 'notification' && !message.method.startsWith('notifications/')) return;
@@ -309,7 +322,9 @@ export class CalleeLink {
       throw new MeshError('conflict', 'Cannot renew the link: the session is of others');
     if (next.sid !== this.#session.sid) this.#earlier = this.#session;
     this.#countBytes();
+    this.#useOf(this.#session)?.links.delete(this.#shown);
     this.#session = next;
+    this.#useOf(next)?.links.add(this.#shown);
     void this.#send({ f: 'renewed', sid: frame.sid });
   }
 
@@ -341,7 +356,7 @@ export class CalleeLink {
       if (call.message !== undefined) this.#engine.fromClient(call.message, call);
     } catch (error) {
       if (!isMeshError(error)) throw error;
-      await this.#refuse(call, error);
+      this.#refuse(call, error);
     }
   }
 
@@ -405,6 +420,7 @@ export class CalleeLink {
   async #repeat(call: Call, { payload, sig, salt, body }: Recorded): Promise<void> {
     await this.#logRefusal(call, new MeshError('duplicate', 'It was done before, under this idempotency key'));
     if (call.phase === 'over') return;
+    this.#owed += 1;
     this.#close(call);
     void this.#send({ f: 'result', n: call.n, rcpt: payload, sig, salt }, body);
   }
@@ -413,11 +429,11 @@ export class CalleeLink {
     return governedOf(message, 'client', { server: this.exposure.name, paths: this.#server.paths });
   }
 
-  /** Answers and logs a call that does not come to the engine. Never rejects, and is waited for by who sends too many. */
-  async #refuse(call: Call, problem: MeshError): Promise<void> {
+  /** Answers and logs a call that does not come to the engine. */
+  #refuse(call: Call, problem: MeshError): void {
+    this.#owed += 1;
     const refused = this.#answerRefused(call, problem).finally(() => this.#refusals.delete(refused));
     this.#refusals.add(refused);
-    await this.#components.share.pace(this.#stop.signal);
   }
 
   async #answerRefused(call: Call, problem: MeshError): Promise<void> {
@@ -473,6 +489,7 @@ export class CalleeLink {
   #toClient(message: Message, call: Call | undefined, isLast: boolean): void {
     if (call?.phase === 'sent') this.#watch(call);
     if (call === undefined || !isLast) return void this.#send({ f: 'msg' }, message.bytes);
+    if (call.phase === 'deciding') this.#owed += 1;
     const isDone = call.phase === 'sent' && call.ended === undefined;
     const out = call.ended?.out ?? (isDone ? (isFailed(message) ? 'error' : 'ok') : call.refused);
     this.#finish(call, message.bytes, out);
