@@ -37,6 +37,7 @@ import { CONDITION_PARSERS } from './condition-parsers.ts';
 import { LOG_PARSERS } from './log-parsers.ts';
 import { MCP_PARSERS } from './mcp-parsers.ts';
 import type { SeededRandom } from './random.ts';
+import { RECEIPT_PARSERS } from './receipt-parsers.ts';
 import { CBOR, type Format, JSON_TEXT, mutateStructure } from './structure.ts';
 import {
   acme,
@@ -89,6 +90,7 @@ const DOOR: readonly ErrorCode[] = [
   'not_entitled',
   'superseded',
   'quota',
+  'private',
 ];
 
 /** As a daemon takes a statement in; what is not accepted becomes an error with the door's code. */
@@ -551,6 +553,7 @@ const FILE_PARSERS: readonly FuzzedParser[] = [
 export const PARSERS: readonly FuzzedParser[] = [
   ...PROTOCOL_PARSERS,
   ...CALL_PARSERS,
+  ...RECEIPT_PARSERS,
   ...LOG_PARSERS,
   ...MCP_PARSERS,
   ...CONDITION_PARSERS,

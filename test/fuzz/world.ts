@@ -11,6 +11,7 @@ import {
   signingInput,
   toHex,
 } from '../../protocol/index.ts';
+import { createHalfReceipt, createOrder, createTaking } from '../../protocol/receipt/index.ts';
 import {
   createAgent,
   createChildLink,
@@ -82,6 +83,28 @@ export const logStatements: readonly Statement[] = [
   createFork(binding, ownWitness('fuzz acme'), [5, 9], { log: ownLog('fuzz beta') }),
 ];
 
+const order = createOrder(
+  {
+    iat: NOW_MS / 1000,
+    iss: worker.did,
+    aud: agent.did,
+    sid: new Uint8Array(16).fill(1),
+    n: 1,
+    hs: new Uint8Array(32).fill(2),
+    srv: 'files',
+    req: new Uint8Array(32).fill(3),
+    key: new Uint8Array(16).fill(4),
+  },
+  holderKey,
+);
+const happened = { res: null, out: 'ok', startMs: NOW_MS, endMs: NOW_MS + 1, iat: NOW_MS / 1000 } as const;
+/** What two parties keep: no door takes it. */
+export const ofTwo: readonly Statement[] = [
+  order,
+  createTaking(order, { iat: NOW_MS / 1000 }, agent.keys.auth),
+  createHalfReceipt(order, happened, 'callee', agent.keys.auth),
+];
+
 /** One statement at least of every kind and operation. */
 export const statements: readonly Statement[] = [
   ...ground,
@@ -95,6 +118,7 @@ export const statements: readonly Statement[] = [
   createRevocation(beta, child, { iss: worker }),
   createHeartbeat(acme, { nonce: new Uint8Array(16), rhead: createRevocation(acme, agent) }),
   ...logStatements,
+  ...ofTwo,
 ];
 
 const signers = new Map<string, TestKey>();

@@ -39,6 +39,8 @@ import {
   NOW_SECONDS,
   type TestKey,
 } from '../builders.ts';
+import { createHalfReceipt, createTaking } from '../../protocol/receipt/index.ts';
+import { calleeKey, callerKey, happened, orderOf, receiptOf } from '../protocol/receipt/world.ts';
 import { naiveConsistency, naiveRoot } from '../protocol/log/naive-tree.ts';
 import {
   checkpointOf,
@@ -121,6 +123,13 @@ function changed(statement: Statement, keys: readonly TestKey[], change: Record<
 }
 const link = (change: Record<string, Cbor | undefined>): InvalidVector =>
   invalid('Delegation links', 'schema', changed(child, [worker.keys.delegate], change));
+const order = orderOf();
+const receipt = receiptOf(order);
+const ofTwo = (
+  statement: Statement,
+  keys: readonly TestKey[],
+  change: Record<string, Cbor | undefined>,
+): InvalidVector => invalid('Receipts', 'schema', changed(statement, keys, change));
 const operation = (change: Record<string, Cbor | undefined>): InvalidVector =>
   invalid('DID operations', 'schema', changed(genesis, [ORGANISATION, NODE], change));
 const revoking = (change: Record<string, Cbor | undefined>): InvalidVector =>
@@ -223,6 +232,13 @@ export const statementVectors: VectorSet = {
     'proof-against-a-log-at-equal-sizes': valid(atEqualSizes),
     'proof-against-a-log-at-a-power-of-two': valid(createFork(binding, log, [4, 9])),
     'proof-against-a-witness': valid(asWitness),
+    'order-of-a-call': valid(order),
+    'order-with-a-key-of-idempotency': valid(orderOf(undefined, { key: new Uint8Array(16).fill(7) })),
+    'taking-of-a-call': valid(createTaking(order, { iat: NOW_SECONDS }, calleeKey)),
+    'receipt-of-a-call': valid(receiptOf(order)),
+    'half-receipt-of-a-caller': valid(
+      createHalfReceipt(order, { ...happened('timeout'), res: null }, 'caller', callerKey),
+    ),
     'proof-against-a-witness-of-a-foreign-log': valid(createFork(binding, witness, [5, 9], { log: foreign })),
   },
   invalid: {
@@ -484,6 +500,15 @@ export const statementVectors: VectorSet = {
       binding: flipped(binding.envelope, 8 * binding.envelope.length - 1),
     }),
     'proof-with-a-note-that-the-log-did-not-sign': ofTheLog('bad_proof', fork, { a: spoilt(fork.payload.a) }),
+    'order-number-zero': ofTwo(order, [callerKey], { n: 0 }),
+    'order-by-two-keys': ofTwo(order, [callerKey, calleeKey], { by: [callerKey.publicKey, calleeKey.publicKey] }),
+    'order-to-a-server-with-a-slash': ofTwo(order, [callerKey], { srv: 'files/all' }),
+    'order-with-a-short-key': ofTwo(order, [callerKey], { key: new Uint8Array(15) }),
+    'receipt-of-a-call-without-its-order': ofTwo(receipt, [callerKey, calleeKey], { call: undefined }),
+    'receipt-that-ends-before-it-starts': ofTwo(receipt, [callerKey, calleeKey], { end: 0 }),
+    'receipt-with-an-unknown-outcome': ofTwo(receipt, [callerKey, calleeKey], { out: 'fine' }),
+    'receipt-of-one-key-that-is-not-half': ofTwo(receipt, [callerKey], { by: [callerKey.publicKey] }),
+    'receipt-that-says-that-it-is-not-half': ofTwo(receipt, [callerKey, calleeKey], { half: false }),
     'proof-of-one-history': invalid(
       'Audit log statements',
       'bad_proof',

@@ -1,6 +1,6 @@
 /** The daemon's own answers about receipts, over one receipt of each kind. */
 import { createReceiptsBackend } from '../../../daemon/core/calls/receipts-backend.ts';
-import type { KeptReceipt } from '../../../daemon/core/calls/receipts.ts';
+import type { KeptReceipt, ReceiptQuery } from '../../../daemon/core/calls/receipts.ts';
 import { MeshError } from '../../../protocol/index.ts';
 import { formatReceiptFile, type ReceiptFile } from '../../../protocol/receipt/index.ts';
 import { acme, fileOf, gamma, halfFileOf, orderOf } from '../../protocol/receipt/world.ts';
@@ -43,7 +43,7 @@ const find = (id: string): readonly [KeptReceipt, ReceiptFile] => {
 };
 
 export const fakeReceipts = createReceiptsBackend({
-  list: async ({ before = 3, limit = 50, as, did } = {}) => {
+  list: async ({ before = 3, limit = 50, as, did }: ReceiptQuery = {}) => {
     const fitting = RECEIPTS.filter(
       (each) => each.number < before && (as ?? each.as) === each.as && (did ?? each.did) === each.did,
     );

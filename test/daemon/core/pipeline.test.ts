@@ -32,6 +32,7 @@ import {
 } from '../../builders.ts';
 import { createBinding, createCheckpoint, createFork, ownLog } from '../../protocol/log/own-log.ts';
 import { Door, type DoorOptions, formatOutcome, rowOf } from './pipeline-world.ts';
+import { ofTwo } from '../../fuzz/world.ts';
 
 const acme = createOrganisation('acme');
 const alice = createPerson(acme, 'alice');
@@ -158,6 +159,12 @@ const rows: readonly Row[] = [
   { name: 'a private link by put', want: 'reject private', envelope: credential.envelope, source: put() },
   { name: 'a private link pulled', want: 'reject private', envelope: credential.envelope },
   { name: 'a private link presented', want: 'accept', envelope: credential.envelope, source: presented },
+  ...ofTwo.flatMap(({ t, envelope }): Row[] => [
+    { name: `a ${t} by gossip`, want: 'reject topic', envelope, source: gossip('id') },
+    { name: `a ${t} by put`, want: 'reject private', envelope, source: put() },
+    { name: `a ${t} pulled`, want: 'reject private', envelope },
+    { name: `a ${t} presented`, want: 'reject private', envelope, source: presented },
+  ]),
   { name: 'a damaged signature', want: 'reject bad_signature', envelope: forged(root) },
   {
     name: 'a full store',
@@ -543,6 +550,27 @@ describe('what waits', () => {
   });
 });
 
+describe('what two parties keep', () => {
+  test.each(ofTwo.map(({ t, ...statement }) => [t, { t, ...statement }] as const))(
+    'is not held, stored or waited for, wherever a %s comes from',
+    async (_, { id, envelope }) => {
+      const door = new Door().hold(...everyone, root);
+      await door.clock.advance(50);
+      const rows = await door.rows();
+      for (const source of [put(), presented, gossip('link')]) door.pipeline.receive(envelope, source);
+      await door.pipeline.receiveMany(
+        Array.from({ length: 20 }, () => envelope),
+        presented,
+      );
+      await expect(door.pipeline.submit([parseStatement(envelope)])).rejects.toMatchObject({ code: 'private' });
+      await door.clock.advance(1_000);
+      expect(door.state.get(id)).toBeUndefined();
+      expect(door.pipeline.pendingCount).toBe(0);
+      expect(await door.rows()).toEqual(rows);
+    },
+  );
+});
+
 describe('private links', () => {
   test('are held and stored, outside the set', async () => {
     const door = new Door().hold(...everyone, root);
@@ -718,7 +746,8 @@ test('every kind that is in the set is admitted by gossip on its own topic alone
   const binding = createBinding(acme);
   const logStatements = [binding, createCheckpoint(ownLog('acme'), 3), createFork(binding, ownLog('acme'), [2, 3])];
   const samples = [createRecover(acme, 'acme 1'), root, revocation, heartbeat, ...logStatements];
-  expect(new Set(samples.map(({ t }) => t))).toEqual(new Set(Object.keys(KINDS)));
+  const kinds = Object.entries<{ isOfTwo?: true }>(KINDS).flatMap(([t, { isOfTwo }]) => (isOfTwo === true ? [] : t));
+  expect(new Set(samples.map(({ t }) => t))).toEqual(new Set(kinds));
   for (const sample of samples) {
     for (const topic of TOPICS) {
       const door = new Door().hold(...everyone, ...(sample.t === 'checkpoint/v1' ? [binding] : []));
