@@ -35,8 +35,16 @@ const textOf = (rule: string, more = ''): string =>
   `version: "1.0"\n${more}\nrules: [ { name: ${rule}, action: allow } ]\n`;
 const write = (path: string, text: string): void => writeFileSync(at(path), text, { mode: 0o644 });
 
-async function open(policies: readonly string[], shadowPolicies: readonly string[] = []) {
-  files = createPolicyFiles({ policies: policies.map(at), shadowPolicies: shadowPolicies.map(at) });
+async function open(
+  policies: readonly string[],
+  shadowPolicies: readonly string[] = [],
+  exposedPolicies: readonly string[] = [],
+) {
+  files = createPolicyFiles({
+    policies: policies.map(at),
+    shadowPolicies: shadowPolicies.map(at),
+    exposedPolicies: exposedPolicies.map(at),
+  });
   const library = await PolicyLibrary.open({
     store: new MemoryStore(),
     clock: createSystemClock(),
@@ -183,4 +191,15 @@ describe('files that are refused', () => {
     write('big.yaml', ' '.repeat(limits.POLICY_EXTERNAL_FILE_BYTES_MAX + 1));
     expect(await refused('big.yaml')).toBe('policy_invalid');
   });
+});
+
+test('policies of exposed servers are read once each, and again when they change', async () => {
+  write('a.yaml', textOf('first'));
+  const { library, look } = await open([], [], ['a.yaml', 'a.yaml']);
+  expect(library.list().map(({ source, file }) => [source, file])).toEqual([['exposed', at('a.yaml')]]);
+  const before = library.exposedDigest(at('a.yaml'));
+  expect(library.configured.policies).toEqual([]);
+  write('a.yaml', textOf('second'));
+  expect(await look()).toBe(1);
+  expect(library.exposedDigest(at('a.yaml'))).not.toBe(before);
 });
