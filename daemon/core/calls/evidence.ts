@@ -14,7 +14,6 @@ import {
 } from '../../../protocol/index.ts';
 import type { Session, Sessions } from '../sessions.ts';
 import { ask, type AskComponents } from './ask.ts';
-import type { Caller } from './caller.ts';
 import type { AskHandler } from './node-calls.ts';
 import type { AskEvidence, KeptReceipt, ReceiptEvidence, Receipts } from './receipts.ts';
 
@@ -30,8 +29,19 @@ export const evidenceAnswers =
 
 export interface EvidenceComponents extends AskComponents {
   readonly sessions: Pick<Sessions, 'list'>;
-  /** Opens a session where none is open. Default: then nobody is asked. */
-  readonly caller?: Pick<Caller, 'openSession'> | undefined;
+  /** Opens a session where none is open, by a chain that covers something of `about`. Default: then nobody is asked. */
+  readonly openSession?: ((wanted: EvidenceSession, signal: AbortSignal) => Promise<HeldSession>) | undefined;
+}
+
+export interface EvidenceSession {
+  readonly as: string;
+  readonly did: string;
+  readonly about: string;
+}
+
+interface HeldSession {
+  readonly session: Session;
+  release(): void;
 }
 
 /**
@@ -44,9 +54,9 @@ export const evidenceBy =
       .list()
       .find(({ direction, as, did }) => direction === 'outbound' && as === kept.as && did === kept.did);
     if (open !== undefined) return askIn(components, open, kept, signal);
-    if (components.caller === undefined || kept.role === 'callee') return undefined; // a callee holds no chain of its caller's
+    if (components.openSession === undefined || kept.role === 'callee') return undefined; // a callee holds no chain of its caller's
     const { as, did, server } = kept;
-    const held = await components.caller.openSession({ as, did, about: `mcp:${server}/*` }, signal);
+    const held = await components.openSession({ as, did, about: `mcp:${server}/*` }, signal);
     try {
       return await askIn(components, held.session, kept, signal);
     } finally {
