@@ -225,7 +225,7 @@ export class Outbox {
     );
     this.#leave(held);
     held.row = row;
-    if (code !== 'expired') held.tries += 1;
+    if (stateOf(row) !== 'expired') held.tries += 1;
     held.nextMs = null;
     this.#over.add(held);
     this.#prune();
