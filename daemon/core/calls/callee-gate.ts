@@ -197,7 +197,7 @@ class OwnGate implements CalleeGate {
   async #verifyNeed(need: Need, session: Session, signal: AbortSignal | undefined): Promise<void> {
     this.#verifyChain(need, session);
     const { staleness, freshen, sessions, view, clock } = this.#components;
-    if (stalenessOf([{ can: need.can }], null, staleness) > 0) return;
+    if (stalenessOf([{ can: need.can }], strictestOf(session), staleness) > 0) return;
     const askedSinceMs = clock.nowMs();
     const organisations = [...session.organisations.keys()];
     const how = { maxAgeSeconds: 0, peer: session.peer, ...(signal !== undefined && { signal }) };
@@ -270,6 +270,12 @@ function verifyLink(need: Need, id: string, granted: readonly Capability[]): voi
 
 const asNamed = ({ data: { field } }: MeshError): string =>
   field === 'res' ? ' for the resources that the request names' : '';
+
+/** What the links of the chain want known at most so many seconds ago; null: none says. */
+function strictestOf({ agreed: { chain } }: Session): number | null {
+  const said = chain.flatMap(({ payload: { stl } }) => stl ?? []);
+  return said.length === 0 ? null : Math.min(...said);
+}
 
 /** A rate that is used up is the link's refusal, not a policy's. */
 const isOfLink = ({ effect, code, rule }: Verdict): boolean =>

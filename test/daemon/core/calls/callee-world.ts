@@ -70,7 +70,7 @@ export class FakeServer implements McpServerEnd {
       return this.say({ jsonrpc: '2.0', id, result: { tools: ['echo', 'read', 'fail', 'hang', 'die'].map(tool) } });
     }
     if (method !== 'tools/call' || !isObject(params)) return this.say({ jsonrpc: '2.0', id, result: {} });
-    const name = String(params['name']);
+    const name = typeof params['name'] === 'string' ? params['name'] : '';
     this.did.push(name);
     if (name === 'hang') return;
     if (name === 'die') return this.events.ended('exit code 1 in /srv/secret');
@@ -218,7 +218,7 @@ export class HandLink {
       body: body ?? new Uint8Array(),
       out: receipt.out,
       receipt,
-      text: String(content?.['text'] ?? error?.['message'] ?? ''),
+      text: (content?.['text'] ?? error?.['message'] ?? '') as string,
       code: (meta?.['code'] ?? (isObject(error?.['data']) ? error['data']['code'] : undefined)) as string | undefined,
       isError: isError || error !== undefined,
     };

@@ -566,6 +566,18 @@ describe('a flood', () => {
     expect(link.frames('result')).toHaveLength(count);
   });
 
+  test('of calls that the chain does not cover is answered at a pace too', async () => {
+    world = await new CalleeWorld().open();
+    const link = await world.ready({ capabilities: [{ can: 'mcp:files/read' }] });
+    const count = limits.CALLS_REFUSED_BURST + limits.CALLS_A_LINK_MAX + 100;
+    for (let i = 0; i < count; i++) await link.start('echo');
+    await world.nodes.clock.advance(200);
+    expect(link.frames('result').length).toBeLessThan(count - 50);
+    await world.nodes.clock.advance(8_000);
+    expect(link.frames('result')).toHaveLength(count);
+    expect(world.servers.did).toEqual([]);
+  });
+
   test('of calls by one organisation keeps no other waiting', async () => {
     world = await new CalleeWorld().open();
     const link = await world.ready({ capabilities: [{ can: 'mcp:files/read' }] });
