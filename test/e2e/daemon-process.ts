@@ -7,6 +7,7 @@ const BIN = fileURLToPath(new URL('../../daemon/bin.js', import.meta.url));
 const READY_MS = 30_000; // two shared cores and other tests beside it
 
 export interface DaemonProcess extends AsyncDisposable {
+  readonly pid: number;
   readonly did: string;
   readonly address: string;
   readonly peerId: string;
@@ -80,6 +81,7 @@ export async function startDaemonProcess(options: DaemonProcessOptions): Promise
     return gone;
   };
   return {
+    pid: child.pid ?? Number.NaN,
     did: found(/organisation +(\S+)/, printed),
     address: found(/address +(\S+)/, printed),
     peerId: found(/PeerId +(\S+)/, printed),
