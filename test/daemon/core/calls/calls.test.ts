@@ -207,6 +207,18 @@ test('a revocation in the middle of a call ends link, call and server on both si
   await expect(open(new Client())).rejects.toMatchObject({ code: 'caps_insufficient' });
 });
 
+test('a link of an agent that is suspended ends, and it opens no other', async () => {
+  await world.grant();
+  await open();
+  tool('hang', 1);
+  await pass();
+  const suspending = world.beta.api.agentSuspend(input(undefined, { did: world.reader }), operator, never);
+  await world.during(suspending, limits.CALL_LAST_MS + 1_000);
+  expect(client.endings).toMatchObject([{ code: 'revoked' }]);
+  expect(client.codeOf(1) ?? JSON.stringify(client.answerTo(1))).toMatch(/revoked|outcome_unknown/);
+  await expect(open(new Client())).rejects.toMatchObject({ code: 'suspended' });
+});
+
 test('a session under a link is followed by another, and the server stays the same', async () => {
   await world.grant({ capabilities: [{ can: 'mcp:files/*' }], ttlSeconds: 86_400 });
   await open();
