@@ -39,8 +39,8 @@ export interface Answer {
   readonly receipt: CallReceipt | null;
 }
 
-export const PROTOCOL_VERSION = '2025-11-25';
-export const META_KEY = 'agentmesh/idempotency-key';
+const PROTOCOL_VERSION = '2025-11-25';
+const META_KEY = 'agentmesh/idempotency-key';
 const RECEIPT_MS = 500; // that a receipt has to follow its result: they come in one turn
 const RECEIPT_OF_REFUSAL_MS = 50; // what this side refused has none
 const METHOD_NOT_FOUND = -32601;

@@ -23,11 +23,10 @@ const peerFlags = (...flags: readonly string[]): string[] => {
 };
 const proxy = (...flags: readonly string[]): Promise<Connected> =>
   connect([process.execPath, BIN, ...peerFlags(...flags)], bareEnv(world.gamma.home));
-const call = (tool: string, args: object, ...words: readonly string[]): Promise<Ended> =>
-  agentmesh(
-    world.gamma.home,
-    ...['call', world.acme.agent, 'files', tool, '--as', 'reader', '--args', JSON.stringify(args), ...words],
-  );
+const call = (tool: string, args: object, ...words: readonly string[]): Promise<Ended> => {
+  const flags = ['--as', 'reader', '--args', JSON.stringify(args), ...words];
+  return agentmesh(world.gamma.home, 'call', world.acme.agent, 'files', tool, ...flags);
+};
 const textOf = (result: unknown): string => (result as { content: { text: string }[] }).content[0]?.text ?? '';
 const hasNoLinks = async ({ mesh }: Side): Promise<boolean> =>
   (await mesh.sessions.list()).every(({ servers }) => servers.length === 0);
