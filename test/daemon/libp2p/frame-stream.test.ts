@@ -64,6 +64,16 @@ describe('FrameStream', () => {
     await sent;
   });
 
+  test('a frame given in pieces is one frame, and its bound is that of all of them', async () => {
+    const [mine, theirs] = await openPair();
+    const pieces = [bytes(3, 1), bytes(0), bytes(700, 2)];
+    await mine.send(pieces);
+    await mine.send([]);
+    expect(await theirs.receive({ timeoutMs: 2_000 })).toEqual(concatBytes(...pieces));
+    expect(await theirs.receive({ timeoutMs: 2_000 })).toEqual(bytes(0));
+    await expect(mine.send([bytes(MAX), bytes(1)])).rejects.toMatchObject({ code: 'too_large' });
+  });
+
   test('carries questions and answers over one long-lived stream', async () => {
     const [mine, theirs] = await openPair();
     for (let i = 0; i < 50; i++) {
@@ -187,6 +197,18 @@ describe('FrameStream', () => {
     expect(sent).toBeLessThan(24); // 1 MiB in the window, and one frame waiting
     for (let i = 0; i < 64; i++) expect((await theirs.receive({ timeoutMs: 5_000 }))?.length).toBe(MAX);
     await sending;
+  });
+
+  test('send() resets the stream when the other side takes nothing for as long as it was told to wait', async () => {
+    const [mine, theirs] = await openPair();
+    const sending = async (): Promise<void> => {
+      for (;;) await mine.send(bytes(MAX), { timeoutMs: 200 });
+    };
+    await expect(sending()).rejects.toMatchObject({ code: 'timeout' });
+    const rest = async (): Promise<void> => {
+      while ((await theirs.receive({ timeoutMs: 2_000 })) !== undefined);
+    };
+    await expect(rest()).rejects.toMatchObject({ code: 'closed' });
   });
 
   test('openStream() says busy when this side has as many of a protocol as it may open', async () => {
