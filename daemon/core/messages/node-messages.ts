@@ -28,7 +28,7 @@ import { type HeldMessage, Inbox, type Incoming, type InboxOptions } from './inb
 import { IncomingMail, type IncomingMailOptions } from './incoming-mail.ts';
 import { openMailLine } from './mail-line.ts';
 import { createMessagesBackend, type MessagesOperation } from './messages-backend.ts';
-import { Outbox, type OutboxOptions, type Outgoing, type Pair } from './outbox.ts';
+import { Outbox, type OutboxOptions, type Outgoing } from './outbox.ts';
 
 export interface NodeMessagesComponents {
   readonly store: Store;
@@ -366,5 +366,3 @@ function settleSent(
   const problem = code === null ? undefined : new MeshError(code, 'Cannot deliver a message');
   recorder.settle(intent, { actor: sender, peer: recipient, subject: mid }, problem);
 }
-
-export type { Pair };

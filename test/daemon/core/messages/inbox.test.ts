@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import type { Inbox } from '../../../../daemon/core/messages/inbox.ts';
-import { limits, MeshError, toHex } from '../../../../protocol/index.ts';
+import { isMeshError, limits, MeshError, toHex } from '../../../../protocol/index.ts';
 import { createAgent, createOrganisation } from '../../../builders.ts';
 import { VirtualClock } from '../virtual-clock.ts';
 import { bot, clerk, gamma, guard, incoming, midOf, openInbox, other } from './boxes.ts';
@@ -16,6 +16,7 @@ beforeEach(async () => {
 const seqs = async (of = inbox, recipient = clerk, after = 0): Promise<number[]> =>
   (await of.list(recipient, { after })).map(({ row }) => row.message.seq);
 const never = new AbortController().signal;
+const codeOf = (error: unknown): string => (isMeshError(error) ? error.code : String(error));
 
 it('keeps what it took, in order, and nothing that was acknowledged, when it is opened again', async () => {
   for (const seq of [1, 2, 3]) expect(await inbox.take(incoming(seq))).toBe(true);
@@ -176,7 +177,7 @@ describe('wait()', () => {
     const waiting = inbox.wait(clerk, 0, { waitMs: 10_000, signal: never });
     await inbox.take(incoming(1));
     await waiting;
-    const [{ position = 0 } = {}] = await inbox.list(clerk);
+    const position = (await inbox.list(clerk))[0]?.position ?? 0;
     const late = inbox.wait(clerk, position, { waitMs: 10_000, signal: never });
     await clock.advance(10_000);
     await late;
@@ -189,7 +190,7 @@ describe('wait()', () => {
 
   it('ends with the daemon, and holds no more than its bound', async () => {
     const waiting = Array.from({ length: limits.INBOX_WAITING_MAX }, () =>
-      inbox.wait(clerk, 0, { waitMs: 10_000, signal: never }).catch((error: MeshError) => error.code),
+      inbox.wait(clerk, 0, { waitMs: 10_000, signal: never }).catch(codeOf),
     );
     await expect(inbox.wait(clerk, 0, { waitMs: 10_000, signal: never })).rejects.toMatchObject({ code: 'busy' });
     await inbox.close();
