@@ -16,6 +16,7 @@ import {
   LOG_ENTRY_BYTES_MAX,
   PROOF_FILE_BYTES_MAX,
   RECEIPT_FILE_BYTES_MAX,
+  RECEIPT_PROOFS_MAX,
   RECEIPT_STATEMENTS_MAX,
   STATEMENT_BYTES_MAX,
 } from '../limits.ts';
@@ -73,7 +74,11 @@ const role: Schema<CallRole> = textWhere(
   '"caller" or "callee"',
 ) as Schema<CallRole>;
 const proofs = refine(
-  list(map({ role, entry: base64url(LOG_ENTRY_BYTES_MAX), proof: base64url(PROOF_FILE_BYTES_MAX) }), 0, 2),
+  list(
+    map({ role, entry: base64url(LOG_ENTRY_BYTES_MAX), proof: base64url(PROOF_FILE_BYTES_MAX) }),
+    0,
+    RECEIPT_PROOFS_MAX,
+  ),
   ([first, second], fail) => {
     if (first?.role === second?.role && first !== undefined) fail('proofs', 'one of each side at most');
   },
