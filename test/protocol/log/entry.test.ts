@@ -167,7 +167,18 @@ describe('parseEntry() refuses', () => {
   });
 
   test.each(samples)('%s without any one of its members, or with one of another kind', (_, made) => {
-    const optional = new Set(['intent', 'principal', 'peer', 'session', 'trace', 'op', 'tool', 'delegation', 'result']);
+    const optional = new Set([
+      'intent',
+      'principal',
+      'peer',
+      'session',
+      'trace',
+      'op',
+      'tool',
+      'delegation',
+      'in',
+      'result',
+    ]);
     const ownOptional = new Set([
       'previous',
       'place',
