@@ -17,7 +17,7 @@ import { chooseGrant, type GrantsComponents } from './grants.ts';
 import { type CallMessages, createCallMessages } from './message-stream.ts';
 import type { Receipts } from './receipts.ts';
 
-export type { CallerLink, LinkControl, LinkEvents, LinkInfo, LinkWanted, OpenLink } from './caller-ports.ts';
+export type { CallerLink, LinkControl, LinkEvents, LinkInfo, LinkWanted } from './caller-ports.ts';
 
 export interface CallerComponents extends GrantsComponents {
   readonly network: Pick<Network, 'connections' | 'openStream'>;
