@@ -24,7 +24,7 @@ const ENTRY_BYTES = 1_000; // about what the entry of an allowed call has
 const IN_FLIGHT = [1, 8, 64];
 const CAN = [{ can: 'mcp:echo/*' }];
 const SESSIONS_A_NODE = limits.SESSIONS_A_CONNECTION_MAX;
-const PACE_MS = 60; // a PeerId may begin 20 handshakes a second
+const PACE_MS = 1_000; // between handshakes of one organisation, while the others have theirs
 const SETTLE_MS = 3_000; // before memory is looked at
 
 const { values: flags } = parseArgs({
@@ -169,24 +169,32 @@ async function sessions({ acme, callee }: Two, folder: string): Promise<void> {
   for (const { did } of peers) grants.push((await callee.delegations.create({ to: did, capabilities: CAN })).link.id);
   await sleep(SETTLE_MS);
   const [before, openBefore] = [megabytesOf(acme.pid), (await callee.status()).sessions];
-  const tookMs: number[] = [];
   await Promise.all(
     peers.map(async ({ api, node }, i) => {
       const grant = grants[i];
       await until('the grant', async () => grant !== undefined && node.state.link(grant) !== undefined);
       for (let n = 0; n < Math.min(SESSIONS_A_NODE, sessionsMax - i * SESSIONS_A_NODE); n++) {
         const body = { did: acme.did, grant, capabilities: CAN };
-        const beganMs = performance.now();
-        await api.handshakeCreate({ params: {}, query: {}, body } as never, operator, never);
-        tookMs.push(performance.now() - beganMs);
-        await sleep(PACE_MS * 10);
+        const shake = (): Promise<unknown> =>
+          api.handshakeCreate({ params: {}, query: {}, body } as never, operator, never);
+        // So many at once are more than a daemon lets in: those that it turned away come again.
+        await until(
+          'a handshake',
+          () =>
+            shake().then(
+              () => true,
+              () => sleep(PACE_MS).then(() => false),
+            ),
+          60_000,
+        );
+        await sleep(PACE_MS);
       }
     }),
   );
   await sleep(SETTLE_MS);
   const [after, open] = [megabytesOf(acme.pid), (await callee.status()).sessions - openBefore];
   console.log(
-    `${open} sessions of ${nodes} organisations: daemon of ${before.toFixed(0)} MB grew to ${after.toFixed(0)} MB, ${((1024 * (after - before)) / open).toFixed(1)} KB a session; handshake p50 ${at(tookMs, 0.5).toFixed(0)} ms`,
+    `${open} sessions of ${nodes} organisations: daemon of ${before.toFixed(0)} MB grew to ${after.toFixed(0)} MB, ${((1024 * (after - before)) / open).toFixed(1)} KB a session`,
   );
 }
 
