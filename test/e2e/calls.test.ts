@@ -61,6 +61,19 @@ describe('agentmesh proxy --peer, under the official MCP client', () => {
     expect(existsSync(file('no.txt'))).toBe(false);
   });
 
+  test('answers what was asked before its input ended', async () => {
+    const child = spawn(process.execPath, [BIN, ...peerFlags('--policy', 'permissive')], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      env: bareEnv(world.gamma.home),
+    });
+    let said = '';
+    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+    const params = { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'a pipe', version: '1' } };
+    child.stdin.end(`${JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params })}\n`);
+    expect(await new Promise((resolve) => child.once('exit', resolve))).toBe(0);
+    expect(JSON.parse(said)).toMatchObject({ id: 1, result: { protocolVersion: '2025-11-25' } });
+  });
+
   test('leaves no link at the other side when it is killed', async () => {
     const child: ChildProcess = spawn(process.execPath, [BIN, ...peerFlags('--policy', 'permissive')], {
       stdio: ['pipe', 'pipe', 'pipe'],

@@ -59,6 +59,7 @@ export interface CallerLinkOptions {
 }
 
 const RENEW_AGAIN_MS = 15_000; // after a renewal that failed: a third of a session's life holds some
+const ANSWERED_LOOK_MS = 20; // between two looks whether a client that said its last word has its answers
 const LOOK_MS = 30_000; // between two looks for calls that nobody speaks of any more
 
 /** What is said of calls that have no receipt of both. */
@@ -168,8 +169,15 @@ export class StreamLink implements CallerLink {
   async clientEnded(): Promise<void> {
     const { clock } = this.#components;
     const patience = Promise.withResolvers<void>();
+    let isPatient = true;
     const timer = clock.after(limits.CALL_LAST_MS, patience.resolve);
-    await Promise.race([this.#engine.clientEnded(), patience.promise, this.#over.promise]);
+    // What is asked beside calls has no receipt, for which `close` would wait.
+    const answered = this.#engine.clientEnded().then(async () => {
+      while (isPatient && this.#engine.pending > 0)
+        await new Promise<void>((settle) => void clock.after(ANSWERED_LOOK_MS, settle));
+    });
+    await Promise.race([answered, patience.promise, this.#over.promise]);
+    isPatient = false;
     timer.cancel();
     await this.close();
   }
