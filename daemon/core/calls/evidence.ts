@@ -12,6 +12,7 @@ import {
   MeshError,
   toBase64url,
 } from '../../../protocol/index.ts';
+import type { Handshakes } from '../handshake.ts';
 import type { Session, Sessions } from '../sessions.ts';
 import { ask, type AskComponents } from './ask.ts';
 import type { AskHandler } from './node-calls.ts';
@@ -28,20 +29,9 @@ export const evidenceAnswers =
   };
 
 export interface EvidenceComponents extends AskComponents {
-  readonly sessions: Pick<Sessions, 'list'>;
-  /** Opens a session where none is open, by a chain that covers something of `about`. Default: then nobody is asked. */
-  readonly openSession?: ((wanted: EvidenceSession, signal: AbortSignal) => Promise<HeldSession>) | undefined;
-}
-
-export interface EvidenceSession {
-  readonly as: string;
-  readonly did: string;
-  readonly about: string;
-}
-
-interface HeldSession {
-  readonly session: Session;
-  release(): void;
+  readonly sessions: Pick<Sessions, 'list' | 'end'>;
+  /** For when no session is open: one that grants nothing is enough, since whoever took part in the call may ask. */
+  readonly handshakes: Pick<Handshakes, 'shake'>;
 }
 
 /**
@@ -54,13 +44,12 @@ export const evidenceBy =
       .list()
       .find(({ direction, as, did }) => direction === 'outbound' && as === kept.as && did === kept.did);
     if (open !== undefined) return askIn(components, open, kept, signal);
-    if (components.openSession === undefined || kept.role === 'callee') return undefined; // a callee holds no chain of its caller's
-    const { as, did, server } = kept;
-    const held = await components.openSession({ as, did, about: `mcp:${server}/*` }, signal);
+    const { as, did } = kept;
+    const session = await components.handshakes.shake({ as, did, signal });
     try {
-      return await askIn(components, held.session, kept, signal);
+      return await askIn(components, session, kept, signal);
     } finally {
-      held.release();
+      components.sessions.end(session.sid, 'closed');
     }
   };
 

@@ -163,7 +163,7 @@ export class NodeCalls {
     });
     this.#parts = { proofs, callee, caller };
     this.onAsk('evidence', evidenceAnswers(receipts));
-    receipts.askBy(evidenceBy({ ...components, protocolId: this.#protocolId, sessions }));
+    receipts.askBy(evidenceBy({ ...components, protocolId: this.#protocolId, sessions, handshakes }));
   }
 
   get callee(): Callee {

@@ -68,8 +68,18 @@ describe('after a call', () => {
     expect([report.caller, report.callee]).toEqual([world.reader, world.clerk]);
   });
 
-  test("the callee's file verifies without a proof of the caller's log, which it cannot ask", async () => {
+  test("the callee's file holds proofs of both logs too: whoever took part may ask, with no chain", async () => {
     const report = verify(await fileOf(world.acme, await idOf(world.acme)));
+    expect(status(report)).toMatchObject({ caller: 'ok', callee: 'ok', calleeLog: 'ok', callerLog: 'ok' });
+    expect(world.acme.node.sessions.list().filter(({ direction }) => direction === 'outbound')).toEqual([]);
+  });
+
+  test('without the other side a file has the own proof alone', async () => {
+    const id = await idOf(world.acme);
+    world.acme.node.calls.receipts.askBy(async () => {
+      throw new MeshError('unreachable', 'Cannot reach the other side');
+    });
+    const report = verify(await fileOf(world.acme, id));
     expect(status(report)).toMatchObject({ caller: 'ok', callee: 'ok', calleeLog: 'ok', callerLog: 'notChecked' });
   });
 
