@@ -36,10 +36,11 @@ export interface OrderCheck {
   /** Of the frame. */
   readonly n: number;
   readonly isSignatureValid: IsSignatureValid;
+  readonly nowMs: number;
 }
 
-/** Errors: bad_signature, conflict (naming the field that differs), those of parseStatement. */
-export function parseOrder(envelope: Uint8Array, { session, n, isSignatureValid }: OrderCheck): OrderStatement {
+/** Errors: bad_signature, conflict (naming the field that differs), too_early, those of parseStatement. */
+export function parseOrder(envelope: Uint8Array, { session, n, isSignatureValid, nowMs }: OrderCheck): OrderStatement {
   const order = parseStatementOf('call/v1', envelope);
   const { by, sid, hs, iss, aud, n: number } = order.payload;
   const { agreed, as, did } = session;
@@ -52,5 +53,20 @@ export function parseOrder(envelope: Uint8Array, { session, n, isSignatureValid 
     throw new MeshError('conflict', `Cannot take call ${n}: its order is of another session, by its "${wrong}"`, {
       field: wrong,
     });
+  verifyDated(order, session, nowMs);
   return order;
+}
+
+/**
+ * Its receipt is judged by what held at its iat: dated outside of the session, it could be one that proves nothing against
+ * its caller. Errors: conflict, too_early.
+ */
+function verifyDated({ payload: { n, iat } }: OrderStatement, { openedMs }: Session, nowMs: number): void {
+  const earliest = Math.floor(openedMs / 1000) - limits.SKEW_SECONDS;
+  if (iat < earliest)
+    throw new MeshError('conflict', `Cannot take call ${n}: its order is dated before its session began`, {
+      field: 'iat',
+    });
+  if (iat > Math.floor(nowMs / 1000) + limits.SKEW_SECONDS)
+    throw new MeshError('too_early', `Cannot take call ${n}: its order is dated in the future`, { field: 'iat' });
 }

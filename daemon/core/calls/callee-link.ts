@@ -27,6 +27,7 @@ import {
   type Failure,
   failureOf,
   governedOf,
+  type Id,
   isObject,
   isRefusal,
   type Message,
@@ -130,6 +131,10 @@ interface Offered {
 }
 
 const CANCELLED = 'notifications/cancelled';
+const BY_CALLER = {
+  out: 'cancelled',
+  failure: { code: 'cancelled', message: 'Cannot go on: the caller cancelled it' },
+} as const;
 const FIRST_ERA: Era = '2025-11-25'; // of requests that do not say theirs
 const encoder = new TextEncoder();
 
@@ -234,6 +239,20 @@ export class CalleeLink {
     this.#over = this.#end(code, why);
   }
 
+  /** A session that was under the link is over: what was ordered in it is not carried on for the sake of the next one. */
+  sessionEnded(sid: string, failure: Failure): void {
+    for (const call of this.#calls) {
+      const { message, phase } = call;
+      if (call.session.sid !== sid || message === undefined) continue;
+      if (phase === 'sent') this.#stopCall(call, 'cancelled', failure);
+      else {
+        call.ended = { out: 'cancelled', failure };
+        this.#engine.fromClient(cancelling(message.id, failure.message)); // which drops what is being decided
+        this.#dropped(call); // where it had not come to the engine
+      }
+    }
+  }
+
   /** Policies are others than before: what they would refuse now is not carried on. */
   async rejudge(): Promise<void> {
     const failure: Failure = { code: 'policy_changed', message: 'Cannot go on: the policies changed, and deny it now' };
@@ -334,7 +353,7 @@ export class CalleeLink {
   async #takeCall(frame: CallFrameOf<'call'>, body: Uint8Array): Promise<void> {
     const { isSignatureValid, numbersOf, clock } = this.#components;
     const session = this.#sessionOf(frame.order);
-    const order = parseOrder(frame.order, { session, n: frame.n, isSignatureValid });
+    const order = parseOrder(frame.order, { session, n: frame.n, isSignatureValid, nowMs: clock.nowMs() });
     // Frames name calls by their number alone: after a renewal too, one of it is under way at a time.
     if ([...this.#calls].some(({ n }) => n === frame.n))
       throw new MeshError('replay', `Cannot take call ${frame.n}: another of this number is under way`, {
@@ -395,8 +414,9 @@ export class CalleeLink {
     const { key } = call.order.payload;
     const { message } = call;
     if (key === undefined || message === undefined) return true;
-    const { did, organisation } = this.#session;
-    const taken = await this.#components.keys.take({ did, organisation }, key, requestDigest(message));
+    const { did, organisation, as } = this.#session;
+    const request = requestDigest(message, { as, server: this.exposure.name });
+    const taken = await this.#components.keys.take({ did, organisation }, key, request);
     if (taken.state === 'new') {
       if (call.phase === 'over')
         taken.use.release(); // it ended meanwhile
@@ -406,10 +426,10 @@ export class CalleeLink {
     if (taken.state === 'unknown')
       throw new MeshError('outcome_unknown', `Cannot do it again under this idempotency key: ${taken.why}`);
     // What was given once is not given to whoever may not ask for it any more.
-    const request = this.#requestOf(message);
-    if (request !== undefined) {
-      this.#gate.verify(request);
-      if (await this.#gate.isDenied(request))
+    const asked = this.#requestOf(message);
+    if (asked !== undefined) {
+      this.#gate.verify(asked);
+      if (await this.#gate.isDenied(asked))
         throw new MeshError('policy_denied', 'Cannot give the result again: policies deny the request now');
     }
     await this.#repeat(call, taken.recorded);
@@ -498,7 +518,8 @@ export class CalleeLink {
   /** Cancelled by the caller. */
   #dropped(call: Call): void {
     if (call.phase === 'over') return;
-    this.#finishFailed(call, 'cancelled', { code: 'cancelled', message: 'Cannot go on: the caller cancelled it' });
+    const { out, failure } = call.ended ?? BY_CALLER;
+    this.#finishFailed(call, out, failure);
   }
 
   /** Ended by this side. The server is told, and the engine answers. */
@@ -507,9 +528,7 @@ export class CalleeLink {
     if (phase !== 'sent' || message === undefined) return;
     call.ended = { out, failure };
     call.isUnanswered = true;
-    const params = { requestId: message.id, reason: failure.message };
-    const bytes = encoder.encode(JSON.stringify({ jsonrpc: '2.0', method: CANCELLED, params }));
-    this.#server.send({ kind: 'notification', method: CANCELLED, params, bytes, hasInexact: false });
+    this.#server.send(cancelling(message.id, failure.message));
     this.#engine.failRequest(message.id, failure);
     this.#finishFailed(call, out, failure); // where its answer was being judged: else that is over
   }
@@ -807,6 +826,12 @@ const isOf = (envelope: Uint8Array, sid: string): boolean =>
 const isFailed = (message: Message): boolean =>
   message.kind === 'error' ||
   (message.kind === 'result' && isObject(message.result) && message.result['isError'] === true);
+
+function cancelling(requestId: Id, reason: string): Message {
+  const params = { requestId, reason };
+  const bytes = encoder.encode(JSON.stringify({ jsonrpc: '2.0', method: CANCELLED, params }));
+  return { kind: 'notification', method: CANCELLED, params, bytes, hasInexact: false };
+}
 
 /** What a server's end says of itself may name files of this machine. */
 const told = ({ code }: Failure): Failure => ({

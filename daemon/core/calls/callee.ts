@@ -166,7 +166,11 @@ export class Callee {
 
   #sessionEnded({ sid }: Session, code: ErrorCode): void {
     this.#numbers.delete(sid);
-    this.#endAll(({ session }) => session.sid === sid, code, `session "${sid}" is over`);
+    const why = `session "${sid}" ended (${code})`;
+    this.#endAll(({ session }) => session.sid === sid, code, why);
+    // One that made place for the next and ran out did not lose its grounds.
+    if (code === 'expired' || code === 'closed') return;
+    for (const link of this.#links) link.sessionEnded(sid, { code, message: `Cannot go on: ${why}` });
   }
 
   #endAll(isMeant: (link: CalleeLink) => boolean, code: ErrorCode, why: string): void {

@@ -23,6 +23,7 @@ import {
 import { exactOf, isObject, type RequestMessage } from '../../../protocol/mcp/index.ts';
 import type { Clock, Logger, Store, StoreWrite } from '../../ports.ts';
 import { parseU64, u64be } from '../log/log-rows.ts';
+import { KeyFilter } from './key-filter.ts';
 import { decodeRow, rowKey, rowRange } from './rows.ts';
 
 export interface IdempotencyComponents {
@@ -88,6 +89,8 @@ export class IdempotencyKeys {
   #keys = 0;
   /** Under way, by key. */
   readonly #running = new Set<string>();
+  /** Nearly every key is new, and need not be looked for on disk. */
+  readonly #filter = new KeyFilter();
 
   private constructor(components: IdempotencyComponents, options: IdempotencyOptions) {
     this.#components = components;
@@ -99,8 +102,9 @@ export class IdempotencyKeys {
   static async open(components: IdempotencyComponents, options: IdempotencyOptions = {}): Promise<IdempotencyKeys> {
     const keys = new IdempotencyKeys(components, options);
     for await (const [key, value] of components.store.range(...rowRange('keyByTime'))) {
-      const { scope } = placeOf(key);
+      const { scope, id } = placeOf(key);
       keys.#count(scope, 1, bytesIn(value));
+      keys.#filter.add(id);
     }
     return keys;
   }
@@ -117,7 +121,7 @@ export class IdempotencyKeys {
     this.#running.add(name);
     let isNew = false;
     try {
-      const value = await this.#components.store.get(rowKey('key', id));
+      const value = this.#filter.mayHave(id) ? await this.#components.store.get(rowKey('key', id)) : undefined;
       if (value !== undefined) return known(decodeRow('key', value), request);
       const scope = scopeOf(owner.organisation);
       await this.#makeRoom(scope);
@@ -150,6 +154,7 @@ export class IdempotencyKeys {
     const note = (writes: readonly StoreWrite[]): Promise<void> => {
       const value = writes[0]?.type === 'put' ? writes[0].value.length : 0;
       this.#count(scope, bytes === undefined ? 1 : 0, value - (bytes ?? 0));
+      if (bytes === undefined) this.#filter.add(id);
       bytes = value;
       return store.batch(writes, { sync: false });
     };
@@ -166,6 +171,7 @@ export class IdempotencyKeys {
       release: () => {
         if (!over() || bytes === undefined) return;
         this.#count(scope, -1, -bytes);
+        this.#filter.remove(id);
         const gone = [rowKey('key', id), timeKey(scope, atMs, id)];
         later(
           store.batch(
@@ -206,7 +212,10 @@ export class IdempotencyKeys {
     }
     for (let at = 0; at < gone.length; at += PORTION_ROWS) {
       const portion = gone.slice(at, at + PORTION_ROWS);
-      for (const [, bytes] of portion) this.#count(scope, -1, -bytes);
+      for (const [key, bytes] of portion) {
+        this.#count(scope, -1, -bytes);
+        this.#filter.remove(placeOf(key).id);
+      }
       const keys = portion.flatMap(([key]) => [key, rowKey('key', placeOf(key).id)]);
       await store.batch(
         keys.map((key): StoreWrite => ({ type: 'del', key })),
@@ -226,17 +235,25 @@ export class IdempotencyKeys {
   }
 }
 
+/** Of whom something is asked. */
+export interface AskedOf {
+  /** Own agent or organisation. */
+  readonly as: string;
+  /** Name of the exposed server. */
+  readonly server: string;
+}
+
 /**
- * What makes two calls the same: method and parameters, whatever the client's id for it, and without `_meta`, which says
- * how to answer and not what to do. Errors: malformed.
+ * What makes two calls the same: of whom and which server, method and parameters, whatever the client's id for it, and
+ * without `_meta`, which says how to answer and not what to do. Errors: malformed.
  */
-export function requestDigest(message: RequestMessage): Uint8Array {
+export function requestDigest(message: RequestMessage, { as, server }: AskedOf): Uint8Array {
   const { method, params } = message;
   const what: Json = isObject(params)
     ? Object.fromEntries(Object.entries(params).filter(([member]) => member !== '_meta'))
     : (params ?? null);
   const exact = exactOf(message) ?? null;
-  return digestOf(encodeJcs([method, what, exact], { numbers: 'any', depthMax: limits.MCP_DEPTH_MAX + 2 }));
+  return digestOf(encodeJcs([as, server, method, what, exact], { numbers: 'any', depthMax: limits.MCP_DEPTH_MAX + 2 }));
 }
 
 const SCOPE_BYTES = 16;

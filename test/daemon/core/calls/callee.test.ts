@@ -314,6 +314,27 @@ describe('orders', () => {
     expect(world.servers.did).toEqual([]);
   });
 
+  test('dated outside of the session are refused: their receipt would be judged by what held then', async () => {
+    world = await new CalleeWorld().open();
+    const session = await world.session(await world.grant());
+    const openedSeconds = Math.floor(session.openedMs / 1000);
+    const wrong = [
+      ['conflict', 1],
+      ['conflict', openedSeconds - limits.SKEW_SECONDS - 2],
+      ['too_early', openedSeconds + 2 * limits.SKEW_SECONDS],
+    ] as const;
+    for (const [code, iat] of wrong) {
+      const link = await world.openLink(session);
+      await link.start('echo', {}, { order: { iat } });
+      await violated(link, code);
+    }
+    expect(world.servers.did).toEqual([]);
+    const link = await world.openLink(session);
+    expect(await link.call('echo', {}, { order: { iat: openedSeconds - limits.SKEW_SECONDS } })).toMatchObject({
+      out: 'ok',
+    });
+  });
+
   test('for another server or request are refused with a receipt, since they are the caller’s', async () => {
     world = await new CalleeWorld().open();
     const link = await world.ready();
@@ -508,6 +529,16 @@ describe('an idempotency key', () => {
     expect(await theirs.call('echo', { a: 2 }, { key: KEY })).toMatchObject({ out: 'ok' });
   });
 
+  test('for another server is a conflict: what one gave is not given as the answer of the other', async () => {
+    world = await new CalleeWorld().open();
+    const link = await world.ready({ capabilities: [{ can: 'mcp:files/*' }, { can: 'mcp:mail/*' }] });
+    const mail = { name: 'mail', command: ['mail'], cwd: '/srv', policy: 'permissive' };
+    await world.during(world.acme.node.calls.exposures.add(mail));
+    expect(await link.call('echo', { a: 1 }, { key: KEY })).toMatchObject({ out: 'ok' });
+    const other = await world.openLink(link.session, 'mail');
+    expect(await other.call('echo', { a: 1 }, { key: KEY })).toMatchObject({ out: 'refused', code: 'conflict' });
+  });
+
   test('of what runs, or of which a crash left no outcome, is answered as not known', async () => {
     world = await new CalleeWorld().open();
     const link = await world.ready();
@@ -666,5 +697,23 @@ describe('renewal', () => {
     expect(await link.call('echo', {}, { n: 102 })).toMatchObject({ out: 'ok' });
     expect(() => link.result(n)).toThrow('no result');
     expect(world.acme.node.calls.callee.linksOf(next.sid)).toEqual(['files']);
+  });
+
+  test('does not save a call whose own session lost its grounds', async () => {
+    world = await new CalleeWorld().open();
+    const capabilities = [{ can: 'mcp:files/*' }];
+    const grant = await world.grant({ capabilities });
+    const link = await world.openLink(await world.session(grant));
+    const n = await link.start('hang');
+    await world.nodes.clock.advance(1_200);
+    const next = await world.session(await world.grant({ capabilities, ttlSeconds: 3_000 }));
+    await link.messages.send({ f: 'renew', ...world.proof(next, 'renew', 'files') });
+    await world.nodes.clock.advance(100);
+    const body = { target: { link: grant }, reason: 'over' };
+    await world.during(world.acme.api.revocationCreate(input(body), operator, never), 3_000);
+    expect(link.result(n)).toMatchObject({ out: 'cancelled', code: 'revoked', isError: true });
+    expect(link.ended()).toBeUndefined();
+    link.session = next;
+    expect(await link.call('echo', {}, { n: 101 })).toMatchObject({ out: 'ok' });
   });
 });

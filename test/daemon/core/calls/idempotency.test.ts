@@ -143,9 +143,11 @@ describe('room', () => {
 });
 
 describe('requestDigest()', () => {
-  const digest = (params: object, id = 1, method = 'tools/call'): string =>
+  const OF = { as: 'did:mesh:a', server: 'files' };
+  const digest = (params: object, id = 1, method = 'tools/call', of = OF): string =>
     requestDigest(
       parseMessage(encode({ jsonrpc: '2.0', id, method, params } as never), 'client') as RequestMessage,
+      of,
     ).join();
 
   test('is the same whatever the id, the order of members and `_meta`', () => {
@@ -153,8 +155,13 @@ describe('requestDigest()', () => {
     expect(digest({ arguments: { b: 2, a: 1 }, name: 'echo', _meta: { progressToken: 4 } }, 9)).toBe(is);
   });
 
-  test('is another for another method, tool or argument', () => {
+  test('is another for another agent, server, method, tool or argument', () => {
     const is = digest({ name: 'echo', arguments: { a: 1 } });
+    for (const of of [
+      { ...OF, as: 'did:mesh:b' },
+      { ...OF, server: 'mail' },
+    ])
+      expect(digest({ name: 'echo', arguments: { a: 1 } }, 1, 'tools/call', of)).not.toBe(is);
     expect(digest({ name: 'read', arguments: { a: 1 } })).not.toBe(is);
     expect(digest({ name: 'echo', arguments: { a: 2 } })).not.toBe(is);
     expect(digest({ name: 'echo', arguments: { a: 1 } }, 1, 'tools/other')).not.toBe(is);
@@ -167,6 +174,7 @@ describe('requestDigest()', () => {
           bytes(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"pay","arguments":{"n":${number}}}}`),
           'client',
         ) as RequestMessage,
+        OF,
       ).join();
     expect(of('9007199254740993')).not.toBe(of('9007199254740992'));
   });
