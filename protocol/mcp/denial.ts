@@ -41,16 +41,21 @@ export interface Failed {
   readonly reason: string;
   readonly era: Era;
   readonly facts?: JsonObject | undefined;
+  /** The server had it already. */
+  readonly isBegun?: boolean | undefined;
 }
 
-/** The answer to a request that could not be decided, or whose result may not be shown. */
-export const failureOf = ({ message, code, reason, era, facts = {} }: Failed): Uint8Array =>
+/** The answer to a request that could not be decided, was cut off, or whose result may not be shown. */
+export const failureOf = ({ message, code, reason, era, facts = {}, isBegun = false }: Failed): Uint8Array =>
   refusalOf({
     message,
-    text: `${WHAT_BECAME[code] ?? 'AgentMesh did not let this through'}: ${withoutStop(reason)}.`,
+    text: `${WHAT_BECAME[code] ?? (isBegun ? CUT_OFF : HELD_BACK)}: ${withoutStop(reason)}.`,
     decision: { ...facts, effect: 'deny', code },
     era,
   });
+
+const HELD_BACK = 'AgentMesh did not let this through';
+const CUT_OFF = 'AgentMesh ended this while it was under way';
 
 /** Where it did not end before the server: whoever reads it must not take it for not done. */
 const WHAT_BECAME: Readonly<Partial<Record<ErrorCode, string>>> = {
@@ -81,7 +86,7 @@ export function denialText(
   waiting: PendingApproval | undefined = verdict.approval,
   approvedBy?: string,
 ): string {
-  const parts = [`AgentMesh did not let this through: ${withoutStop(verdict.reason)}.`];
+  const parts = [`${HELD_BACK}: ${withoutStop(verdict.reason)}.`];
   const { rule, policy, reason } = verdict;
   // No rule: a default, which names its policy itself, a decision point or a limit.
   if (rule !== null && !reason.includes(`"${policy.name}"`))

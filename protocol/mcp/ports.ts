@@ -80,6 +80,8 @@ export interface Failure {
   readonly message: string;
   /** For programs, beside the code. */
   readonly facts?: JsonObject;
+  /** It had reached the server, and was ended. */
+  readonly isBegun?: true;
 }
 
 export interface Session<Origin> {

@@ -166,7 +166,7 @@ class McpSession<Origin> implements Session<Origin> {
     const own = this.#takeOwn(id);
     if (own !== undefined) return own.fail(new MeshError(failure.code, failure.message));
     const asked = this.#asked.client.get(idKey(id));
-    if (asked?.phase === 'sent') this.#fail(asked, failure.code, failure.message, failure.facts);
+    if (asked?.phase === 'sent') this.#fail(asked, failure.code, failure.message, failure);
   }
 
   failSent(failure: Failure): void {
@@ -175,7 +175,7 @@ class McpSession<Origin> implements Session<Origin> {
       own.fail(new MeshError(failure.code, failure.message));
     }
     for (const asked of this.#asked.client.values())
-      if (asked.phase === 'sent') this.#fail(asked, failure.code, failure.message, failure.facts);
+      if (asked.phase === 'sent') this.#fail(asked, failure.code, failure.message, failure);
   }
 
   serverEnded(failure: Failure): void {
@@ -452,10 +452,15 @@ class McpSession<Origin> implements Session<Origin> {
     this.#fail(asked, problem.code, sentenceOf(problem));
   }
 
-  #fail(asked: Asked<Origin>, code: ErrorCode, reason: string, facts?: JsonObject): void {
+  #fail(
+    asked: Asked<Origin>,
+    code: ErrorCode,
+    reason: string,
+    { facts, isBegun }: Pick<Failure, 'facts' | 'isBegun'> = {},
+  ): void {
     if (!this.#isOpen(asked)) return;
     const { message, era, verdict, from } = asked;
-    this.#answer(asked, read(failureOf({ message, code, reason, era, facts }), other(from)));
+    this.#answer(asked, read(failureOf({ message, code, reason, era, facts, isBegun }), other(from)));
     this.#settle(verdict, { code });
   }
 

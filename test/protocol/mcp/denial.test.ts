@@ -102,6 +102,13 @@ test('what may have been done is not said to be held back', () => {
   expect(failed('timeout')).toContain('did not let this through');
 });
 
+test('what was begun is not said to be held back either', () => {
+  const ended = { message: call, code: 'revoked', reason: 'the session ended (revoked)', era: '2025-11-25' } as const;
+  const text = (isBegun: boolean): string => JSON.stringify(jsonOf(failureOf({ ...ended, isBegun })));
+  expect(text(true)).toContain('"AgentMesh ended this while it was under way: the session ended (revoked)."');
+  expect(text(false)).toContain('"AgentMesh did not let this through: the session ended (revoked)."');
+});
+
 test('facts stand beside the code and never in its place', () => {
   const decision = '{"key":"k","code":"outcome_unknown","effect":"deny"}';
   expect(failed('outcome_unknown')).toContain(`"_meta":{"agentmesh/decision":${decision}}`);
