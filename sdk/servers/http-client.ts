@@ -120,6 +120,7 @@ export function createUpstream({
   const agent =
     tls === undefined ? new Agent(agentOptions) : new tls.Agent({ ...agentOptions, ...(ca !== undefined && { ca }) });
   const name = `${url.origin}${url.pathname}`; // without a query, which may hold a key
+  const heard = new WeakSet<object>();
 
   const open = (method: string, headers: OutgoingHttpHeaders, signal: AbortSignal | undefined): ClientRequest =>
     (tls?.request ?? requestHttp)(url, {
@@ -150,6 +151,11 @@ export function createUpstream({
           headersMs,
         );
         limitConnecting(request, name);
+        request.once('socket', (socket) => {
+          // Node's own listener leaves before a request does whose response is whole: cancelled then, its error would be nobody's.
+          if (!heard.has(socket)) socket.on('error', () => undefined);
+          heard.add(socket);
+        });
         request.once('response', settle);
         request.on('error', (cause) => fail(reasonOf(cause, name, signal)));
         request.once('close', () => clearTimeout(late));

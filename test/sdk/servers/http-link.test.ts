@@ -101,6 +101,32 @@ describe('a session (up to MCP 2025-11-25)', () => {
     expect(world.up.got.at(-1)).toMatchObject({ method: 'DELETE', headers: { 'mcp-session-id': 's1' } });
   });
 
+  test('may be closed at the very moment at which an answer ends', async () => {
+    for (let n = 0; n < 20; n++) {
+      const world = await linked(
+        withSession((got) => {
+          if (got.method === 'GET') return stream(got);
+          stream(got);
+          event(got, { id: 1, result: {} });
+          got.response.end();
+        }),
+      );
+      world.send(INIT);
+      await world.answerTo(0);
+      world.send(INITIALIZED);
+      const taken = world.messages.push.bind(world.messages);
+      const closed = new Promise<void>((settle) => {
+        world.messages.push = (...messages) => {
+          queueMicrotask(() => void world.link.close().then(settle));
+          return taken(...messages);
+        };
+      });
+      world.send(call(1, 'custom/x'));
+      await closed;
+      expect(world.failed).toEqual([]);
+    }
+  });
+
   test('a message that is no request is at the server before the next one leaves', async () => {
     const late = ({ response }: Got): void => void setTimeout(() => response.writeHead(202).end(), 30);
     const world = await linked(withSession((got) => (got.message.id === undefined ? late(got) : json(got))));
