@@ -311,7 +311,8 @@ export class StreamLink implements CallerLink {
     this.#giveUp(
       call,
       { code: isUnknown ? code : 'bad_proof', message: why, facts: { key } },
-      { out: 'error', got: { body, salt: frame.salt } },
+      // Of an answer that cannot be checked nothing is said: "error" would contradict the receipt of the first time.
+      { out: isUnknown ? 'timeout' : 'error', got: { body, salt: frame.salt } },
     );
     this.#endIfDone();
   }

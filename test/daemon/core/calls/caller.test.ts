@@ -481,6 +481,7 @@ test('a receipt of a call that is not held here says that nothing is known', asy
   await world.pass();
   expect(client.codeOf(1)).toBe('outcome_unknown');
   expect(world.callee().frames('decline')).toMatchObject([{ n: 1, code: 'outcome_unknown' }]);
+  expect(outs()).toEqual(['timeout half']); // it says nothing that the receipt of the first time could contradict
 });
 
 // Sessions
