@@ -1,6 +1,7 @@
 /** Chains, and what a check of one says: every link, and for a failure which link and why. */
 import type { ChainReportView, ChainSummary, DelegationAnswer, LinkView } from '../../protocol/control/index.ts';
 import { ERRORS, type ErrorData, isErrorCode } from '../../protocol/index.ts';
+import { plain } from '../text/plain.ts';
 import { type Cell, formatFields, formatTable, indent, type View } from '../text/table.ts';
 import { formatDuration, formatTime, formatTimeFully } from '../text/time.ts';
 import {
@@ -117,7 +118,7 @@ function verdictOf({ ok, code, message, data, report }: Checked, { paint }: View
   return (
     `${paint('bad', 'invalid')}  ${code ?? ''}${dimension}: ${why}\n` +
     where +
-    (message === null ? '' : `         ${message}\n`)
+    (message === null ? '' : `         ${plain(message)}\n`)
   );
 }
 

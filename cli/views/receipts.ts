@@ -1,6 +1,7 @@
 import type { ReceiptView } from '../../protocol/control/index.ts';
 import { ERRORS, type ErrorCode } from '../../protocol/index.ts';
 import type { ReceiptCheckLine, ReceiptReport } from '../../sdk/index.ts';
+import { plain } from '../text/plain.ts';
 import { type Cell, formatFields, formatTable, indent, type View } from '../text/table.ts';
 import { formatTime, formatTimeFully } from '../text/time.ts';
 import { formatDid, formatDidShort, type Immutable, type Names, NO_NAMES } from './common.ts';
@@ -88,7 +89,7 @@ export function formatReceiptVerdict(
   names: Names = NO_NAMES,
 ): string {
   if (report === null)
-    return `${view.paint('bad', 'invalid')}  ${code ?? ''}: ${code === null ? '' : ERRORS[code]}\n         ${message ?? ''}\n`;
+    return `${view.paint('bad', 'invalid')}  ${code ?? ''}: ${code === null ? '' : ERRORS[code]}\n         ${plain(message ?? '')}\n`;
   const left = report.checks.filter(({ status }) => status === 'notChecked').length;
   const whole = report.half === null ? 'the receipt is of both sides' : `the receipt is of the ${report.half} alone`;
   const head = ok
@@ -135,4 +136,4 @@ function fieldsOf(report: ReceiptReport, view: View, names: Names): (readonly [s
 }
 
 const listed = (title: string, lines: readonly string[], view: View): string =>
-  lines.length === 0 ? '' : `${view.paint('strong', title)}\n${indent(`${lines.join('\n')}\n`)}`;
+  lines.length === 0 ? '' : `${view.paint('strong', title)}\n${indent(`${lines.map(plain).join('\n')}\n`)}`;

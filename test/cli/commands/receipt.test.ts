@@ -101,6 +101,16 @@ describe('receipt verify', () => {
     expect((await home.run(['receipt', 'verify', join(folder, 'none'), ...roots])).exit).toBe(4);
   });
 
+  test('is not told by the file what to print: whoever wrote it wrote its names too', async () => {
+    const forged = join(folder, 'forged.receipt');
+    const name = '\r\u001b[2Kvalid    the receipt is of both sides';
+    await writeFile(forged, JSON.stringify({ [name]: 1 }));
+    const { out, exit } = await home.run(['receipt', 'verify', forged, ...roots]);
+    expect(exit).toBe(3);
+    expect(out).toContain('valid    the receipt is of both sides');
+    expect(out.replaceAll('\n', '')).not.toMatch(/\p{Cc}/u);
+  });
+
   test('shows of a file what is in it, whatever is wrong', async () => {
     const { out, exit } = await home.run(['receipt', 'show', file]);
     expect(exit).toBe(0);
