@@ -438,7 +438,7 @@ export const EXPOSED_CHECK_MS = 50_000; // to start a server and list its tools 
 export const EXPOSED_CHECKS_MAX = 4; // servers tried at a time; each is a process
 export const EXPOSED_PRINT_LINE_BYTES_MAX = 2_048; // of what a server prints beside its messages, in the daemon's log
 export const EXPOSED_PRINT_LINES_MAX = 20; // in each EXPOSED_PRINT_MS of one process: a stack trace; what is beyond is counted
-export const EXPOSED_PRINT_MS = 10_000;
+export const EXPOSED_PRINT_MS = 10_000; // two lines a second for as long as it goes on: a day of it is some 350 MB at most
 export const SERVICES_BYTES_MAX = 128 * 1024; // of one answer to who asks what is exposed: EXPOSED_MAX names and descriptions of up to four bytes a letter, and JSON around
 export const SERVICES_GRANTS_MAX = 8; // chains presented one after the other to learn all that is exposed to them
 

@@ -117,5 +117,4 @@ export const receipt = refine(
 );
 
 export type Order = Checked<typeof order>;
-export type Taking = Checked<typeof taking>;
 export type Receipt = Checked<typeof receipt>;

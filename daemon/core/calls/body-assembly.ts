@@ -1,4 +1,4 @@
-/** Bodies that arrive in parts, as many at a time as the sender likes and in any mixture (SPEC "Calls", "Bodies"). */
+/** Bodies that arrive in parts, as many at a time as the sender likes and in any mixture (SPEC "Calls", bodies). */
 import { concatBytes, type ErrorCode, limits, MeshError } from '../../../protocol/index.ts';
 import { type ByteBudget, holdAll, releaseAll } from './byte-budget.ts';
 

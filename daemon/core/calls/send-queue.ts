@@ -1,5 +1,5 @@
 /**
- * What of several messages is sent next (SPEC "Calls", "Order"). Frames without a body first. Then bodies in the order
+ * What of several messages is sent next (SPEC "Calls", order). Frames without a body first. Then bodies in the order
  * in which they were given, save that calls and results may overtake one another: large ones take turns by parts, with a
  * small one in between. Whatever else has a body waits for all before it and holds back all after it, since it may be
  * about them; so does `end`.

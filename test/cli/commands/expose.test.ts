@@ -47,8 +47,16 @@ describe('agentmesh expose', () => {
 
   test('takes a capability for all tools and one for each, in either spelling', async () => {
     const { out } = await expose(
-      ...['--mcp', 'b', '--capability', 'read:b', '--capability', 'write file=write:b:all', '--capability', 'x=y=z:*'],
-      ...['--', 'cat'],
+      '--mcp',
+      'b',
+      '--capability',
+      'read:b',
+      '--capability',
+      'write file=write:b:all',
+      '--capability',
+      'x=y=z:*',
+      '--',
+      'cat',
     );
     expect(out).toMatch(/Tools need +read:b\n +write file: write:b\/all\n +x=y: z:\*\n/);
     expect(out).toMatch(/read_file +read:b .*\nwrite file +write:b\/all /);

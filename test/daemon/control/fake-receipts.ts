@@ -43,7 +43,7 @@ const find = (id: string): readonly [KeptReceipt, ReceiptFile] => {
 };
 
 export const fakeReceipts = createReceiptsBackend({
-  list: async ({ before = 3, limit = 50, as, did }: ReceiptQuery = {}) => {
+  list: async ({ before = 3, limit = 50, as, did }: ReceiptQuery) => {
     const fitting = RECEIPTS.filter(
       (each) => each.number < before && (as ?? each.as) === each.as && (did ?? each.did) === each.did,
     );

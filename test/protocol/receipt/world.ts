@@ -20,7 +20,6 @@ import {
   leafHash,
   parseCheckpoint,
   rootOfHashes,
-  type Vkey,
 } from '../../../protocol/log/index.ts';
 import {
   assembleReceipt,
@@ -181,7 +180,6 @@ const LOGGED: Readonly<Record<CallRole, Logged>> = {
   caller: { role: 'caller', actor: grace, organisation: gamma, key: callerKey },
   callee: { role: 'callee', actor: desk, organisation: acme, key: calleeKey },
 };
-export const WITNESSES: readonly Vkey[] = ['beta', 'delta'].map((name) => ownWitness(name).vkey);
 
 /** The entry as leaf 1 of a log of three, cosigned by beta and delta. */
 export function proofOf(
