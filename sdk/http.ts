@@ -5,6 +5,7 @@ import { PROBLEM_MEDIA_TYPE } from '../protocol/control/http-status.ts';
 import { type ErrorCode, type ErrorData, isErrorCode, isMeshError, MeshError } from '../protocol/errors.ts';
 import * as limits from '../protocol/limits.ts';
 import type { Place } from './place.ts';
+import { hearSocketErrors } from './servers/socket-errors.ts';
 
 // Not imported: the names that a module offers are read when it is imported, and one of those of node:http brings
 // fetch with it, HTTP/2 and all, which is more than the rest of a proxy.
@@ -95,6 +96,7 @@ function prepare(place: Place, asking: HttpRequest): { readonly asked: ClientReq
       ...headers,
     },
   });
+  hearSocketErrors(asked);
   // Not the option of this name: its way of noticing the end costs as much as the rest of a request.
   const cancel = (): void => void asked.destroy(signal && cancelled(signal));
   signal?.addEventListener('abort', cancel);

@@ -7,6 +7,7 @@ import type { Environment } from '../../protocol/index.ts';
 import { MeshError } from '../../protocol/errors.ts';
 import * as limits from '../../protocol/limits.ts';
 import { isOwnHeader } from '../../protocol/mcp/index.ts';
+import { hearSocketErrors } from './socket-errors.ts';
 import { createEventReader, EVENT_STREAM, type ServerEvent } from './sse.ts';
 
 // Not imported, as in sdk/http.ts: fetch would come with it. TLS is loaded for who needs it.
@@ -120,7 +121,6 @@ export function createUpstream({
   const agent =
     tls === undefined ? new Agent(agentOptions) : new tls.Agent({ ...agentOptions, ...(ca !== undefined && { ca }) });
   const name = `${url.origin}${url.pathname}`; // without a query, which may hold a key
-  const heard = new WeakSet<object>();
 
   const open = (method: string, headers: OutgoingHttpHeaders, signal: AbortSignal | undefined): ClientRequest =>
     (tls?.request ?? requestHttp)(url, {
@@ -151,11 +151,7 @@ export function createUpstream({
           headersMs,
         );
         limitConnecting(request, name);
-        request.once('socket', (socket) => {
-          // Node's own listener leaves before a request does whose response is whole: cancelled then, its error would be nobody's.
-          if (!heard.has(socket)) socket.on('error', () => undefined);
-          heard.add(socket);
-        });
+        hearSocketErrors(request);
         request.once('response', settle);
         request.on('error', (cause) => fail(reasonOf(cause, name, signal)));
         request.once('close', () => clearTimeout(late));
