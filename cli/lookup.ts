@@ -137,6 +137,26 @@ export async function soleAgent(
   throw new UsageError(`Cannot choose an agent: there are ${names}`, how);
 }
 
+/**
+ * Who speaks to other organisations when a command does: the agent that is named, else the only one that is registered,
+ * as with the proxy. Undefined: the organisation itself, where it has none or is named by its DID.
+ * Errors: not_found; usage (several).
+ */
+export async function speakerOf(mesh: Mesh, named: string | undefined): Promise<string | undefined> {
+  if (named !== undefined) {
+    const isOwn = isMeshDid(named) && (await mesh.call('status')).organisation.did === named;
+    return isOwn ? undefined : (await findAgent(mesh, named)).did;
+  }
+  const { agents } = await mesh.call('agentList');
+  const [only, ...others] = agents.filter(({ status }) => status === 'active');
+  if (only === undefined || others.length === 0) return only?.did;
+  const names = [only, ...others].map(({ name }) => `"${name}"`).join(', ');
+  throw new UsageError(
+    `Cannot tell who acts: there are ${names}`,
+    'name one with --as, or the organisation by its DID',
+  );
+}
+
 /** The id of a link that is held here. Errors: not_found, usage (several begin so, or it is no id). */
 export async function findLink(mesh: Mesh, text: string): Promise<string> {
   const prefix = withoutEllipsis(text);

@@ -9,7 +9,7 @@ import { EXIT, type ExitCode } from '../exit.ts';
 import { readBounded, writeWhole } from '../files.ts';
 import { withHelp } from '../help.ts';
 import type { Invocation } from '../invocation.ts';
-import { findAgent, findLink, findMeshDid } from '../lookup.ts';
+import { findLink, findMeshDid, speakerOf } from '../lookup.ts';
 import { UsageError } from '../problem.ts';
 import type { Act } from '../program.ts';
 import { plain, plainLines } from '../text/plain.ts';
@@ -32,10 +32,10 @@ export function addCall(program: Command, act: Act): void {
       'The daemon reaches the other organisation, both sides decide by their own policies, and both sign a receipt of what was asked and ' +
       'answered. Called again with the same --key, what was done is not done twice. "services" lists what may be called.',
     examples: [
-      ['call did:mesh:bafyrei… files read_text_file --args \'{"path":"/data/q3.txt"}\'', 'as the organisation'],
+      ['call did:mesh:bafyrei… files read_text_file --args \'{"path":"/data/q3.txt"}\'', 'as the only agent here'],
       [
         'call did:mesh:bafyrei… files list_directory --as my-agent --args @args.json',
-        'as an agent, with what was granted to it',
+        'as one of several, with what was granted to it',
       ],
       [
         'call did:mesh:bafyrei… files write_file --args - --key order-2026-0042-a --receipt q3.receipt',
@@ -47,7 +47,7 @@ export function addCall(program: Command, act: Act): void {
     .argument('<server>', 'name under which it exposes the server')
     .argument('<tool>', 'name of the tool')
     .option('--args <json>', 'its arguments: a JSON object, "@FILE", or "-" for standard input (default: none)')
-    .option('--as <agent>', 'own agent that calls; without it the organisation')
+    .option('--as <agent>', 'own agent that calls; without it the only one (DID of the organisation: itself)')
     .option('--grant <link>', 'last link of the chain to present; without it the one that covers most')
     .option('--purpose <word>', 'what it is for, as grants name purposes', parsePurpose)
     .option(
@@ -75,7 +75,7 @@ async function call(
   const args = await argsOf(flags.args, invocation);
   const mesh = await invocation.mesh();
   const did = await findMeshDid(mesh, text);
-  const as = flags.as === undefined ? undefined : (await findAgent(mesh, flags.as)).did;
+  const as = await speakerOf(mesh, flags.as);
   const { purpose, policy, timeout } = flags;
   const options: CallToolOptions = {
     key,

@@ -6,7 +6,7 @@ import { readPolicySource } from '../../sdk/index.ts';
 import { collect, parseCan } from '../arguments.ts';
 import { withHelp } from '../help.ts';
 import type { Invocation } from '../invocation.ts';
-import { findAgent, findMeshDid, localNames } from '../lookup.ts';
+import { findMeshDid, localNames, speakerOf } from '../lookup.ts';
 import { UsageError } from '../problem.ts';
 import type { Act } from '../program.ts';
 import { formatExposed, formatExposure, formatServices } from '../views/exposed.ts';
@@ -122,20 +122,19 @@ export function addServices(program: Command, act: Act): void {
       'It is asked with each chain that it granted here, and tells names and descriptions of the servers of which one covers something; without a chain nothing. ' +
       'Without a DID: what this daemon tells those who may know of all of it.',
     examples: [
-      ['services did:mesh:bafyrei…', 'as the organisation'],
-      ['services did:mesh:bafyrei… --as my-agent', 'what an own agent may use'],
+      ['services did:mesh:bafyrei…', 'what the only agent here may use'],
+      ['services did:mesh:bafyrei… --as my-agent', 'what one of several may use'],
       ['services', 'of this daemon'],
     ],
   })
     .argument('[did]', 'DID of the agent or organisation')
-    .option('--as <agent>', 'own agent that asks; without it the organisation')
+    .option('--as <agent>', 'own agent that asks; without it the only one (DID of the organisation: itself)')
     .action(
       act(async (invocation, text: string | undefined, { as }: { readonly as?: string }) => {
         const mesh = await invocation.mesh();
-        const query = {
-          ...(text !== undefined && { did: await findMeshDid(mesh, text) }),
-          ...(as !== undefined && { as: (await findAgent(mesh, as)).did }),
-        };
+        const did = text === undefined ? undefined : await findMeshDid(mesh, text);
+        const speaker = did === undefined && as === undefined ? undefined : await speakerOf(mesh, as);
+        const query = { ...(did !== undefined && { did }), ...(speaker !== undefined && { as: speaker }) };
         const [answer, names] = await Promise.all([mesh.call('services', { query }), localNames(mesh)]);
         invocation.answer(answer, (view) => formatServices(answer, view, names));
       }),

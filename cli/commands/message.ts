@@ -3,12 +3,12 @@ import { limits } from '../../protocol/index.ts';
 import { encodeMessage } from '../../sdk/index.ts';
 import { secondsBetween } from '../arguments.ts';
 import { withHelp } from '../help.ts';
-import { findAgent, findMeshDid, localNames } from '../lookup.ts';
+import { findMeshDid, localNames, speakerOf } from '../lookup.ts';
 import type { Mesh } from '../mesh.ts';
 import type { Act } from '../program.ts';
 import { formatInbox, formatOutbox, formatSent } from '../views/messages.ts';
 
-const WHOSE = 'local name or DID of the agent (default: the organisation itself)';
+const WHOSE = 'own agent; without it the only one (DID of the organisation: itself)';
 
 export function addMessage(program: Command, act: Act): void {
   const message = withHelp(program.command('message'), {
@@ -65,7 +65,7 @@ function addSend(message: Command, act: Act): void {
           to,
           body: encoded.body,
           contentType: contentType ?? (text === '-' ? TEXT : encoded.contentType),
-          ...(as !== undefined && { as: (await findAgent(mesh, as)).did }),
+          ...(await ownOf(mesh, as)),
           ...(expires !== undefined && { expiresInSeconds: expires }),
           ...(grant !== undefined && { grant }),
         };
@@ -116,13 +116,15 @@ function addOutbox(message: Command, act: Act): void {
     .action(
       act(async (invocation, { as }: { as?: string }) => {
         const mesh = await invocation.mesh();
-        const query = await ownOf(mesh, as);
+        const query = as === undefined ? {} : await ownOf(mesh, as);
         const [answer, names] = await Promise.all([mesh.call('outboxList', { query }), localNames(mesh)]);
         invocation.answer(answer, (view) => formatOutbox(answer.messages, view, names));
       }),
     );
 }
 
-/** Errors: not_found. */
-const ownOf = async (mesh: Mesh, as: string | undefined): Promise<{ readonly as?: string }> =>
-  as === undefined ? {} : { as: (await findAgent(mesh, as)).did };
+/** Errors: not_found, usage. */
+async function ownOf(mesh: Mesh, named: string | undefined): Promise<{ readonly as?: string }> {
+  const as = await speakerOf(mesh, named);
+  return as === undefined ? {} : { as };
+}

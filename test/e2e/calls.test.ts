@@ -114,7 +114,9 @@ describe('agentmesh call', () => {
     const strict = await call('write_file', { path: file('no.txt'), content: 'x' }, '--policy', 'strict', '--json');
     expect(strict.exit).not.toBe(0);
     expect(strict.err).toMatch(/"code":"(policy_denied|approval_pending)"/);
-    const stranger = await agentmesh(world.gamma.home, 'call', world.acme.agent, 'files', 'list_allowed_directories');
+    const words = ['call', world.acme.agent, 'files', 'list_allowed_directories'];
+    expect(await agentmesh(world.gamma.home, ...words)).toMatchObject({ exit: 0 }); // as the only agent
+    const stranger = await agentmesh(world.gamma.home, ...words, '--as', world.gamma.daemon.did);
     expect([stranger.exit, stranger.err]).toEqual([3, expect.stringContaining('caps_insufficient')]);
     expect(existsSync(file('no.txt'))).toBe(false);
   });

@@ -74,7 +74,7 @@ test('another organisation is told what its grant covers; a server ends where it
   const { acme, gamma } = world;
   await acme.mesh.exposed.add({ name: 'diary', command: diary('killed'), cwd: directory });
   const services = async (): Promise<string> => {
-    const asked = await agentmesh(gamma.home, 'services', acme.agent, '--as', 'reader');
+    const asked = await agentmesh(gamma.home, 'services', acme.agent);
     expect(asked.err).toBe('');
     return asked.out;
   };

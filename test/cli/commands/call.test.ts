@@ -31,6 +31,13 @@ test('prints what a person reads, and on standard error where the receipt is', a
   expect([exit, out]).toEqual([0, 'Grüße�[31m\n']);
   expect(err).toContain(`receipt show ${RECEIPT}`);
   expect(asked()).toMatchObject([{ name: 'echo', arguments: { text: 'Grüße\u001b[31m' } }]);
+});
+
+test('acts as the only agent, or as the organisation where its DID is named', async () => {
+  const { json } = await home.run(['agent', 'show', 'reporter', '--json']);
+  await call('echo');
+  expect(links.last.wanted.as).toBe((json['agent'] as { did: string }).did);
+  await call('echo', '--as', fake.organisation.did);
   expect(links.last.wanted.as).toBeUndefined();
 });
 
