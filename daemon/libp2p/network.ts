@@ -28,6 +28,7 @@ import { asError, createDeadline, type Deadline, firedWith, messageOf } from './
 import { Dht } from './dht.ts';
 import { createFrameStream } from './frame-stream.ts';
 import { Gossip, type GossipValidator } from './gossip.ts';
+import { joinWrites } from './joined-writes.ts';
 import { Offences } from './offences.ts';
 import { checkOptions, type CheckedOptions, type Libp2pNetworkOptions } from './options.ts';
 import { Peers } from './peers.ts';
@@ -163,7 +164,7 @@ class Libp2pNode implements Libp2pNetwork {
       ...(datastore === undefined ? {} : { datastore }),
       peerStore: { maxAddressAge: PROVIDER_MS_MAX, maxPeerAge: PROVIDER_MS_MAX },
       transports: [tcp()],
-      connectionEncrypters: [(parts) => this.#bindings.recordEncrypter(noise()(parts))],
+      connectionEncrypters: [(parts) => joinWrites(this.#bindings.recordEncrypter(noise()(parts)))],
       ...(psk === undefined
         ? {}
         : { connectionProtector: () => this.#bindings.recordProtector(preSharedKey({ psk })()) }),
