@@ -12,8 +12,8 @@ export function addProxy(program: Command, act: Act): void {
       'Stands between an MCP client and a server. Each call, read, prompt and sampling request is decided by policy before the server sees it; ' +
       'lists show what may be used; results are cleaned by the output rules; tools whose definition changes wait for approval. Decisions, identity, ' +
       "approvals and the audit log are the daemon's, which is started where this home is set up. Where it is not, a policy decides in this process alone, " +
-      'and standard error says what that lacks. The server ends with the proxy. With --peer the server is one that another organisation exposes, on ' +
-      'standard input and output alone: the daemon reaches it, under its policies and what was granted there.',
+      'and standard error says what that lacks. The server ends with the proxy. With --peer the server is one that another organisation exposes: ' +
+      'the daemon reaches it, under its policies and what was granted there.',
     examples: [
       [
         'proxy --target npx --target -y --target @modelcontextprotocol/server-filesystem --target .',

@@ -23,31 +23,25 @@ import type { ProxyWorld } from './run.ts';
 const BACKLOG_BYTES_MAX = 4 * 1024 * 1024;
 const LAST_MS = 2_000; // for what the client has not read when all is over
 const SIGNAL_EXITS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
-const NOT_WITH_PEER = [
-  'target',
-  'url',
-  'listen',
-  'header',
-  'headerEnv',
-  'tokenFile',
-  'allowHost',
-  'footer',
-  'log',
-] as const;
+const NOT_WITH_PEER = ['target', 'url', 'header', 'headerEnv', 'footer', 'log'] as const;
+const ONLY_WITH_LISTEN = ['tokenFile', 'allowHost'] as const;
 
 export type PeerWorld = Omit<ProxyWorld, 'openGate' | 'platform'> & {
   /** Default: over the daemon's control socket. */
   readonly openLink?: typeof openLink;
 };
 
+/** Opens a link for a client. Errors: those of openLink. */
+export type OpenPeerLink = (events: LinkEvents, signal: AbortSignal) => Promise<ServerLink>;
+
 /**
  * Until the link ends, the client leaves or a signal comes. The exit code is that of the code with which the link
- * ended. Errors: UsageError; those of openLink.
+ * ended. With `--listen` until a signal comes: each client has a link of its own. Errors: UsageError; those of openLink.
  */
 export async function runPeerProxy(line: ProxyLine, world: PeerWorld): Promise<number> {
   const wanted = await wantedOf(line);
   const { flags, home } = line;
-  const { env, cwd, errors, input, output } = world;
+  const { env, cwd, errors } = world;
   const note = (text: string): void => void errors.write(`agentmesh: ${plainLines(text)}\n`);
   const closing = new AbortController();
   let signalled: keyof typeof SIGNAL_EXITS | undefined;
@@ -57,6 +51,46 @@ export async function runPeerProxy(line: ProxyLine, world: PeerWorld): Promise<n
   });
 
   const policies = [await readPolicySource(flags.policy, cwd)];
+  const place = findPlace({ home }, env);
+  const open: OpenPeerLink = async (events, signal) => {
+    const caller = await callerOf(place, { env, agent: flags.agent, signal });
+    return (world.openLink ?? openLink)(place, { ...wanted, ...caller, policies, signal }, events);
+  };
+  /** The first one: starts the daemon where it does not run, and says who is there. */
+  const openFirst = async (events: LinkEvents): Promise<ServerLink> => {
+    const { signal } = closing;
+    const link = await withDaemon({ home, env, note, signal }, () => open(events, signal));
+    const { did, server, organisation, score, expiresAt } = link.info;
+    note(
+      `Linked to "${server}" of ${did}, organisation ${organisation}, score ${score}; the session lasts until ${expiresAt} and is renewed`,
+    );
+    return link;
+  };
+  try {
+    const { signal } = closing;
+    const exit =
+      flags.listen === undefined
+        ? await overStdio(openFirst, { world, note, signal })
+        : await (await import('./peer-http.ts')).servePeer({ flags, wanted, cwd, open, openFirst, note, signal });
+    return signalled === undefined ? exit : SIGNAL_EXITS[signalled];
+  } catch (error) {
+    if (signalled !== undefined) return SIGNAL_EXITS[signalled];
+    throw error;
+  }
+}
+
+interface StdioOptions {
+  readonly world: PeerWorld;
+  readonly note: (text: string) => void;
+  /** Ends the link. */
+  readonly signal: AbortSignal;
+}
+
+async function overStdio(
+  open: (events: LinkEvents) => Promise<ServerLink>,
+  { world, note, signal }: StdioOptions,
+): Promise<number> {
+  const { input, output } = world;
   const toClient = createLineWriter(output);
   const regulate = (): void => {
     const isStuck = link === undefined || link.isFull || toClient.backlogBytes > BACKLOG_BYTES_MAX;
@@ -71,29 +105,13 @@ export async function runPeerProxy(line: ProxyLine, world: PeerWorld): Promise<n
     },
     drained: () => regulate(),
   };
-  let link: ServerLink | undefined;
-  const place = findPlace({ home }, env);
-  const open = async (): Promise<ServerLink> => {
-    const caller = await callerOf(place, { env, agent: flags.agent, signal: closing.signal });
-    const options: LinkOptions = { ...wanted, ...caller, policies, signal: closing.signal };
-    return (world.openLink ?? openLink)(place, options, events);
-  };
-  try {
-    link = await withDaemon({ home, env, note, signal: closing.signal }, open);
-  } catch (error) {
-    if (signalled !== undefined) return SIGNAL_EXITS[signalled];
-    throw error;
-  }
-  const { did, server, organisation, score, expiresAt } = link.info;
-  note(
-    `Linked to "${server}" of ${did}, organisation ${organisation}, score ${score}; the session lasts until ${expiresAt} and is renewed`,
-  );
+  let link: ServerLink | undefined = undefined; // messages may come before it is said to be open
+  link = await open(events);
   const isClientDone = carry(link, { input, output, toClient, regulate });
   const { code, message } = await link.ended;
   await Promise.race([flushed(output), pause(LAST_MS)]);
   input.destroy();
-  if (signalled !== undefined) return SIGNAL_EXITS[signalled];
-  if (code === 'closed' && isClientDone()) return EXIT.ok;
+  if (signal.aborted || (code === 'closed' && isClientDone())) return EXIT.ok;
   note(`The link ended (${code}): ${message}`);
   return exitOf(code);
 }
@@ -150,6 +168,8 @@ async function wantedOf({ flags, words }: ProxyLine): Promise<LinkOptions> {
   const other = NOT_WITH_PEER.find((name) => flags[name] !== undefined);
   if (other !== undefined)
     throw await usage(`Cannot use ${flagOf(other)} with --peer: the server is at the other organisation`);
+  const unheard = ONLY_WITH_LISTEN.find((name) => flags.listen === undefined && flags[name] !== undefined);
+  if (unheard !== undefined) throw await usage(`Cannot use ${flagOf(unheard)} without --listen`);
   if (words.length > 0)
     throw await usage('Cannot start a program with --peer: the server is at the other organisation');
   if (!flags.daemon)

@@ -1,5 +1,5 @@
 import { PassThrough } from 'node:stream';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { parseProxyLine } from '../../../cli/proxy/options.ts';
 import { type PeerWorld, runPeerProxy } from '../../../cli/proxy/peer.ts';
 import { MeshError } from '../../../protocol/errors.ts';
@@ -9,6 +9,7 @@ import { FakeLinks, PEER } from '../../daemon/control/fake-links.ts';
 import { serveFake } from '../../daemon/control/fake-server.ts';
 import { startServer, type Started, until } from '../../daemon/control/start.ts';
 import { SAMPLE } from '../../protocol/control/samples.ts';
+import { ask } from './http-requests.ts';
 
 let links: FakeLinks;
 let fake: FakeBackend;
@@ -141,6 +142,60 @@ test('ends when nobody reads any more', async () => {
   await until(() => started.server.links === 0);
 });
 
+describe('with --listen', () => {
+  const listening = async (proxy: ReturnType<typeof run>): Promise<string> => {
+    await until(() => proxy.told().includes('Serving MCP at'));
+    return /Serving MCP at (\S+)/.exec(proxy.told())?.[1] ?? '';
+  };
+  const INIT = {
+    jsonrpc: '2.0',
+    id: 1,
+    method: 'initialize',
+    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 't', version: '1' } },
+  };
+
+  test('serves HTTP, with a link for each session, which ends with it', async () => {
+    const proxy = run([...PEER_WORDS, '--listen', '127.0.0.1:0']);
+    const url = await listening(proxy);
+    expect(proxy.told()).toContain(`Linked to "files" of ${PEER.did}`);
+    await until(() => started.server.links === 0); // the first was a look
+    const begun = await Promise.all([ask(url, { body: INIT }), ask(url, { body: INIT })]);
+    expect(begun.map(({ status }) => status)).toEqual([200, 200]);
+    const ids = begun.map(({ headers }) => headers['mcp-session-id']);
+    expect(new Set(ids).size).toBe(2);
+    expect([links.opened.length, started.server.links]).toEqual([3, 2]);
+    const tools = await ask(url, {
+      body: { jsonrpc: '2.0', id: 2, method: 'tools/list' },
+      headers: { 'mcp-session-id': ids[0] },
+    });
+    expect(tools.events.at(-1)?.data ?? tools.text).toContain('"name":"a"');
+    expect((await ask(url, { method: 'DELETE', headers: { 'mcp-session-id': ids[0] } })).status).toBe(200);
+    await until(() => started.server.links === 1);
+    links.last.events.ended('revoked', 'Cannot go on: the chain was revoked');
+    await until(() => started.server.links === 0);
+    const gone = await ask(url, { body: INIT, headers: { 'mcp-session-id': ids[1] } });
+    expect(gone.status).toBe(404);
+    proxy.signal();
+    expect(await proxy.exit).toBe(143);
+    expect(started.server.links).toBe(0);
+  });
+
+  test('tells a client why it has no link, and whoever starts it', async () => {
+    const proxy = run([...PEER_WORDS, '--listen', '127.0.0.1:0']);
+    const url = await listening(proxy);
+    links.before = async () => {
+      throw new MeshError('caps_insufficient', 'Cannot call: nothing was granted');
+    };
+    const refused = await ask(url, { body: INIT });
+    expect(refused.events.at(-1)?.data ?? refused.text).toContain('nothing was granted');
+    await expect(run([...PEER_WORDS, '--listen', '127.0.0.1:0']).exit).rejects.toMatchObject({
+      code: 'caps_insufficient',
+    });
+    proxy.signal();
+    expect(await proxy.exit).toBe(143);
+  });
+});
+
 test('answers a message that is too long itself, and goes on', async () => {
   const proxy = run();
   proxy.input.write(Buffer.alloc(limits.MCP_MESSAGE_BYTES_MAX + 1, 'a'));
@@ -155,7 +210,9 @@ test.each([
   [['--', 'node', 'x.js'], /Cannot start a program/],
   [['--target', 'node'], /--target/],
   [['--url', 'https://example.com'], /--url/],
-  [['--listen', '127.0.0.1:0'], /--listen/],
+  [['--token-file', 'x'], /--token-file without --listen/],
+  [['--allow-host', 'x'], /--allow-host without --listen/],
+  [['--listen', 'somewhere'], /Cannot listen/],
   [['--header-env', 'A=B'], /--header-env/],
   [['--footer'], /--footer/],
   [['--no-daemon'], /--no-daemon/],
