@@ -5,20 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client as ModernClient, StreamableHTTPClientTransport as ModernHttp } from '@modelcontextprotocol/client';
 import { StdioClientTransport as ModernStdio } from '@modelcontextprotocol/client/stdio';
-import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
-import {
-  CreateMessageRequestSchema,
-  ElicitRequestSchema,
-  ListRootsRequestSchema,
-  LoggingMessageNotificationSchema,
-} from '@modelcontextprotocol/sdk/types.js';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { ask, call, until } from '../cli/proxy/http-requests.ts';
 import { json, upstreamWith } from '../cli/proxy/http-upstream.ts';
 import { type ConformanceHttpServer, startConformanceServer } from './conformance-server.ts';
+import { connectLegacy, type Legacy, legacyTour, modernTour } from './conformance-tours.ts';
 import { bareEnv, BIN, EVERYTHING } from './proxy-client.ts';
 
 const CONFORMANCE = [process.execPath, join(import.meta.dirname, 'conformance-server.ts'), 'stdio'];
@@ -91,77 +85,15 @@ async function listen(...words: readonly string[]): Promise<Listening> {
   return { url, child, said: () => said, stop };
 }
 
-interface Heard {
-  readonly asked: string[];
-  readonly logs: unknown[];
-}
-
-/** The most used SDK, up to 2025-11-25. */
-async function connect(transport: Transport): Promise<{ readonly client: Client; readonly heard: Heard }> {
-  const heard: Heard = { asked: [], logs: [] };
-  const capabilities = { sampling: {}, elicitation: {}, roots: { listChanged: true } };
-  const client = new Client({ name: 'test', version: '1' }, { capabilities });
-  client.setRequestHandler(CreateMessageRequestSchema, async () => {
-    heard.asked.push('sampling');
-    return { model: 'm', role: 'assistant', content: { type: 'text', text: 'sampled' } };
-  });
-  client.setRequestHandler(ElicitRequestSchema, async () => {
-    heard.asked.push('elicitation');
-    return { action: 'accept', content: { username: 'u', email: 'e@x.example' } };
-  });
-  client.setRequestHandler(ListRootsRequestSchema, async () => ({ roots: [{ uri: 'file:///tmp', name: 'tmp' }] }));
-  client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void heard.logs.push(params.data));
-  await client.connect(transport);
-  opened.push(() => client.close());
-  return { client, heard };
+async function connect(transport: Transport): Promise<Legacy> {
+  const connected = await connectLegacy(transport);
+  opened.push(() => connected.client.close());
+  return connected;
 }
 
 const overHttp = (url: string): Transport => new StreamableHTTPClientTransport(new URL(url));
 const overStdio = (...words: readonly string[]): Transport =>
   new StdioClientTransport({ command: process.execPath, args: proxyWords(...words), env, stderr: 'ignore' });
-
-/** What a client sees of the conformance server: everything that takes a way of its own through a transport. */
-async function tour({ client, heard }: Awaited<ReturnType<typeof connect>>): Promise<Record<string, unknown>> {
-  const progress: number[] = [];
-  await client.setLoggingLevel('debug');
-  const call = (name: string, args: Record<string, unknown> = {}): Promise<unknown> =>
-    client.callTool({ name, arguments: args });
-  return {
-    server: client.getServerVersion(),
-    capabilities: client.getServerCapabilities(),
-    tools: (await client.listTools()).tools.map(({ name }) => name),
-    text: await call('test_simple_text'),
-    image: await call('test_image_content'),
-    mixed: await call('test_multiple_content_types'),
-    failed: await call('test_error_handling'),
-    unknown: await call('nosuch').catch(String),
-    progressed: await client.callTool({ name: 'test_tool_with_progress', arguments: {} }, undefined, {
-      onprogress: (one) => void progress.push(one.progress),
-    }),
-    progress,
-    logged: await call('test_tool_with_logging'),
-    logs: heard.logs,
-    sampled: await call('test_sampling', { prompt: 'hello' }),
-    elicited: await call('test_elicitation', { message: 'who?' }),
-    asked: heard.asked,
-    resource: await client.readResource({ uri: 'test://static-binary' }),
-    template: await client.readResource({ uri: 'test://template/123/data' }),
-    missing: await client.readResource({ uri: 'test://nosuch' }).catch(String),
-    prompt: await client.getPrompt({ name: 'test_prompt_with_arguments', arguments: { arg1: 'ä', arg2: '🙂' } }),
-    completion: await client.complete({
-      ref: { type: 'ref/prompt', name: 'test_simple_prompt' },
-      argument: { name: 'x', value: 'p' },
-    }),
-    subscribed: await client.subscribeResource({ uri: 'test://watched-resource' }),
-    ping: await client.ping(),
-    // Ended by the server in the middle, over HTTP: the client, or the proxy, goes on where it was.
-    resumed: await call('test_reconnection'),
-    // Many at once, each to its own.
-    many: await Promise.all(
-      Array.from({ length: 20 }, (_, n) => client.readResource({ uri: `test://template/${n}/data` })),
-    ),
-  };
-}
 
 /** A tool call's id in the server is of no interest, which SDKs count. */
 const DENIED = { isError: true, content: [{ type: 'text', text: expect.stringContaining('no-audio') }] };
@@ -169,82 +101,24 @@ const DENIED = { isError: true, content: [{ type: 'text', text: expect.stringCon
 test('a client of MCP 2025-11-25 sees the same server directly and through each kind of proxy, but for what is denied', {
   timeout: 2 * SLOW_MS,
 }, async () => {
-  const direct = await tour(await connect(overHttp(upstream.url)));
+  const direct = await legacyTour(await connect(overHttp(upstream.url)));
   expect(direct).toMatchObject({ progress: [0, 50, 100], asked: ['sampling', 'elicitation'] });
   const tools = (direct['tools'] as string[]).filter((name) => name !== 'test_audio_content');
   expect(tools).toHaveLength((direct['tools'] as string[]).length - 1);
   const [bridge, relay] = await Promise.all([listen('--', ...CONFORMANCE), listen('--url', upstream.url)]);
   for (const transport of [overHttp(bridge.url), overHttp(relay.url), overStdio('--url', upstream.url)]) {
     const connected = await connect(transport);
-    expect(await tour(connected)).toEqual({ ...direct, tools });
+    expect(await legacyTour(connected)).toEqual({ ...direct, tools });
     expect(await connected.client.callTool({ name: 'test_audio_content', arguments: {} })).toMatchObject(DENIED);
     await connected.client.close();
   }
 });
 
-interface ModernView {
-  readonly seen: Record<string, unknown>;
-  readonly client: ModernClient;
-}
-
-/** The SDK of both eras, in the stateless one. */
-async function modernTour(transport: ModernHttp | ModernStdio): Promise<ModernView> {
-  const heard: string[] = [];
-  const client = new ModernClient(
-    { name: 'test', version: '1' },
-    {
-      capabilities: { sampling: {}, elicitation: {}, roots: {} },
-      versionNegotiation: { mode: { pin: '2026-07-28' } },
-      inputRequired: { autoFulfill: true },
-    },
-  );
-  client.setRequestHandler('elicitation/create', async () => ({
-    action: 'accept',
-    content: { name: 'Ada', ok: true, color: 'red' },
-  }));
-  client.setRequestHandler('sampling/createMessage', async () => ({
-    model: 'm',
-    role: 'assistant',
-    content: { type: 'text', text: 'Paris' },
-  }));
-  client.setRequestHandler('roots/list', async () => ({ roots: [{ uri: 'file:///tmp', name: 'tmp' }] }));
-  client.setNotificationHandler('notifications/tools/list_changed', () => void heard.push('tools'));
-  await client.connect(transport);
-  opened.push(() => client.close());
-  const call = (name: string): Promise<unknown> => client.callTool({ name, arguments: {} });
-  const progress: number[] = [];
-  const subscription = await client.listen({ toolsListChanged: true });
-  await call('test_trigger_tool_change');
-  await until(() => heard.length > 0);
-  await subscription.close();
-  const seen = {
-    version: client.getNegotiatedProtocolVersion(),
-    tools: (await client.listTools()).tools.map(({ name }) => name),
-    text: await call('test_simple_text'),
-    progressed: await client
-      .callTool(
-        { name: 'test_tool_with_progress', arguments: {} },
-        { onprogress: (one) => void progress.push(one.progress) },
-      )
-      .then(({ isError }) => isError ?? false),
-    progress,
-    elicited: await call('test_input_required_result_elicitation'),
-    sampled: await call('test_input_required_result_sampling'),
-    rounds: await call('test_input_required_result_multi_round'),
-    resource: await client.readResource({ uri: 'test://static-text' }),
-    missing: await client.readResource({ uri: 'test://nosuch' }).catch(String),
-    heard,
-    many: await Promise.all(
-      Array.from({ length: 20 }, (_, n) => client.readResource({ uri: `test://template/${n}/data` })),
-    ),
-  };
-  return { seen, client };
-}
-
 test('a client of MCP 2026-07-28 sees the same server directly and through each kind of proxy, but for what is denied', {
   timeout: 2 * SLOW_MS,
 }, async () => {
-  const direct = (await modernTour(new ModernHttp(new URL(upstream.url)))).seen;
+  const { seen: direct, client: first } = await modernTour(new ModernHttp(new URL(upstream.url)));
+  await first.close();
   expect(direct).toMatchObject({ version: '2026-07-28', progress: [0, 50, 100], heard: ['tools'] });
   const tools = (direct['tools'] as string[]).filter((name) => name !== 'test_audio_content');
   const [bridge, relay] = await Promise.all([listen('--', ...CONFORMANCE), listen('--url', upstream.url)]);
