@@ -38,7 +38,7 @@ export interface VerifyPeerOptions extends CallOptions {
 }
 
 export interface CallToolOptions extends CallOptions {
-  /** 16 to 64 printable ASCII characters: called again with it, what was done is not done twice. Default: random. */
+  /** 16 to 64 visible letters of ASCII: called again with it, what was done is not done twice. Default: random. */
   readonly key?: string | undefined;
   /** Leaf of the chain to present; default: of those that are held, the one that covers most. */
   readonly grant?: string | undefined;

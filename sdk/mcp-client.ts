@@ -1,5 +1,6 @@
 /** A small MCP client over a link: enough for programs that call tools themselves, without a model in between. */
 import { type ErrorCode, type ErrorData, isErrorCode, MeshError } from '../protocol/errors.ts';
+import { MCP_LIST_PAGES_MAX, MCP_TOOLS_MAX } from '../protocol/limits.ts';
 import { META_DECISION } from '../protocol/mcp/index.ts';
 import { cancelled } from './http.ts';
 import { type Ended, type LinkOptions, openLink, type LinkReceipt, type ServerLink } from './link.ts';
@@ -26,7 +27,7 @@ export interface RequestOptions {
   /** After which it is cancelled; default: as long as the mesh allows a call. */
   readonly timeoutMs?: number | undefined;
   readonly onProgress?: ((progress: Progress) => void) | undefined;
-  /** Two calls with one key are done once: 16 to 64 printable ASCII characters. Default: each call is one of its own. */
+  /** Two calls with one key are done once: 16 to 64 visible letters of ASCII. Default: each call is one of its own. */
   readonly key?: string | undefined;
 }
 
@@ -114,15 +115,20 @@ export class McpClient implements AsyncDisposable {
     return this.request('tools/call', { name, arguments: args }, options);
   }
 
-  /** Every page of them. */
+  /** Every page of them. Errors: too_large (it does not come to an end), those of request. */
   async listTools(options: RequestOptions = {}): Promise<readonly JsonObject[]> {
     const tools: JsonObject[] = [];
-    for (let cursor: unknown; ; ) {
+    let cursor: unknown;
+    for (let page = 0; page < MCP_LIST_PAGES_MAX && tools.length <= MCP_TOOLS_MAX; page++) {
       const { result } = await this.request('tools/list', cursor === undefined ? {} : { cursor }, options);
-      if (Array.isArray(result['tools'])) tools.push(...(result['tools'] as JsonObject[]));
+      if (Array.isArray(result['tools'])) tools.push(...result['tools'].map(recordOf));
       if (result['nextCursor'] === undefined || result['nextCursor'] === cursor) return tools;
       cursor = result['nextCursor'];
     }
+    throw new MeshError(
+      'too_large',
+      `Cannot list the tools: the server gave ${tools.length}, and says that it has more`,
+    );
   }
 
   readResource(uri: string, options: RequestOptions = {}): Promise<Answer> {
@@ -226,7 +232,8 @@ export class McpClient implements AsyncDisposable {
   }
 
   async #serve(id: unknown, method: string, params: JsonObject): Promise<void> {
-    const handler = this.#options.handlers?.[method];
+    const { handlers = {} } = this.#options;
+    const handler = Object.hasOwn(handlers, method) ? handlers[method] : undefined; // a server may ask for "toString"
     if (method === 'ping') return this.#say({ id, result: {} });
     if (handler === undefined)
       return this.#say({ id, error: { code: METHOD_NOT_FOUND, message: `This client does not support "${method}"` } });

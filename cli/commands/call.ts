@@ -55,7 +55,10 @@ export function addCall(program: Command, act: Act): void {
       'strict, moderate, permissive, or a file; the policies of the daemon hold beside it',
       'permissive',
     )
-    .option('--key <text>', '16 to 64 printable characters; with it a call may be repeated safely (default: random)')
+    .option(
+      '--key <text>',
+      '16 to 64 visible letters of ASCII; with it a call may be repeated safely (default: random)',
+    )
     .option('--timeout <seconds>', 'give up after it', integerBetween(1, 3_600))
     .option('--receipt <file>', 'where to write the receipt, for whoever wants proof of the call')
     .action(act(call));
@@ -70,8 +73,8 @@ async function call(
 ): Promise<ExitCode> {
   const { world } = invocation;
   const key = flags.key ?? randomBytes(16).toString('base64url');
-  if (!/^[\x20-\x7e]{16,64}$/.test(key))
-    throw new UsageError(`Cannot take "${plain(key)}" for --key: want 16 to 64 printable characters`);
+  if (!/^[\x21-\x7e]{16,64}$/.test(key))
+    throw new UsageError(`Cannot take "${plain(key)}" for --key: want 16 to 64 visible letters of ASCII`);
   const args = await argsOf(flags.args, invocation);
   const mesh = await invocation.mesh();
   const did = await findMeshDid(mesh, text);

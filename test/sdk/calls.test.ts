@@ -164,6 +164,28 @@ describe('AgentMesh.openClient()', () => {
     expect(client.link.info).toMatchObject({ did: PEER.did, organisation: PEER.organisation });
   });
 
+  test('does not follow a list that has no end', async () => {
+    let pages = 0;
+    links.onMessage = (line, link) => {
+      const { id, method } = JSON.parse(line) as { id?: number; method?: string };
+      if (method !== 'tools/list') return serveFake(line, link);
+      link.say({ jsonrpc: '2.0', id, result: { tools: [{ name: 'a' }], nextCursor: `page ${++pages}` } });
+    };
+    await using client = await mesh.openClient({ did: PEER.did, server: 'files' });
+    await expect(client.listTools()).rejects.toMatchObject({ code: 'too_large' });
+    expect(pages).toBe(limits.MCP_LIST_PAGES_MAX);
+  });
+
+  test('takes for a handler only what it was given as one', async () => {
+    await using client = await mesh.openClient({ did: PEER.did, server: 'files', handlers: {} });
+    for (const method of ['toString', 'constructor', '__proto__'])
+      links.last.say({ jsonrpc: '2.0', id: method, method });
+    await until(() => links.last.received.some((line) => line.includes('"__proto__"')));
+    const answers = links.last.received.slice(-3).map((line) => JSON.parse(line) as { error?: { code: number } });
+    expect(answers.map(({ error }) => error?.code)).toEqual([-32601, -32601, -32601]);
+    expect(client.ended).toBeUndefined();
+  });
+
   test('lets the handlers that it was given answer the server', async () => {
     const handlers = {
       'elicitation/create': async ({ message }: Readonly<Record<string, unknown>>) => ({ action: 'accept', message }),

@@ -66,6 +66,7 @@ test('reads its arguments from a file or standard input', async () => {
     expect((await call('echo', '--args', args, '--json')).error.code).toBe('usage');
   expect((await call('echo', '--args', '@missing.json', '--json')).error.code).toBe('not_found');
   expect((await call('echo', '--key', 'short', '--json')).error.code).toBe('usage');
+  expect((await call('echo', '--key', 'a key with spaces in it', '--json')).error.code).toBe('usage');
   expect(asked()).toHaveLength(2);
 });
 
