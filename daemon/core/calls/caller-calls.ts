@@ -184,7 +184,7 @@ export class CallerCalls {
    * Undefined: it is of a call that was given up. Errors: conflict with data.field "n", where there is no such call;
    * others are of that call alone, and it is for whoever asked to decline it.
    */
-  result(frame: CallFrameOf<'result'>, body: Uint8Array): Settled | Promise<Settled> | undefined {
+  result(frame: CallFrameOf<'result'>, body: Uint8Array): Settled | Promise<Settled | undefined> | undefined {
     const call = this.#running.get(frame.n);
     if (call === undefined || call.isAnswered) {
       this.#verifyLate(frame.n);
@@ -206,14 +206,19 @@ export class CallerCalls {
   }
 
   /** Errors: conflict, outcome_unknown (nothing is held here by which it could be checked), those of verifyReceiptOffer. */
-  async #settledEarlier(call: Call, id: string, frame: CallFrameOf<'result'>, body: Uint8Array): Promise<Settled> {
+  async #settledEarlier(
+    call: Call,
+    id: string,
+    frame: CallFrameOf<'result'>,
+    body: Uint8Array,
+  ): Promise<Settled | undefined> {
     const { earlier, isSignatureValid } = this.#components;
     const first = await earlier.of(id, call.order);
     const message = readAnswer(body, undefined);
     const offer = { sig: frame.sig, calleeKey: first.calleeKey, body, salt: frame.salt };
     verifyOutcome(verifyReceiptOffer(frame.rcpt, first.order, offer, isSignatureValid), message);
+    if (!this.#over(call)) return undefined; // given up while the first one was looked up: its id may be another's by now
     const sig = first.sign(frame.rcpt);
-    this.#over(call);
     if (sig === undefined) return { call, message: renamed(message, call.request), receipt: first.receipt, sig };
     const receipt = assembleReceipt(frame.rcpt, [sig, frame.sig]);
     if (first.session !== undefined) {
