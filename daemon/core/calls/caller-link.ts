@@ -270,7 +270,7 @@ export class StreamLink implements CallerLink {
 
   #result(frame: CallFrameOf<'result'>, body: Uint8Array): void {
     this.#count({ bytesIn: body.length });
-    const call = this.#calls.running().find(({ n }) => n === frame.n);
+    const call = this.#calls.running().find(({ n, isAnswered }) => n === frame.n && !isAnswered);
     try {
       const settled = this.#calls.result(frame, body);
       if (!(settled instanceof Promise)) return this.#settled(settled);
@@ -279,7 +279,7 @@ export class StreamLink implements CallerLink {
         (error: unknown) => this.#declined(call, frame, body, error),
       );
     } catch (error) {
-      if (isOfNoCall(error)) throw error;
+      if (call === undefined) throw error; // what is said of no call is said of none: the link is over
       this.#declined(call, frame, body, error);
     }
   }
@@ -524,10 +524,6 @@ export const serverOf = ({ did, server }: Pick<LinkInfo, 'did' | 'server'>): str
 
 const ended = ({ code, why }: CallFrameOf<'end'>): string =>
   `Cannot go on: the other side ended the link (${code}${why === '' ? '' : `: ${why}`})`;
-
-/** What is said of a call that is not under way is said of no call: the link is over. */
-const isOfNoCall = (error: unknown): boolean =>
-  isMeshError(error) && error.code === 'conflict' && error.data.field === 'n';
 
 /** Whether the other side broke the rules, or the stream just broke. */
 const isOffence = (error: unknown): boolean =>
