@@ -115,6 +115,8 @@ interface Call extends GatedCall {
   ended: { readonly out: CallOutcome; readonly failure: Failure } | undefined;
   /** The server was asked, and did not answer. */
   isUnanswered: boolean;
+  /** Policies changed while it was decided. */
+  isOutdated: boolean;
   timer: Timer | undefined;
 }
 
@@ -255,16 +257,22 @@ export class CalleeLink {
 
   /** Policies are others than before: what they would refuse now is not carried on. */
   async rejudge(): Promise<void> {
-    const failure: Failure = { code: 'policy_changed', message: 'Cannot go on: the policies changed, and deny it now' };
     for (const call of this.#calls) {
-      const { request } = call;
-      if (call.phase !== 'sent' || request === undefined) continue;
-      try {
-        if (await this.#gate.isDenied(request)) this.#stopCall(call, 'cancelled', failure);
-      } catch (error) {
-        if (!isMeshError(error)) throw error;
-        this.#stopCall(call, 'cancelled', failure); // what cannot be decided is not done
-      }
+      if (call.phase === 'deciding')
+        call.isOutdated = true; // by the old ones it may be allowed, and only waits for the log
+      else await this.#rejudge(call);
+    }
+  }
+
+  async #rejudge(call: Call): Promise<void> {
+    const failure: Failure = { code: 'policy_changed', message: 'Cannot go on: the policies changed, and deny it now' };
+    const { request } = call;
+    if (call.phase !== 'sent' || request === undefined) return;
+    try {
+      if (await this.#gate.isDenied(request)) this.#stopCall(call, 'cancelled', failure);
+    } catch (error) {
+      if (!isMeshError(error)) throw error;
+      this.#stopCall(call, 'cancelled', failure); // what cannot be decided is not done
     }
   }
 
@@ -496,6 +504,7 @@ export class CalleeLink {
     call.taking = createTaking(call.order, { iat: this.#nowSeconds() }, signer);
     void this.#send({ f: 'taken', n: call.n, stmt: call.taking.envelope });
     this.#watch(call);
+    if (call.isOutdated) this.#rejudge(call).catch((error: unknown) => this.#broken(error));
   }
 
   #watch(call: Call): void {
@@ -529,7 +538,7 @@ export class CalleeLink {
     call.ended = { out, failure };
     call.isUnanswered = true;
     this.#server.send(cancelling(message.id, failure.message));
-    this.#engine.failRequest(message.id, failure);
+    this.#engine.failRequest(message.id, { ...failure, isBegun: true });
     this.#finishFailed(call, out, failure); // where its answer was being judged: else that is over
   }
 
@@ -565,7 +574,7 @@ export class CalleeLink {
     const body =
       message === undefined
         ? errorResponse(null, RPC_CODES.invalidRequest, reason)
-        : failureOf({ message, code, reason, era: eraOf(message) ?? FIRST_ERA });
+        : failureOf({ message, code, reason, era: eraOf(message) ?? FIRST_ERA, isBegun: phase === 'sent' });
     this.#finish(call, body, out);
   }
 
@@ -771,6 +780,7 @@ function newCall(
     refused: 'refused',
     ended: undefined,
     isUnanswered: false,
+    isOutdated: false,
     timer: undefined,
     // What is decided later is about what comes back.
     written: async () => {

@@ -219,6 +219,27 @@ describe('policies of the callee', () => {
     const cancelled = world.servers.opened[0]?.sent.filter(({ kind }) => kind === 'notification');
     expect(cancelled).toMatchObject([{ method: 'notifications/cancelled', params: { requestId: `call ${n}` } }]);
   });
+
+  test('that change while what they allowed is being logged end it too', async () => {
+    world = await new CalleeWorld([live(yaml([], 'default: allow'))]).open();
+    const link = await world.ready();
+    await link.call('echo'); // with whatever is written at first
+    const { store } = world;
+    const disk = Promise.withResolvers<void>();
+    const batch = store.batch.bind(store);
+    store.batch = async (...of) => {
+      await disk.promise;
+      return batch(...of);
+    };
+    const n = await link.start('hang');
+    await world.nodes.clock.advance(200);
+    world.sources = [live(yaml([], 'default: deny'))];
+    await world.during(world.acme.node.governance.library.reload());
+    expect(world.servers.did).toEqual(['echo']);
+    disk.resolve();
+    await world.nodes.clock.advance(200);
+    expect(link.result(n)).toMatchObject({ out: 'cancelled', code: 'policy_changed' });
+  });
 });
 
 describe('approvals', () => {
