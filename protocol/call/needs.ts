@@ -108,13 +108,15 @@ export const isPossiblyCovered = (need: Need, granted: readonly Capability[]): b
     (capability) => isCovered(need.can, capability.can) && (need.uri === undefined || isWithin(need, capability)),
   );
 
-/** Whether there may be anything of the server that is covered, for those who are told of it at all. */
+/** Whether somebody with these could ask anything of the server: others are not told of it. */
 export function coversSome({ name, capability, needs }: ServerNeeds, granted: readonly Capability[]): boolean {
-  const all = `mcp:${name}/*`;
+  const all = `mcp:${name}`;
   const named = [...Object.values(needs), ...(capability === null ? [] : [capability])];
+  const beside = [`${all}/~resources`, `${all}/~prompts/*`, `${all}/~methods/*`]; // tools need what is named
+  const parts = capability === null ? [`${all}/*`] : beside;
   return granted.some(
     ({ can }) =>
-      isCovered(all, can) || isCovered(can, all) || named.some((need) => isCovered(need, can) || isCovered(can, need)),
+      named.some((need) => isCovered(need, can)) || parts.some((part) => isCovered(part, can) || isCovered(can, part)),
   );
 }
 

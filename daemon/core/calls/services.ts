@@ -2,13 +2,13 @@
  * What is exposed to whom. Others are told the names and descriptions of those servers of which the capabilities of
  * their session cover something, and nothing of any other; this side asks them with each chain that it holds of theirs.
  */
-import { isExposedName } from '../../../protocol/call/index.ts';
+import { coversSome, isExposedName } from '../../../protocol/call/index.ts';
 import { type Capability, isCovered, isMeshError, limits, MeshError } from '../../../protocol/index.ts';
 import { visibleText } from '../../../protocol/mcp/index.ts';
 import type { Logger } from '../../ports.ts';
 import { ask, type AskComponents } from './ask.ts';
 import type { CallerSessions } from './caller-sessions.ts';
-import type { Exposure, Exposures } from './exposures.ts';
+import type { Exposures } from './exposures.ts';
 import { type ChosenGrant, type GrantsComponents, heldGrants } from './grants.ts';
 import type { AskHandler } from './node-calls.ts';
 
@@ -39,19 +39,6 @@ export interface ServicesComponents extends AskComponents, GrantsComponents {
 
 const ABOUT = 'mcp:*';
 
-/** Whether somebody with these could do anything there. */
-export function isReachable(exposure: Exposure, granted: readonly Capability[]): boolean {
-  const { name, capability, needs } = exposure;
-  const all = `mcp:${name}`;
-  const own = [...(capability === null ? [] : [capability]), ...Object.values(needs)];
-  const others = [`${all}/~resources`, `${all}/~prompts/*`, `${all}/~methods/*`];
-  const some = capability === null ? [`${all}/*`] : others;
-  return granted.some(
-    ({ can }) =>
-      own.some((need) => isCovered(need, can)) || some.some((part) => isCovered(part, can) || isCovered(can, part)),
-  );
-}
-
 const encoder = new TextEncoder();
 
 /** Answers whoever asks for services. */
@@ -60,7 +47,7 @@ export const serviceAnswers =
   async ({ session, messages }) => {
     const services = exposures
       .list()
-      .filter((exposure) => isReachable(exposure, session.granted))
+      .filter((exposure) => coversSome(exposure, session.granted))
       .map(({ name, description }): Service => ({ name, description }));
     await messages.send({ f: 'told' }, encoder.encode(JSON.stringify({ services })));
   };

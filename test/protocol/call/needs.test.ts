@@ -171,15 +171,22 @@ describe('lists', () => {
     expect(possible(resource('db://other/1'))).toBe(false);
   });
 
-  test.each([
-    ['mcp:files/read', true],
-    ['mcp:files/*', true],
-    ['mcp:*', true],
-    ['mcp:other/*', false],
-    ['pay:invoices', true],
-    ['pay:*', true],
-    ['read:data/*', false],
-  ])('coversSome() of %j is %j', (granted, is) => {
-    expect(coversSome({ ...files, needs: { pay: 'pay:invoices' } }, [{ can: granted }])).toBe(is);
+  test.each<[boolean, Partial<ServerNeeds>, string[]]>([
+    [true, {}, ['mcp:files/*']],
+    [true, {}, ['mcp:files/read']],
+    [true, {}, ['mcp:*']],
+    [true, {}, ['read:x', 'mcp:files/~resources']],
+    [false, {}, []],
+    [false, {}, ['mcp:file/*', 'mcp:files2/read', 'read:files/*', 'mcp:files']],
+    [true, { capability: 'read:a' }, ['read:a']],
+    [true, { capability: 'read:a' }, ['read:*']],
+    [true, { capability: 'read:a' }, ['mcp:files/~prompts/x']],
+    [false, { capability: 'read:a' }, ['mcp:files/read', 'read:b']],
+    [false, { capability: 'read:a/*' }, ['read:a/b']],
+    [true, { capability: 'read:a', needs: { w: 'write:a' } }, ['write:a']],
+    [true, { needs: { pay: 'pay:invoices' } }, ['pay:*']],
+  ])('coversSome() is %s of %j for %j', (is, more, cans) => {
+    const granted = cans.map((one) => ({ can: one }));
+    expect(coversSome({ ...files, ...more }, granted)).toBe(is);
   });
 });

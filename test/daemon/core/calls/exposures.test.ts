@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import { Exposures } from '../../../../daemon/core/calls/exposures.ts';
-import { isReachable } from '../../../../daemon/core/calls/services.ts';
 import { type ConfiguredPolicy, PolicyLibrary } from '../../../../daemon/core/governance/policy-library.ts';
 import type { Store } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
@@ -175,31 +174,5 @@ describe('servers of the configuration', () => {
     await world.exposures.add({ ...FILES, name: 'other' });
     expect(world.library.configured.policies).toEqual([]);
     expect(world.effect('other')).not.toBe('allow');
-  });
-});
-
-describe('isReachable()', () => {
-  const at = async (more: Partial<ExposureInput>, ...cans: string[]): Promise<boolean> => {
-    const { exposures } = await new World().open();
-    return isReachable(
-      await exposures.add({ ...FILES, ...more }),
-      cans.map((can) => ({ can })),
-    );
-  };
-  test.each<[boolean, Partial<ExposureInput>, string[]]>([
-    [true, {}, ['mcp:files/*']],
-    [true, {}, ['mcp:files/read']],
-    [true, {}, ['mcp:*']],
-    [true, {}, ['read:x', 'mcp:files/~resources']],
-    [false, {}, []],
-    [false, {}, ['mcp:file/*', 'mcp:files2/read', 'read:files/*', 'mcp:files']],
-    [true, { capability: 'read:a' }, ['read:a']],
-    [true, { capability: 'read:a' }, ['read:*']],
-    [true, { capability: 'read:a' }, ['mcp:files/~prompts/x']],
-    [false, { capability: 'read:a' }, ['mcp:files/read', 'read:b']],
-    [false, { capability: 'read:a/*' }, ['read:a/b']],
-    [true, { capability: 'read:a', needs: { w: 'write:a' } }, ['write:a']],
-  ])('is %s of %j for %j', async (is, more, cans) => {
-    expect(await at(more, ...cans)).toBe(is);
   });
 });
