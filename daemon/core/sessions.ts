@@ -12,6 +12,7 @@ import {
   type Ending,
   ENDINGS,
   freshnessOf,
+  fromHex,
   isMeshError,
   isOfKind,
   limits,
@@ -476,6 +477,13 @@ const ENDED_AS: Readonly<Record<string, Ending>> = {
   policy_denied: 'policy_changed',
   unknown_root: 'policy_changed',
 };
+
+/** The bytes of a session's id. */
+export function sidOf({ sid }: Pick<Session, 'sid'>): Uint8Array {
+  const bytes = fromHex(sid);
+  if (bytes === undefined) throw new MeshError('internal', `Cannot name session "${sid}": it is no id`);
+  return bytes;
+}
 
 /** Facts for the log, without the report, which repeats the chain. */
 export const factsOf = ({ data }: MeshError): object => ({ ...data, report: undefined });

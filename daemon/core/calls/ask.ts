@@ -2,8 +2,7 @@
 import { type Asked, openProof } from '../../../protocol/call/index.ts';
 import { isErrorCode, type Link, limits, MeshError } from '../../../protocol/index.ts';
 import type { Clock, Network, Random } from '../../ports.ts';
-import type { Session } from '../sessions.ts';
-import { sidOf } from './caller-calls.ts';
+import { type Session, sidOf } from '../sessions.ts';
 import { createCallMessages } from './message-stream.ts';
 
 export interface AskComponents {

@@ -16,13 +16,13 @@ import {
 } from '../../../protocol/index.ts';
 import type { DecideOptions, Gate, GateRequest, PendingApproval, Verdict } from '../../../protocol/policy/index.ts';
 import type { Clock } from '../../ports.ts';
-import type { Acting, Governance, OwnFacts, Refusal } from '../governance/governance.ts';
-import { chainOf } from '../log/decisions.ts';
+import type { Acting, Governance, Refusal } from '../governance/governance.ts';
 import type { Freshness } from '../freshness.ts';
 import type { Session, Sessions } from '../sessions.ts';
 import type { Exposure } from './exposures.ts';
 import { holdDecision } from './held-gate.ts';
 import { linkUses } from './link-rates.ts';
+import { detailsOf, factsOf } from './session-facts.ts';
 
 /** A call, as far as its gate tells it something. */
 export interface GatedCall {
@@ -303,19 +303,5 @@ const actingFor = ({ did, organisation, sponsor, as }: Session): Acting => ({
   actor: as,
   ...(sponsor !== null && { principal: sponsor }),
 });
-
-const detailsOf = ({ did, sid, agreed: { chain } }: Session) => ({ peer: did, session: sid, ...chainOf(chain) });
-
-function factsOf({ did, organisation, score, granted, agreed: { chain } }: Session): OwnFacts {
-  const leaf = chain.at(-1);
-  return {
-    peer: { did, organisation },
-    trust: { score },
-    delegation: {
-      ...(leaf !== undefined && { leaf: leaf.id, depth: chain.length }),
-      capabilities: granted.map(({ can }) => can),
-    },
-  };
-}
 
 const gone = (sid: string): MeshError => new MeshError('closed', `Cannot go on: session "${sid}" is over`, { id: sid });

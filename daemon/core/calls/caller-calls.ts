@@ -4,7 +4,6 @@
  */
 import {
   equalBytes,
-  fromHex,
   type IsSignatureValid,
   limits,
   MeshError,
@@ -38,7 +37,7 @@ import {
   verifyTakingOf,
 } from '../../../protocol/receipt/index.ts';
 import type { Clock, Random } from '../../ports.ts';
-import type { Session } from '../sessions.ts';
+import { type Session, sidOf } from '../sessions.ts';
 import { type Asked, keyNamedIn, META_KEY } from './caller-gate.ts';
 import type { HeldSession } from './caller-sessions.ts';
 import { readAnswer, renamed, verifyOutcome } from './caller-answers.ts';
@@ -309,12 +308,6 @@ function keyOf(message: RequestMessage): string | undefined {
   if (typeof key === 'string' && /^[\x21-\x7e]+$/.test(key) && key.length >= min && key.length <= max) return key;
   const want = `${min} to ${max} visible ASCII letters`;
   throw new MeshError('schema', `Cannot send the call: its "${META_KEY}" is not ${want}`, { field: META_KEY, want });
-}
-
-export function sidOf({ sid }: Session): Uint8Array {
-  const bytes = fromHex(sid);
-  if (bytes === undefined) throw new MeshError('internal', `Cannot name session "${sid}": it is not hex`);
-  return bytes;
 }
 
 /** Errors: conflict. */

@@ -7,9 +7,9 @@ import type { Paths } from '../../../protocol/mcp/index.ts';
 import type { DecideOptions, Gate, GateRequest, Verdict } from '../../../protocol/policy/index.ts';
 import type { Clock } from '../../ports.ts';
 import type { Acting, Governance } from '../governance/governance.ts';
-import { chainOf } from '../log/decisions.ts';
 import type { Session } from '../sessions.ts';
 import { holdDecision } from './held-gate.ts';
+import { detailsOf, factsOf } from './session-facts.ts';
 
 /** What the engine hands back with everything that belongs to one message of the client. */
 export interface Asked {
@@ -46,8 +46,8 @@ export function createCallerGate(components: CallerGateComponents): LinkGate {
   const decide = async (request: GateRequest, options: DecideOptions = {}): Promise<Verdict> => {
     const once = (): Promise<Verdict> => {
       const now = session();
-      const details = { peer: now.did, session: now.sid, ...chainOf(now.agreed.chain) };
-      return governance.decide(acting(), policies, request, factsOf(now), { signal: options.signal, details });
+      const how = { signal: options.signal, details: detailsOf(now) };
+      return governance.decide(acting(), policies, request, factsOf(now), how);
     };
     const verdict = await holdDecision({ clock, approvals }, once, options);
     note(verdict, request, options.origin as Asked | undefined);
@@ -69,19 +69,6 @@ export function createCallerGate(components: CallerGateComponents): LinkGate {
       if (id !== null && effect === 'allow') governance.settle(session().as, id, outcome);
     },
     checkTools: async (server, tools, options) => governance.checkTools(acting(), policies, server, tools, options),
-  };
-}
-
-/** Of whom it calls, in the words of policies. */
-function factsOf({ did, organisation, score, granted, agreed: { chain } }: Session) {
-  const leaf = chain.at(-1);
-  return {
-    peer: { did, organisation },
-    trust: { score },
-    delegation: {
-      ...(leaf !== undefined && { leaf: leaf.id, depth: chain.length }),
-      capabilities: granted.map(({ can }) => can),
-    },
   };
 }
 

@@ -27,8 +27,8 @@ import {
 } from '../../../protocol/mcp/index.ts';
 import type { CallOutcome, ReceiptStatement } from '../../../protocol/receipt/index.ts';
 import type { Clock, Logger, Random, Timer } from '../../ports.ts';
-import type { Session, SessionLink, Sessions } from '../sessions.ts';
-import { type Call, CallerCalls, type Settled, sidOf } from './caller-calls.ts';
+import { type Session, type SessionLink, type Sessions, sidOf } from '../sessions.ts';
+import { type Call, CallerCalls, type Settled } from './caller-calls.ts';
 import { type Asked, asking, LEXICAL_PATHS, type LinkGate } from './caller-gate.ts';
 import type { CallerLink, LinkControl, LinkEvents, LinkInfo } from './caller-ports.ts';
 import type { HeldSession } from './caller-sessions.ts';

@@ -16,10 +16,10 @@ import {
 import type { Clock, Logger } from '../../ports.ts';
 import type { CallMessages } from '../calls/message-stream.ts';
 import { afterWritten, type Settle } from '../log/write-ahead.ts';
-import type { Session, Sessions } from '../sessions.ts';
+import { type Session, type Sessions, sidOf } from '../sessions.ts';
 import { TokenBuckets } from '../token-buckets.ts';
 import type { Inbox, Incoming } from './inbox.ts';
-import { MESSAGE_CAPABILITY, sidOf } from './mail-line.ts';
+import { MESSAGE_CAPABILITY } from './mail-line.ts';
 
 export interface IncomingMailComponents {
   readonly inbox: Inbox;

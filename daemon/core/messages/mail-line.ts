@@ -3,7 +3,6 @@ import { openProof } from '../../../protocol/call/index.ts';
 import {
   type Capability,
   createMessage,
-  fromHex,
   limits,
   MeshError,
   type MeshState,
@@ -14,7 +13,7 @@ import type { CallerSessions, HeldSession } from '../calls/caller-sessions.ts';
 import { chooseGrant, type GrantsComponents } from '../calls/grants.ts';
 import { type CallMessages, createCallMessages } from '../calls/message-stream.ts';
 import type { Resolver } from '../resolver.ts';
-import type { Session } from '../sessions.ts';
+import { type Session, sidOf } from '../sessions.ts';
 import { type MailLine, Refusal } from './delivery.ts';
 import type { Content, Pair } from './outbox.ts';
 
@@ -136,10 +135,3 @@ const problemIn = (frame: Frame): MeshError =>
     : new MeshError('malformed', `Cannot deliver a message: the other side answered "${frame.f}"`, { side: 'peer' });
 
 const ended = (): MeshError => new MeshError('closed', 'Cannot deliver a message: the other side ended the stream');
-
-/** The bytes of a session's id. */
-export function sidOf({ sid }: Pick<Session, 'sid'>): Uint8Array {
-  const bytes = fromHex(sid);
-  if (bytes === undefined) throw new MeshError('internal', `Cannot name session "${sid}": it is no id`);
-  return bytes;
-}

@@ -16,6 +16,7 @@ import type { Clock, Logger, Network, Random, Store } from '../../ports.ts';
 import type { Agents } from '../agents.ts';
 import { CallerSessions } from '../calls/caller-sessions.ts';
 import type { AskHandler } from '../calls/node-calls.ts';
+import { factsOf } from '../calls/session-facts.ts';
 import type { Chains } from '../chains.ts';
 import type { Acting, Governance } from '../governance/governance.ts';
 import type { Handshakes } from '../handshake.ts';
@@ -269,24 +270,10 @@ export class NodeMessages {
   // Policies
 
   #decideIncoming(session: Session, message: MessageFields): Promise<Settle> {
-    const { did, organisation, as, score, granted, agreed } = session;
-    const leaf = agreed.chain.at(-1)?.id;
-    const own = {
-      peer: { did, organisation },
-      trust: { score },
-      delegation: {
-        ...(leaf !== undefined && { leaf }),
-        depth: agreed.chain.length,
-        capabilities: granted.map(({ can }) => can),
-      },
-    };
+    const { did, organisation, as } = session;
     const foreign = { did, organisation, actor: as };
-    return this.#components.governance.require(
-      foreign,
-      requestOf('inbound', message),
-      own,
-      `take a message of "${did}"`,
-    );
+    const request = requestOf('inbound', message);
+    return this.#components.governance.require(foreign, request, factsOf(session), `take a message of "${did}"`);
   }
 
   #peerFacts(did: string): { readonly peer?: { readonly did: string; readonly organisation: string } } {
