@@ -2,9 +2,10 @@
  * The three-organisation story, with real processes on this machine: npm run demo.
  *
  * Three daemons (Acme, Beta, Gamma) in homes of their own trust each other, delegate, hand a chain to a fourth process
- * that has no network, shake hands, lose a daemon, and revoke; an agent works on a real MCP server under policy. Then what
- * happened is read from their audit logs, and checked by bytes alone once all daemons are gone. Each step says what it expects; the first that is otherwise ends the
- * story with exit code 1. Every process is ended, whatever happens.
+ * that has no network, shake hands, lose a daemon, and revoke; an agent works on a real MCP server under policy, and another
+ * one on those of another organisation. Then what happened is read from their audit logs, and checked by bytes alone once
+ * all daemons are gone, and so is a receipt. Each step says what it expects; the first that is otherwise ends the story with
+ * exit code 1. Every process is ended, whatever happens.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -20,6 +21,7 @@ import {
   verifyLogFiles,
   verifyProof,
 } from 'agentmesh/sdk';
+import { playCallsBetween, verifyReceipt } from './acts/calls-between.ts';
 import { playGovernedTools } from './acts/governed-tools.ts';
 
 const DAEMON = fileURLToPath(new URL('../daemon/bin.js', import.meta.url));
@@ -456,10 +458,18 @@ async function tell(folder: string): Promise<void> {
     check,
   });
 
-  const story = { acme, beta, gamma, agents: { clerk, analyst, reader }, links: { root, leaf }, sid };
+  heading("Gamma's agent works on servers that Acme exposes");
+  const agents = { clerk, analyst, reader };
+  const between = { acme, beta, gamma, agents, folder, say, check };
+  const receipt = await playCallsBetween(between);
+
+  const story = { acme, beta, gamma, agents, links: { root, leaf }, sid };
   const revoked = await readLogs(story);
   await beWatched(story);
   await verifyAlone(folder, story, revoked);
+
+  heading('A receipt, verified by a process that has no daemon and no network');
+  await verifyReceipt(between, receipt);
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'agentmesh-demo-'));

@@ -38,7 +38,7 @@ test('the three-organisation story is as it should be, and leaves no process beh
   const { exit, out } = await run('three-organisations.ts');
   expect(out).toContain('As it should be');
   expect(exit).toBe(0);
-  expect(out.match(/✓/g)?.length).toBeGreaterThanOrEqual(47);
+  expect(out.match(/✓/g)?.length).toBeGreaterThanOrEqual(69);
   for (const evidence of [
     /✓ Acme: the delegation of Acme, by Acme itself: announced as entry \d+, done by \d+\n/,
     /✓ Gamma: session\.opened by its agent: announced as \d+, done by \d+\n/,
@@ -47,9 +47,16 @@ test('the three-organisation story is as it should be, and leaves no process beh
     /✓ a delete waits for approval [0-9a-f]{16} of alice@acme\.example\n/,
     /✓ asked again, it goes through, once\n/,
     /✓ Acme's log has it: move_file allowed \(entry \d+\)\n/,
+    /✓ an edit is refused, by Beta's link bafyrei\w+…, which does not grant it\n/,
+    /✓ a write, which is granted, is refused by rule "no-writing" of Acme's policy\n/,
+    /✓ Alice of Acme approves, and it goes through\n/,
+    /✓ Acme revokes, and \d+ ms later it has ended: .* under way: .* ended \(revoked\)\.\n/,
+    /✓ both sides hold the same 6 receipts, byte for byte: /,
     /✓ Gamma: \d+ entries, cosigned by Acme and Beta: the quorum\n/,
     /✓ all three daemons ended in order\n/,
     /✓ the copy: \d+ entries, \d+ signatures, every tile; /,
+    /✓ proven: against the caller: it ordered call 4 to "reports"; against the callee: it took the order; /,
+    /✓ and with one bit changed: bad_signature\n/,
     /✓ in "tile\/entries\/000\.p\/\d+", and found: bad_proof at entry \d+\n/,
   ])
     expect(out).toMatch(evidence);
