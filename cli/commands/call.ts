@@ -88,8 +88,8 @@ async function call(
     timeoutMs: timeout === undefined ? undefined : 1_000 * timeout,
     signal: invocation.signal,
     onProgress: ({ progress, total, message = '' }) => {
-      const of = total === undefined ? '' : ` of ${total}`;
-      if (!invocation.json) invocation.note(`${progress}${of} ${message}`.trim());
+      const share = total === undefined ? '' : `${progress} of ${total} `;
+      if (!invocation.json) invocation.note(message === '' && share === '' ? String(progress) : `${share}${message}`);
     },
   };
   await using bridge = new TrustBridge({ mesh: mesh.client, as });

@@ -53,12 +53,15 @@ export function formatExposure({ exposure, tools }: Immutable<ExposeAnswer>, vie
     [
       { title: 'Tool', cell: (tool) => visibleText(tool.name) },
       { title: 'Needs', cell: ({ can }) => can ?? { text: 'nothing can be granted for it', tone: 'warn' } },
-      { title: 'About', cell: (tool) => visibleText(tool.description ?? '-'), optional: true },
+      { title: 'About', cell: (tool) => cut(visibleText(tool.description ?? '-')), optional: true },
     ],
     view,
   );
   return `${head}\n${table}`;
 }
+
+const ABOUT_MAX = 60; // what tells a tool from others; models read the rest
+const cut = (text: string): string => (text.length > ABOUT_MAX ? `${text.slice(0, ABOUT_MAX).trimEnd()}…` : text);
 
 export function formatServices(
   { did, services, grants }: Immutable<ServicesAnswer>,
