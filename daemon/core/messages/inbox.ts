@@ -86,6 +86,8 @@ export class Inbox {
   /** By position, which is the order of keys. */
   readonly #held = new Map<number, HeldMessage>();
   readonly #byRecipient = new Map<string, Set<number>>();
+  /** By which recipients acknowledge. */
+  readonly #ids = new Set<string>();
   readonly #newest = new Map<string, NewestRow>();
   /** Being taken, one after the other for each pair. */
   readonly #pairs = new Map<string, { readonly serial: Serial; users: number }>();
@@ -137,8 +139,8 @@ export class Inbox {
 
   /**
    * Puts a message of somebody into the inbox of whom it is for; on disk when it resolves. False: it is there, or was
-   * acknowledged, already. Errors: replay (its number is no higher than the newest of the pair), expired, full, busy,
-   * read_only, closed, those of the log.
+   * acknowledged, already. Errors: replay (its number is no higher than the newest of the pair), conflict (another that
+   * waits has its id), expired, full, busy, read_only, closed, those of the log.
    */
   async take(incoming: Incoming): Promise<boolean> {
     const { iss, aud } = incoming.message;
@@ -198,12 +200,18 @@ export class Inbox {
     });
   }
 
-  /** Whether it could be put there now. Errors: full, expired. */
+  /** Whether it could be put there now. Errors: full, expired, conflict (another one that waits has its id). */
   verifyRoom({ message, organisation }: Incoming): void {
     const isNewPair = !this.#newest.has(pairOf(message.iss, message.aud));
     const { pairMax, organisationMax, organisationBytesMax, max, bytesMax, sendersMax } = this.#options;
     if (message.exp * 1000 <= this.#components.clock.nowMs())
       throw new MeshError('expired', 'Cannot take a message: its time is over');
+    const mid = toHex(message.mid);
+    if (this.#ids.has(idOf(message.aud, mid)))
+      throw new MeshError('conflict', `Cannot take message "${mid}": another of this id waits for its recipient`, {
+        field: 'mid',
+        id: mid,
+      });
     const bytes = message.body.length;
     const own = this.#shareOf(`organisation ${organisation}`);
     const all = this.#shareOf('all');
@@ -291,7 +299,9 @@ export class Inbox {
     return this.#shares.get(of) ?? { count: 0, bytes: 0 };
   }
 
-  #count({ sender, recipient, organisation, bytes }: HeldMessage, by: 1 | -1): void {
+  #count({ sender, recipient, organisation, bytes, mid }: HeldMessage, by: 1 | -1): void {
+    if (by === 1) this.#ids.add(idOf(recipient, mid));
+    else this.#ids.delete(idOf(recipient, mid));
     for (const holder of [pairOf(sender, recipient), `organisation ${organisation}`, 'all']) {
       const share = this.#shareOf(holder);
       share.count += by;
@@ -405,6 +415,7 @@ export class Inbox {
 }
 
 const pairOf = (sender: string, recipient: string): string => `${sender} ${recipient}`;
+const idOf = (recipient: string, mid: string): string => `${recipient} ${mid}`;
 
 const heldOf = (position: number, { message, organisation }: InboxRow): HeldMessage => ({
   position,

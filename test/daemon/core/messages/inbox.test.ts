@@ -45,6 +45,18 @@ it('acknowledges only what is in the inbox of whoever says so', async () => {
   expect(await seqs()).toEqual([1]);
 });
 
+it('takes no other message under the id of one that waits: acknowledged with it, nobody would have seen it', async () => {
+  const mid = midOf(1);
+  const again = (seq: number) => ({ ...incoming(seq), message: { ...incoming(seq).message, mid } });
+  const [first, second] = await Promise.allSettled([inbox.take(incoming(1)), inbox.take(again(2))]);
+  expect(first).toMatchObject({ value: true });
+  expect(second).toMatchObject({ reason: { code: 'conflict' } });
+  await expect((await openInbox(store, clock)).take(again(2))).rejects.toMatchObject({ code: 'conflict' });
+  expect(await seqs()).toEqual([1]);
+  await inbox.acknowledge(clerk, [toHex(mid)]);
+  expect(await inbox.take(again(3))).toBe(true);
+});
+
 it('says that a message is kept only after the log and a synced write', async () => {
   const steps: string[] = [];
   const watched = new MemoryStore();
