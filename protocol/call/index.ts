@@ -13,6 +13,7 @@ export {
   type ParsedCallFrame,
 } from './frames.ts';
 export { openDigest, type OpenClaim, openProof, verifyOpenProof } from './proof.ts';
+export { type Digested, type ExposureDigests, exposureDigests } from './exposure-digest.ts';
 export {
   type ExposureFault,
   exposureFault,

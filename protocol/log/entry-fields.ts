@@ -18,6 +18,7 @@ import { type ErrorCode, isErrorCode } from '../errors.ts';
 import { didOfGenesis, isAudienceDid, isMeshDid } from '../identity/did.ts';
 import {
   CAPABILITIES_MAX,
+  EXPOSED_URL_TEXT_MAX,
   LOG_MESSAGE_TEXT_MAX,
   LOG_TEXT_MAX,
   REASON_TEXT_MAX,
@@ -47,6 +48,10 @@ export const statementId: Schema<string> = textWhere(
   'the id of a statement like "bafyrei…"',
 );
 export const entryId: Schema<string> = textWhere(isUuid7, 'a UUID of version 7');
+export const urlOrigin: Schema<string> = textWhere(
+  (value) => value.length <= EXPOSED_URL_TEXT_MAX && URL.canParse(value) && new URL(value).origin === value,
+  'an origin like "https://mcp.example.com"',
+);
 export const multikeyInText: Schema<string> = textWhere(isMultikeyText, 'an Ed25519 multikey like "z6Mk…"');
 export const peerId: Schema<string> = textWhere(isPeerId, 'an Ed25519 PeerId like "12D3KooW…"');
 export const capabilities: Schema<readonly string[]> = list(

@@ -57,6 +57,7 @@ import {
   statementId,
   text,
   time,
+  urlOrigin,
 } from './entry-fields.ts';
 
 type Fields = Readonly<Record<string, Schema<unknown>>>;
@@ -339,6 +340,23 @@ export const ENTRY_TYPES = {
   }),
 
   // Calls between organisations
+  'server.exposed': row(
+    'server',
+    'others may be granted the use of an MCP server from now on, or of another one under its name: digests of how it is started and of what its tools need, and the policy that decides',
+    {
+      server: name,
+      origin: oneOf('configuration', 'command'),
+      start: hex(32),
+      mapping: hex(32),
+      needs: count,
+      decidedBy: nullable(map({ name, digest: hex(32) })),
+    },
+    { optional: { url: urlOrigin } },
+  ),
+  'server.withdrawn': row('server', 'an MCP server is exposed no more, and the links to it end', {
+    server: name,
+    origin: oneOf('configuration', 'command'),
+  }),
   'receipt.kept': row(
     'receipt',
     'what both sides of a call signed about it, or one side alone (`half`); the outcome of the intent that it names',

@@ -40,6 +40,13 @@ test('agentmesh.yaml and the command line expose servers, each under its policy,
   await writeFile(join(home, 'agentmesh.yaml'), `expose:\n  - ${JSON.stringify(yaml)}\n`, { mode: 0o600 });
   const policy = (effect: string): string => `version: "1.0"\nname: notes\ndefault: ${effect}\n`;
   await writeFile(join(home, 'notes.policy.yaml'), policy('allow'), { mode: 0o600 });
+  /** Of the audit log, oldest first. */
+  const written = async (): Promise<string[]> => {
+    const { entries } = JSON.parse((await agentmesh(home, 'audit', '--limit', '200', '--format', 'json')).out);
+    const rows = entries as { action: string; resource: string; outcome: string }[];
+    const ours = rows.filter(({ action }) => action.startsWith('server.'));
+    return ours.map(({ action, resource, outcome }) => `${action} ${resource} ${outcome}`).reverse();
+  };
   const exposed = async () => JSON.parse((await agentmesh(home, 'expose', 'list', '--json')).out).exposed;
   {
     await using _daemon = await startDaemonProcess({ home, name: 'Acme' });
@@ -59,6 +66,13 @@ test('agentmesh.yaml and the command line expose servers, each under its policy,
   ]);
   expect((await agentmesh(home, 'expose', 'check', 'notes')).out).toMatch(/Writes a note/);
   expect((await agentmesh(home, 'expose', 'remove', 'notes')).err).toMatch(/agentmesh.yaml has one of this name/);
+  expect((await agentmesh(home, 'expose', 'remove', 'diary')).exit).toBe(0);
+  expect(await written()).toEqual([
+    'server.exposed notes ok',
+    'server.exposed diary ok',
+    'server.exposed notes ok',
+    'server.withdrawn diary ok',
+  ]);
 }, 180_000);
 
 test('a faulty entry of agentmesh.yaml keeps the daemon from starting, and is named', async () => {

@@ -9,7 +9,9 @@ import { encodeCbor, isMeshError, limits, MeshError } from '../../../protocol/in
 import { isPresetName, type PolicyRef, presetSource } from '../../../protocol/policy/index.ts';
 import type { ExposedServer, Logger, Store } from '../../ports.ts';
 import type { PolicyLibrary } from '../governance/policy-library.ts';
+import { afterWritten } from '../log/write-ahead.ts';
 import { Serial } from '../serial.ts';
+import type { ExposureEntries } from './exposure-entries.ts';
 import { decodeRow, rowKey, rowRange } from './rows.ts';
 
 export interface Exposure {
@@ -30,6 +32,7 @@ export interface ExposuresComponents {
   readonly store: Store;
   readonly log: Logger;
   readonly library: Pick<PolicyLibrary, 'load' | 'show' | 'keep' | 'release' | 'exposedDigest'>;
+  readonly entries: ExposureEntries;
 }
 
 export interface ExposuresOptions {
@@ -46,6 +49,8 @@ interface Held {
   readonly exposure: Exposure;
   /** Of a brought policy that is kept for it. */
   readonly kept: string | undefined;
+  /** The log has that it is exposed. */
+  isWritten: boolean;
 }
 
 export class Exposures {
@@ -66,13 +71,49 @@ export class Exposures {
     return exposures;
   }
 
+  /**
+   * Says in the log what the configuration exposes, and no more: only then is it in force. False: not all of it could be
+   * written, to be tried again. Errors: store_corrupt, read_only.
+   */
+  begin(): Promise<boolean> {
+    return this.#changes.run(async () => {
+      const { store, entries, log } = this.#components;
+      const value = await store.get(CONFIGURED);
+      const before = value === undefined ? [] : parseNames(value);
+      const configured = [...this.#held.values()].filter(({ exposure }) => exposure.origin === 'configuration');
+      const gone = before.filter((name) => !configured.some(({ exposure }) => exposure.name === name));
+      for (const name of gone) {
+        const held = this.#held.get(name);
+        if (held === undefined) (await entries.withdrawn(name, 'configuration'))(undefined);
+        else held.isWritten = false; // what a command exposed under this name is in force again
+      }
+      const unwritten = [...this.#held.values()].filter(({ isWritten }) => !isWritten);
+      const tellings = await Promise.allSettled(unwritten.map((held) => this.#tell(held)));
+      const failed = tellings.find((told) => told.status === 'rejected');
+      if (failed !== undefined) {
+        if (!isMeshError(failed.reason)) throw failed.reason;
+        const { code, message } = failed.reason;
+        log.warn({ code, reason: message }, 'servers are not exposed: the audit log cannot hold that they are');
+        return false;
+      }
+      const names = configured.map(({ exposure }) => exposure.name).sort();
+      if (names.join() !== before.join())
+        await store.batch([{ type: 'put', key: CONFIGURED, value: encodeCbor(names) }], { sync: true });
+      return true;
+    });
+  }
+
   get(name: string): Exposure | undefined {
-    return this.#held.get(name)?.exposure;
+    const held = this.#held.get(name);
+    return held?.isWritten === true ? held.exposure : undefined;
   }
 
   /** By name. */
   list(): Exposure[] {
-    return [...this.#held.values()].map(({ exposure }) => exposure).sort((a, b) => (a.name < b.name ? -1 : 1));
+    return [...this.#held.values()]
+      .filter(({ isWritten }) => isWritten)
+      .map(({ exposure }) => exposure)
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /** Undefined: there is none that can be read. */
@@ -93,7 +134,7 @@ export class Exposures {
 
   /**
    * In place of the one of its name, whose links end. On disk when it resolves. Errors: bad_request, not_found (the
-   * policy), policy_invalid, conflict (the configuration has one of this name), full, read_only.
+   * policy), policy_invalid, conflict (the configuration has one of this name), full, read_only, those of the audit log.
    */
   add(input: ExposureInput): Promise<Exposure> {
     return this.#changes.run(async () => {
@@ -101,7 +142,11 @@ export class Exposures {
       const next = await this.#prepared(input, 'command');
       const value = encodeCbor(rowOf(input));
       try {
-        await this.#components.store.batch([{ type: 'put', key: keyOf(input.name), value }], { sync: true });
+        const { store, entries } = this.#components;
+        await afterWritten(entries.exposed(next.exposure, this.policyOf(next.exposure)), () =>
+          store.batch([{ type: 'put', key: keyOf(input.name), value }], { sync: true }),
+        );
+        next.isWritten = true;
       } catch (error) {
         this.#release(next);
         throw error;
@@ -123,7 +168,10 @@ export class Exposures {
           next: 'see "agentmesh expose list"',
         });
       this.#verifyOwn(held, `Cannot withdraw server "${name}"`);
-      await this.#components.store.batch([{ type: 'del', key: keyOf(name) }], { sync: true });
+      const { store, entries } = this.#components;
+      await afterWritten(entries.withdrawn(name, held.exposure.origin), () =>
+        store.batch([{ type: 'del', key: keyOf(name) }], { sync: true }),
+      );
       this.#held.delete(name);
       this.#release(held);
       this.#changed(name);
@@ -134,6 +182,15 @@ export class Exposures {
   /** Called with the name of each that is another, or gone, from now on; must not throw. */
   onChanged(call: (name: string) => void): void {
     this.#listeners.add(call);
+  }
+
+  /** Errors: of the audit log. */
+  async #tell(held: Held): Promise<void> {
+    const { exposure } = held;
+    const settle = await this.#components.entries.exposed(exposure, this.policyOf(exposure));
+    settle(undefined);
+    held.isWritten = true;
+    this.#changed(exposure.name);
   }
 
   #changed(name: string): void {
@@ -202,11 +259,11 @@ export class Exposures {
     if (this.#held.has(input.name))
       return log.warn({ server: input.name }, 'the configuration exposes a server in place of one exposed by command');
     try {
-      this.#hold(await this.#prepared(input, 'command'));
+      this.#hold({ ...(await this.#prepared(input, 'command')), isWritten: true });
     } catch (error) {
       if (!isMeshError(error) || error.code !== 'not_found') throw error;
       log.error({ server: input.name, policy: input.policy }, 'the policy of an exposed server is gone: it is denied');
-      this.#hold(heldOf(input, 'command', undefined, () => NONE));
+      this.#hold({ ...heldOf(input, 'command', undefined, () => NONE), isWritten: true });
     }
   }
 }
@@ -230,7 +287,7 @@ function heldOf(
       return policy(); // a file's is another once it was read again
     },
   };
-  return { input, exposure, kept };
+  return { input, exposure, kept, isWritten: false };
 }
 
 function serverOf({ command, cwd = '/', env, url, headers }: ExposureInput): ExposedServer {
@@ -253,6 +310,15 @@ const rowOf = (input: ExposureInput): Parameters<typeof encodeCbor>[0] =>
   Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined)) as Parameters<
     typeof encodeCbor
   >[0];
+
+const CONFIGURED = rowKey('configured');
+
+/** What this daemon wrote. Errors: store_corrupt. */
+function parseNames(value: Uint8Array): string[] {
+  const names = decodeRow('configured', value) as unknown;
+  if (Array.isArray(names) && names.every((name) => typeof name === 'string')) return names;
+  throw new MeshError('store_corrupt', 'Cannot read what was exposed before: its row is not what was written');
+}
 
 /** What this daemon wrote. Errors: store_corrupt. */
 function parseRow(key: Uint8Array, value: Uint8Array): ExposureInput {

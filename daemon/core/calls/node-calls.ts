@@ -23,6 +23,7 @@ import { ByteBudget } from './byte-budget.ts';
 import { Callee } from './callee.ts';
 import { Caller } from './caller.ts';
 import { evidenceAnswers, evidenceBy } from './evidence.ts';
+import { createExposureEntries } from './exposure-entries.ts';
 import { Exposures } from './exposures.ts';
 import { IdempotencyKeys } from './idempotency.ts';
 import { type CallMessages, createCallMessages } from './message-stream.ts';
@@ -73,6 +74,7 @@ export interface Asking {
 export type AskHandler = (asking: Asking) => Promise<void>;
 
 const PRUNE_MS = 600_000; // idempotency keys that are over
+const EXPOSE_AGAIN_MS = 10_000; // what the log could not hold: a person mends it meanwhile
 
 export class NodeCalls {
   readonly exposures: Exposures;
@@ -91,6 +93,7 @@ export class NodeCalls {
   readonly #budgets = new Map<string, { readonly budget: ByteBudget; streams: number }>();
   readonly #budget = new ByteBudget(limits.CALL_BYTES_MAX);
   #timer: Timer | undefined;
+  #exposing: Timer | undefined;
   #parts: Parts | undefined;
 
   private constructor(components: NodeCallsComponents, { networkName }: NodeCallsOptions, kept: Kept) {
@@ -109,7 +112,7 @@ export class NodeCalls {
   static async open(components: NodeCallsComponents, options: NodeCallsOptions): Promise<NodeCalls> {
     const { store, clock, random, log, governance, state, audit } = components;
     const exposures = await Exposures.open(
-      { store, log, library: governance.library },
+      { store, log, library: governance.library, entries: createExposureEntries({ recorder: audit.recorder, log }) },
       { configured: options.exposed },
     );
     const receipts = await Receipts.open({
@@ -181,6 +184,7 @@ export class NodeCalls {
 
   async start(): Promise<void> {
     this.#pruneLater();
+    await this.#expose();
     await this.#components.network.handle(
       'call',
       {
@@ -199,6 +203,7 @@ export class NodeCalls {
   async close(): Promise<void> {
     this.#stop.abort(new MeshError('closed', 'Cannot go on: this side is stopping'));
     this.#timer?.cancel();
+    this.#exposing?.cancel();
     await this.#parts?.caller.close();
     await this.#parts?.callee.close();
     await Promise.all(this.#streams);
@@ -269,6 +274,15 @@ export class NodeCalls {
     } catch {
       // it is gone: nobody is left to be told
     }
+  }
+
+  /** Errors: store_corrupt, read_only. */
+  async #expose(): Promise<void> {
+    if ((await this.exposures.begin()) || this.#stop.signal.aborted) return;
+    const { clock, log } = this.#components;
+    this.#exposing = clock.after(EXPOSE_AGAIN_MS, () => {
+      this.#expose().catch((error: unknown) => log.error({ error }, 'servers of the configuration cannot be exposed'));
+    });
   }
 
   #pruneLater(): void {

@@ -2,6 +2,7 @@
  * Rows of calls between organisations, below `c`, which they share with messages (daemon/core/messages/rows.ts), and one
  * letter a kind:
  *
+ *   c c                           names that the configuration exposed when the daemon last started (DAG-CBOR)
  *   c d ‖ digest (32)             of an order or receipt: the number of the receipt that is kept (u64)
  *   c e ‖ name (text)             a server exposed by command (DAG-CBOR)
  *   c h ‖ handshake (32)          what shows who signs in a session: messages and statements (DAG-CBOR)
@@ -15,6 +16,7 @@ import { type Cbor, concatBytes, decodeCbor, isMeshError, MeshError } from '../.
 
 const CALLS = 0x63; // "c"
 const LETTERS = {
+  configured: 0x63,
   digest: 0x64,
   exposure: 0x65,
   handshake: 0x68,

@@ -1,4 +1,5 @@
 /** The daemon's own exposures over a store in memory; their servers all have the same tools, and run nowhere. */
+import { UNRECORDED } from '../../../daemon/core/calls/exposure-entries.ts';
 import { Exposures } from '../../../daemon/core/calls/exposures.ts';
 import { createExposuresBackend, type ExposuresOperation } from '../../../daemon/core/calls/exposures-backend.ts';
 import type { PolicyLibrary } from '../../../daemon/core/governance/policy-library.ts';
@@ -51,7 +52,7 @@ export async function openFakeExposures({
   acting,
 }: FakeExposuresComponents): Promise<Pick<ControlBackend, ExposuresOperation>> {
   const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-  const exposures = await Exposures.open({ store: new MemoryStore(), log, library });
+  const exposures = await Exposures.open({ store: new MemoryStore(), log, library, entries: UNRECORDED });
   return createExposuresBackend({
     exposures,
     clock: createSystemClock(),

@@ -249,6 +249,26 @@ export const SAMPLES: { readonly [N in EntryTypeName]: ParsedEntry } = {
   }),
   'tool.pinned': entryOf('tool.pinned', { server: 'filesystem', count: 14, digest: DIGEST }),
   'tool.changed': entryOf('tool.changed', { server: 'filesystem', state: 'changed', approval: APPROVAL }),
+  'server.exposed': entryOf(
+    'server.exposed',
+    {
+      server: 'files',
+      origin: 'command',
+      start: DIGEST,
+      mapping: DIGEST,
+      needs: 2,
+      decidedBy: { name: 'agentmesh:moderate', digest: DIGEST },
+      url: 'https://mcp.example.com',
+    },
+    { phase: 'intent' },
+    { subject: 'files' },
+  ),
+  'server.withdrawn': entryOf(
+    'server.withdrawn',
+    { server: 'files', origin: 'command' },
+    { phase: 'intent' },
+    { subject: 'files' },
+  ),
   'receipt.kept': entryOf(
     'receipt.kept',
     {

@@ -199,6 +199,7 @@ describe('parseEntry() refuses', () => {
       'refused',
       'bytesIn',
       'bytesOut',
+      'url',
     ]);
     const { data } = JSON.parse(textOf(made.bytes)) as { data: JsonObject };
     for (const member of Object.keys(data)) {

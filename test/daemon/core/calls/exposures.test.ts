@@ -1,10 +1,12 @@
 import { describe, expect, test } from 'vitest';
+import type { ExposureEntries } from '../../../../daemon/core/calls/exposure-entries.ts';
 import { Exposures } from '../../../../daemon/core/calls/exposures.ts';
+import type { Settle } from '../../../../daemon/core/log/write-ahead.ts';
 import { type ConfiguredPolicy, PolicyLibrary } from '../../../../daemon/core/governance/policy-library.ts';
 import type { Store } from '../../../../daemon/ports.ts';
 import { MemoryStore } from '../../../../daemon/store/memory.ts';
 import type { ExposureInput } from '../../../../protocol/call/index.ts';
-import { limits } from '../../../../protocol/index.ts';
+import { limits, MeshError } from '../../../../protocol/index.ts';
 import { FragileStore, quiet } from '../log/log-world.ts';
 import { VirtualClock } from '../virtual-clock.ts';
 
@@ -16,6 +18,19 @@ class World {
   text = policyText('allow');
   readonly changed: string[] = [];
   library!: PolicyLibrary;
+  /** What `begin` gave. */
+  isBegun: boolean | undefined;
+  /** As they were announced, and how it ended. */
+  readonly written: string[] = [];
+  /** Why the log holds nothing. */
+  halted: MeshError | undefined;
+  readonly entries: ExposureEntries = {
+    exposed: async ({ name, origin }, policy) => {
+      if (this.halted !== undefined) throw this.halted;
+      return this.#wrote(`exposed ${name} by ${origin} under ${policy?.name ?? 'none'}`);
+    },
+    withdrawn: async (name, origin) => this.#wrote(`withdrawn ${name} of ${origin}`),
+  };
   exposures!: Exposures;
 
   async open(
@@ -27,9 +42,17 @@ class World {
       { file: '/etc/acme.yaml', name: 'acme', text: this.text, use: 'exposed' },
     ];
     this.library = await PolicyLibrary.open({ store, clock: this.clock, log: quiet, load }, { broughtMax });
-    this.exposures = await Exposures.open({ store, log: quiet, library: this.library }, { configured });
+    const parts = { store, log: quiet, library: this.library, entries: this.entries };
+    this.exposures = await Exposures.open(parts, { configured });
     this.exposures.onChanged((name) => this.changed.push(name));
+    this.isBegun = await this.exposures.begin();
+    this.changed.length = 0;
     return this;
+  }
+
+  #wrote(text: string): Settle {
+    this.written.push(text);
+    return (problem) => void this.written.push(`${text}: ${problem?.code ?? 'ok'}`);
   }
 
   /** What an exposure's policy makes of a call. */
@@ -91,11 +114,12 @@ describe('servers exposed by command', () => {
 
   test('are not in force before they are on disk', async () => {
     const store = await FragileStore.of([]);
-    const { exposures } = await new World().open([], store);
+    const { exposures, written } = await new World().open([], store);
     await exposures.planned(FILES); // its policy is kept already
     store.failsAt = store.batches + 1;
     await expect(exposures.add(FILES)).rejects.toThrow();
     expect(exposures.list()).toEqual([]);
+    expect(written.at(-1)).toBe('exposed files by command under moderate: internal');
   });
 
   test.each<[string, ExposureInput, string]>([
@@ -174,5 +198,75 @@ describe('servers of the configuration', () => {
     await world.exposures.add({ ...FILES, name: 'other' });
     expect(world.library.configured.policies).toEqual([]);
     expect(world.effect('other')).not.toBe('allow');
+  });
+});
+
+describe('in the audit log', () => {
+  test('a command is written before it is in force, and how it ended', async () => {
+    const world = await new World().open();
+    const { exposures, written, entries } = world;
+    const inForce: boolean[] = [];
+    const { exposed, withdrawn } = entries;
+    Object.assign(entries, {
+      exposed: (...told: Parameters<typeof exposed>) => {
+        inForce.push(exposures.get('files') !== undefined);
+        return exposed(...told);
+      },
+      withdrawn: (...told: Parameters<typeof withdrawn>) => {
+        inForce.push(exposures.get('files') !== undefined);
+        return withdrawn(...told);
+      },
+    });
+    await exposures.add(FILES);
+    await exposures.remove('files');
+    expect(inForce).toEqual([false, true]);
+    const [exposing, withdrawing] = ['exposed files by command under moderate', 'withdrawn files of command'];
+    expect(written).toEqual([exposing, `${exposing}: ok`, withdrawing, `${withdrawing}: ok`]);
+  });
+
+  test('what it cannot hold is not exposed', async () => {
+    const store = new MemoryStore();
+    const world = await new World().open([], store);
+    world.halted = new MeshError('log_halted', 'Cannot write');
+    await expect(world.exposures.add(FILES)).rejects.toMatchObject({ code: 'log_halted' });
+    expect([world.exposures.list(), world.changed]).toEqual([[], []]);
+    expect((await new World().open([], store)).exposures.list()).toEqual([]);
+  });
+
+  test('what the configuration exposes is written at each start, and what it has no more', async () => {
+    const store = new MemoryStore();
+    const notes: ExposureInput = { ...FILES, name: 'notes', policy: 'strict' };
+    const first = await new World().open([FILES, notes], store);
+    expect(first.written.filter((text) => !text.endsWith(': ok')).sort()).toEqual([
+      'exposed files by configuration under moderate',
+      'exposed notes by configuration under strict',
+    ]);
+    const second = await new World().open([notes], store);
+    expect(second.written).toContain('withdrawn files of configuration: ok');
+    expect(second.written).toContain('exposed notes by configuration under strict: ok');
+    const third = await new World().open([notes], store);
+    expect(third.written.filter((text) => text.startsWith('withdrawn'))).toEqual([]);
+  });
+
+  test('what a command exposed is written again where the configuration does not hide it any more', async () => {
+    const store = new MemoryStore();
+    await (await new World().open([], store)).exposures.add(FILES);
+    const hidden = await new World().open([{ ...FILES, policy: 'strict' }], store);
+    expect(hidden.written).toContain('exposed files by configuration under strict');
+    const shown = await new World().open([], store);
+    expect(shown.written[0]).toBe('exposed files by command under moderate');
+    expect(shown.exposures.get('files')?.origin).toBe('command');
+  });
+
+  test('the configuration exposes nothing until it can be written', async () => {
+    const world = new World();
+    world.halted = new MeshError('log_halted', 'Cannot write');
+    await world.open([FILES]);
+    expect([world.isBegun, world.exposures.list(), world.exposures.get('files')]).toEqual([false, [], undefined]);
+    world.halted = undefined;
+    expect(await world.exposures.begin()).toBe(true);
+    expect(world.exposures.list().map(({ name }) => name)).toEqual(['files']);
+    expect(await world.exposures.begin()).toBe(true);
+    expect(world.written.filter((text) => !text.endsWith(': ok'))).toHaveLength(1);
   });
 });
