@@ -2,13 +2,17 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { AgentIdentity, AgentMesh } from '../../sdk/index.ts';
+import { FakeLinks, PEER } from '../daemon/control/fake-links.ts';
+import { RECEIPT, serveFake } from '../daemon/control/fake-server.ts';
 import { startServer, type Started } from '../daemon/control/start.ts';
 import { repositoryRoot } from '../house/architecture.ts';
 
 const run = promisify(execFile);
 let started: Started;
 beforeEach(async () => {
-  started = await startServer();
+  const links = new FakeLinks();
+  links.onMessage = serveFake;
+  started = await startServer({ links: links.open });
 });
 afterEach(() => started[Symbol.asyncDispose]());
 
@@ -54,4 +58,20 @@ test('examples/govern.ts sends what its policy lets through, and reads why not',
   expect(sent).toBe('Sent 11 letters to finance; questions go to [redacted: pii.email]');
   expect(refused).toContain('Rule "no-personal-data" of policy "reports" denies it: Reports hold no personal data');
   expect(rest).toEqual(['']);
+});
+
+test('examples/call-tool.ts calls, leaves a message, and says why a call was refused', async () => {
+  const mesh = await AgentMesh.connect({ socket: started.socketPath, token: null });
+  const { did } = await AgentIdentity.create({
+    name: 'reader',
+    sponsor: 'carol@company.com',
+    capabilities: ['read:data'],
+    mesh,
+  });
+  expect(await example('call-tool', did, PEER.did, 'files', 'echo', '{"text":"revenue: 12"}')).toBe(
+    `revenue: 12\nReceipt ${RECEIPT}: ok\nMessage waiting\n`,
+  );
+  expect(await example('call-tool', did, PEER.did, 'files', 'denied')).toMatch(
+    /^Not done, or not known: policy_denied, .*\nMessage waiting\n$/,
+  );
 });
