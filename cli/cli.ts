@@ -7,6 +7,7 @@ import { type Handler, Invocation } from './invocation.ts';
 import { connectTo } from './mesh.ts';
 import { formatProblem, type Place, type Problem, problemJson, problemOf, UsageError } from './problem.ts';
 import { createProgram } from './program.ts';
+import { plainJson } from './text/plain.ts';
 import { createPaint, hasColour } from './text/style.ts';
 import type { World } from './world.ts';
 
@@ -84,8 +85,6 @@ function tell(problem: Problem, { argv, err, env }: World): void {
   const end = argv.indexOf('--');
   const isJson = (end < 0 ? argv : argv.slice(0, end)).includes('--json');
   err.write(
-    isJson
-      ? `${JSON.stringify(problemJson(problem))}\n`
-      : formatProblem(problem, createPaint(hasColour(err.isTty, env))),
+    isJson ? `${plainJson(problemJson(problem))}\n` : formatProblem(problem, createPaint(hasColour(err.isTty, env))),
   );
 }

@@ -4,7 +4,7 @@ import type { ExitCode } from './exit.ts';
 import type { Mesh } from './mesh.ts';
 import type { Place } from './problem.ts';
 import { formatCommand } from './text/command.ts';
-import { plainLines } from './text/plain.ts';
+import { plainJson, plainLines } from './text/plain.ts';
 import { createPaint, hasColour, type Paint } from './text/style.ts';
 import type { View } from './text/table.ts';
 import type { World } from './world.ts';
@@ -57,14 +57,12 @@ export class Invocation {
 
   /** The answer, on stdout: one JSON value, or text for people. */
   answer(json: unknown, format: (view: View) => string): void {
-    this.world.out.write(
-      this.json ? `${JSON.stringify(json, null, 2)}\n` : format({ ...this.view, nowMs: this.world.nowMs() }),
-    );
+    this.world.out.write(this.json ? `${plainJson(json, 2)}\n` : format({ ...this.view, nowMs: this.world.nowMs() }));
   }
 
   /** One of many answers: a line of JSON, or of text. */
   answerLine(json: unknown, format: (view: View) => string): void {
-    this.world.out.write(this.json ? `${JSON.stringify(json)}\n` : format(this.view));
+    this.world.out.write(this.json ? `${plainJson(json)}\n` : format(this.view));
   }
 
   /** Said beside the answer, on stderr. */

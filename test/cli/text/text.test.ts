@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { formatCommand } from '../../../cli/text/command.ts';
 import { shortenIds } from '../../../cli/text/ids.ts';
 import { nearest } from '../../../protocol/control/index.ts';
-import { plain, plainLines, widthOf } from '../../../cli/text/plain.ts';
+import { plain, plainJson, plainLines, widthOf } from '../../../cli/text/plain.ts';
 import { createPaint, hasColour } from '../../../cli/text/style.ts';
 import { type Column, formatFields, formatTable, indent, type View } from '../../../cli/text/table.ts';
 import {
@@ -180,4 +180,13 @@ test('nearest() is what was probably meant, or nothing', () => {
   expect(nearest('MY-AGNT', names)).toBe('my-agent');
   expect(nearest('peers', names)).toBeUndefined();
   expect(nearest('x', ['did'])).toBeUndefined();
+});
+
+test('plainJson() says the same, with nothing in it that a terminal acts on', () => {
+  const value = { text: 'a\n\u001b[2J\u009b2J\u007f\u202eb', list: [1, 'Grüße'] };
+  for (const indentation of [0, 2]) {
+    const text = plainJson(value, indentation);
+    expect(JSON.parse(text)).toEqual(value);
+    expect(text.replaceAll('\n', '')).toBe(plain(text.replaceAll('\n', '')));
+  }
 });
