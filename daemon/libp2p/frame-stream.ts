@@ -3,6 +3,7 @@ import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/inter
 import { concatBytes, decodeVarint, encodeVarint, limits, MeshError } from '../../protocol/index.ts';
 import type { Clock, FrameBytes, FrameStream, PeerConnection, Timer } from '../ports.ts';
 import { asError, createDeadline, messageOf } from './deadline.ts';
+import { gatherWindowUpdates } from './window-updates.ts';
 
 export interface FrameStreamOptions {
   /** Largest frame sent or received, bytes. */
@@ -56,6 +57,7 @@ class Libp2pFrameStream implements FrameStream {
     this.#pause();
     this.#ended = this.#stream.remoteWriteStatus === 'closed' && this.#stream.status === 'open';
     if (this.#stream.status !== 'open') this.#failure = this.#closedError('the stream is closed');
+    gatherWindowUpdates(this.#stream);
     this.#stream.addEventListener('message', (event) => this.#onMessage(event));
     this.#stream.addEventListener('remoteCloseWrite', () => this.#onEnd());
     this.#stream.addEventListener('close', (event) => this.#onClose(event));
