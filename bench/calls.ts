@@ -1,8 +1,8 @@
 /**
  * Calls between organisations: a 32-byte echo by an agent of one daemon, served behind another, each its own process, over
  * loopback, against the same server called directly over stdio, and the synced puts that lie on the way: each side has the
- * call in its log before it goes on. In turns, medians of the rounds. Then what open sessions cost in memory.
- * `node bench/calls.ts [--rounds N] [--of N] [--sessions N] [--prof DIRECTORY]`; exits 1 above the bar. Memory and CPU on Linux.
+ * call in its log before it goes on. In turns, medians of the rounds. Then large results.
+ * `node bench/calls.ts [--rounds N] [--of N] [--prof DIRECTORY]`; exits 1 above the bar. CPU on Linux.
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -12,32 +12,29 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Level } from 'level';
-import { limits } from '../protocol/index.ts';
 import { TrustBridge, type AgentMesh } from '../sdk/index.ts';
 import { type DaemonProcess, startDaemonProcess, until } from '../test/e2e/daemon-process.ts';
-import { never, openOwnNode, operator } from '../test/e2e/own-node.ts';
 import { Side } from './proxy-sides.ts';
+import { startBareRounds, startCallRounds } from './stream-rounds.ts';
 
 const TARGET_MS = 5; // p50 of the governed path, without the two synced puts on it
 const MESSAGE = '0123456789abcdef0123456789abcdef';
 const ENTRY_BYTES = 1_000; // about what the entry of an allowed call has
 const IN_FLIGHT = [1, 8, 64];
 const CAN = [{ can: 'mcp:echo/*' }];
-const SESSIONS_A_NODE = limits.SESSIONS_A_CONNECTION_MAX;
-const PACE_MS = 1_000; // between handshakes of one organisation, while the others have theirs
-const SETTLE_MS = 3_000; // before memory is looked at
+const WARM_CALLS = 1_000; // both daemons have compiled what a call needs by then
+const WARM_IN_FLIGHT = 8;
+const LARGE_BYTES = 8 * 1024 * 1024; // the preset policies pass on 10 MiB
+const LARGE_TIMES = LARGE_BYTES / MESSAGE.length;
 
 const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
-    of: { type: 'string', default: '200' },
-    sessions: { type: 'string', default: '1000' },
+    of: { type: 'string', default: '100' },
     prof: { type: 'string' },
   },
 });
 const count = Number(flags.of);
-const sessionsMax = Number(flags.sessions);
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 const at = (values: readonly number[], share: number): number =>
   values.toSorted((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? Number.NaN;
 const median = (values: readonly number[]): number => at(values, 0.5);
@@ -50,8 +47,12 @@ interface Round {
 }
 type Work = () => Promise<unknown>;
 
-async function measure(work: Work, inFlight: number, pids: readonly number[]): Promise<Round> {
-  const total = count * Math.min(inFlight, 8);
+async function measure(
+  work: Work,
+  inFlight: number,
+  pids: readonly number[],
+  total = count * Math.min(inFlight, 8),
+): Promise<Round> {
   const tookMs: number[] = [];
   let left = total;
   const one = async (): Promise<void> => {
@@ -73,8 +74,6 @@ const cpuOf = (pids: readonly number[]): number =>
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
     return sum + 10 * (Number(fields[11]) + Number(fields[12]));
   }, 0);
-const megabytesOf = (pid: number): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 
 const profiled = (name: string): Readonly<Record<string, string>> =>
   flags.prof === undefined
@@ -125,6 +124,7 @@ async function calls({ acme, gamma, caller, reader }: Two, folder: string): Prom
       },
     ],
   ];
+  for (const [, work] of sides) await measure(work, WARM_IN_FLIGHT, pids, WARM_CALLS);
   let overMs = Number.NaN;
   for (const inFlight of IN_FLIGHT) {
     const results = new Map<string, Round[]>(sides.map(([name]) => [name, []]));
@@ -155,47 +155,31 @@ function print(name: string, rounds: readonly Round[]): void {
   );
 }
 
-/** By as many organisations as the bound of a connection asks for, in this process. */
-async function sessions({ acme, callee }: Two, folder: string): Promise<void> {
-  const nodes = Math.ceil(sessionsMax / SESSIONS_A_NODE);
-  await using opened = new AsyncDisposableStack();
-  const peers = [];
-  for (let i = 0; i < nodes; i++) {
-    const home = join(folder, `peer-${i}`);
-    peers.push(opened.use(await openOwnNode({ home, name: `Peer ${i}`, bootstrap: [acme.address], listen: [] })));
+/** A large result over the whole way, beside the call stream alone and a bare libp2p stream. */
+async function largeResults({ acme, caller, reader }: Two): Promise<void> {
+  await using bridge = new TrustBridge({ mesh: caller, as: reader });
+  await using bare = await startBareRounds();
+  await using stream = await startCallRounds();
+  const through = async (): Promise<number> => {
+    const startMs = performance.now();
+    const { content } = await bridge.call(acme.did, 'echo', 'echo', { message: MESSAGE, times: LARGE_TIMES });
+    const text = content[0]?.['text'];
+    if (typeof text !== 'string' || text.length !== LARGE_BYTES)
+      throw new Error(`Cannot measure: ${JSON.stringify(content).slice(0, 500)}`);
+    return LARGE_BYTES / 1e6 / ((performance.now() - startMs) / 1000);
+  };
+  const rates: Record<'bare' | 'stream' | 'through', number[]> = { bare: [], stream: [], through: [] };
+  for (let round = -1; round < Number(flags.rounds); round++) {
+    const all = { bare: await bare.round(), stream: await stream.round(), through: await through() };
+    if (round < 0) continue; // while everything is compiled
+    for (const name of ['bare', 'stream', 'through'] as const) rates[name].push(all[name]);
   }
-  await until('all bound', async () => (await callee.status()).peers.bound >= nodes, 60_000);
-  const grants: string[] = [];
-  for (const { did } of peers) grants.push((await callee.delegations.create({ to: did, capabilities: CAN })).link.id);
-  await sleep(SETTLE_MS);
-  const [before, openBefore] = [megabytesOf(acme.pid), (await callee.status()).sessions];
-  await Promise.all(
-    peers.map(async ({ api, node }, i) => {
-      const grant = grants[i];
-      await until('the grant', async () => grant !== undefined && node.state.link(grant) !== undefined);
-      for (let n = 0; n < Math.min(SESSIONS_A_NODE, sessionsMax - i * SESSIONS_A_NODE); n++) {
-        const body = { did: acme.did, grant, capabilities: CAN };
-        const shake = (): Promise<unknown> =>
-          api.handshakeCreate({ params: {}, query: {}, body } as never, operator, never);
-        // So many at once are more than a daemon lets in: those that it turned away come again.
-        await until(
-          'a handshake',
-          () =>
-            shake().then(
-              () => true,
-              () => sleep(PACE_MS).then(() => false),
-            ),
-          60_000,
-        );
-        await sleep(PACE_MS);
-      }
-    }),
-  );
-  await sleep(SETTLE_MS);
-  const [after, open] = [megabytesOf(acme.pid), (await callee.status()).sessions - openBefore];
-  console.log(
-    `${open} sessions of ${nodes} organisations: daemon of ${before.toFixed(0)} MB grew to ${after.toFixed(0)} MB, ${((1024 * (after - before)) / open).toFixed(1)} KB a session`,
-  );
+  const ratio = (name: 'stream' | 'through'): string =>
+    median(rates[name].map((rate, i) => rate / (rates.bare[i] ?? Number.NaN))).toFixed(2);
+  console.log(`large results, ${LARGE_BYTES / 1024 ** 2} MiB each`);
+  console.log(`  bare libp2p stream                 ${median(rates.bare).toFixed(0)} MB/s`);
+  console.log(`  the call stream                    ${median(rates.stream).toFixed(0)} MB/s, ${ratio('stream')}x`);
+  console.log(`  from the server to the client      ${median(rates.through).toFixed(0)} MB/s, ${ratio('through')}x`);
 }
 
 const folder = await mkdtemp(join(tmpdir(), 'agentmesh-bench-'));
@@ -216,7 +200,7 @@ try {
   });
   const two = await connected(acme, gamma);
   const overMs = await calls(two, folder);
-  if (sessionsMax > 0) await sessions(two, folder);
+  await largeResults(two);
   if (!(overMs <= TARGET_MS)) process.exitCode = 1;
   for (const daemon of [acme, gamma]) await daemon.end('SIGTERM');
 } finally {

@@ -9,10 +9,16 @@
 interface Request {
   readonly id?: unknown;
   readonly method?: string;
-  readonly params?: { readonly protocolVersion?: string; readonly arguments?: { readonly message?: string } };
+  readonly params?: {
+    readonly protocolVersion?: string;
+    readonly arguments?: { readonly message?: string; readonly times?: number };
+  };
 }
 
-const TOOL = { name: 'echo', inputSchema: { type: 'object', properties: { message: { type: 'string' } } } };
+const TOOL = {
+  name: 'echo',
+  inputSchema: { type: 'object', properties: { message: { type: 'string' }, times: { type: 'integer' } } },
+};
 
 function resultOf({ method, params }: Request): object {
   if (method === 'initialize')
@@ -22,7 +28,8 @@ function resultOf({ method, params }: Request): object {
       serverInfo: { name: 'bare', version: '1' },
     };
   if (method === 'tools/list') return { tools: [TOOL] };
-  return method === 'tools/call' ? { content: [{ type: 'text', text: params?.arguments?.message }] } : {};
+  const { message, times = 1 } = params?.arguments ?? {};
+  return method === 'tools/call' ? { content: [{ type: 'text', text: message?.repeat(times) }] } : {};
 }
 
 /** Undefined for a notification. */
