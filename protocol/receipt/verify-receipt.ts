@@ -8,6 +8,7 @@
 import { needOf } from '../call/needs.ts';
 import { isCovered } from '../delegation/capability.ts';
 import { freshnessOf } from '../delegation/freshness.ts';
+import type { Delegation } from '../delegation/link.ts';
 import type { Authority } from '../delegation/order.ts';
 import { startProgress } from '../delegation/report.ts';
 import { linksTo, verifyAuthKey, verifyHolder, verifyStructure } from '../delegation/verify.ts';
@@ -326,6 +327,7 @@ class Verification {
   ): { root: string; authority: Authority } {
     const { roots, isSignatureValid } = this.#options;
     const links = linksTo({ link: (id) => this.#links.get(id) }, leaf);
+    for (const { id, payload } of links) this.#verifyBinding(id, payload, holder.did);
     const verifyBy = (view: MeshView): ReturnType<typeof startProgress> => {
       const progress = startProgress(this.#atMs);
       progress.links = links;
@@ -340,6 +342,27 @@ class Verification {
     this.#verifyKnown(organisations);
     if (authority === null) throw new MeshError('internal', 'Cannot say what a chain grants: it was not walked');
     return { root: (links[0] as Statement<'delegation/v1'>).payload.sub, authority };
+  }
+
+  /**
+   * Whoever may grant may grant to anybody, and bind any key: that it is the key of a party is for the party to say, or its
+   * organisation. Errors: holder_mismatch.
+   */
+  #verifyBinding(id: string, { iss, aud, cnf }: Delegation, did: string): void {
+    if (cnf === undefined || aud !== did || this.#maySpeakFor(did, iss)) return;
+    throw new MeshError(
+      'holder_mismatch',
+      `Cannot take a key for that of "${did}": link "${id}" by "${iss}" binds it`,
+      {
+        id,
+        is: iss,
+        want: did,
+      },
+    );
+  }
+
+  #maySpeakFor(did: string, issuer: string): boolean {
+    return issuer === did || issuer === this.#now.didState(did)?.organisation;
   }
 
   #tellSince(run: () => unknown): void {
@@ -432,7 +455,8 @@ class Verification {
     const key = role === 'caller' ? callerKeyOf(this.#file.order) : this.#calleeKey;
     if (key !== undefined && multikeyText(key) === kid) return;
     const bound = [...this.#links.values()].some(
-      ({ payload: { aud, cnf } }) => aud === did && cnf !== undefined && multikeyText(cnf) === kid,
+      ({ payload: { iss, aud, cnf } }) =>
+        aud === did && cnf !== undefined && multikeyText(cnf) === kid && this.#maySpeakFor(did, iss),
     );
     if (bound || this.#isListed(did, kid) || this.#isListed(organisation, kid)) return;
     throw new MeshError('key_unknown', `Cannot accept an entry: "${kid}" is no key of "${did}" that the file shows`, {

@@ -14,10 +14,12 @@ import {
 } from '../../../protocol/receipt/index.ts';
 import { isSignatureValidSodium } from '../../../protocol/sodium.ts';
 import {
+  createChildLink,
   createCredential,
   createHeartbeat,
   createOrganisation,
   createRevocation,
+  createRootLink,
   createRotate,
   keyOf,
   NOW_MS,
@@ -26,13 +28,16 @@ import {
 import { ownLog, ownWitness } from '../log/own-log.ts';
 import {
   acme,
+  alice,
   bytesOf,
   calleeKey,
   callerCredential,
   callerGrant,
   callerIdent,
   callerKey,
+  desk,
   fileOf,
+  gail,
   gamma,
   grace,
   granted,
@@ -373,6 +378,49 @@ describe('verifyReceiptFile() of a half receipt', () => {
     const { taking: _, ...file } = halfFileOf('callee', { order, receipt, proofs: [] });
     const { report } = refusal(file);
     expect(failing(report)).toContain('callee: holder_mismatch');
+  });
+});
+
+describe('a key that somebody else binds to a party', () => {
+  const forged = keyOf('forged');
+  const binding = { cnf: forged.publicKey, pri: true, exp: passedOn.payload.iat + 900 } as const;
+  const toDesk = { aud: desk.did, ...binding };
+  const byGamma = createRootLink(gamma, gail, { ...toDesk, cap: [{ can: 'mcp:*' }] });
+  const byGrace = createChildLink(passedOn, grace, toDesk);
+  // What follows a link that binds a key is signed by that key, also where it is as if by the party itself.
+  const asIfByDesk = createCredential(byGamma, desk, forged, { signers: [forged] });
+
+  test.each([
+    ['by an organisation that is trusted too', [byGamma]],
+    ['below a grant of its own organisation', [byGrace]],
+    ['with a credential below it', [byGamma, asIfByDesk]],
+  ])('%s makes no receipt of it', (_, links) => {
+    const callee = { callee: desk, calleeKey: forged, calleeIdent: links.at(-1)?.id };
+    const order = orderOf();
+    const statements = [...STATEMENTS, ...links].map(({ envelope }) => envelope);
+    const { taking: _taking, ...file } = fileOf(
+      { order, receipt: receiptOf(order, callee), proofs: [], statements },
+      callee,
+    );
+    const { report } = refusal(file);
+    expect(failing(report)).toContain('callee: holder_mismatch');
+    expect(report.proven.filter((line) => line.includes('against the callee'))).toEqual([]);
+  });
+
+  test('makes no order of it', () => {
+    const link = createRootLink(acme, alice, { aud: grace.did, ...binding, cap: [{ can: 'mcp:files/*' }] });
+    const order = orderOf(undefined, {}, forged);
+    const receipt = createHalfReceipt(order, happened(), 'callee', calleeKey);
+    const statements = [...STATEMENTS, link].map(({ envelope }) => envelope);
+    const { parties } = fileOf();
+    const {
+      taking: _,
+      handshake: _handshake,
+      ...file
+    } = halfFileOf('callee', { order, receipt, proofs: [], statements });
+    const { report } = refusal({ ...file, parties: { ...parties, caller: { ident: link.id, grant: link.id } } });
+    expect(failing(report)).toEqual(expect.arrayContaining(['caller: holder_mismatch', 'authority: holder_mismatch']));
+    expect(report.proven.filter((line) => line.includes('against the caller'))).toEqual([]);
   });
 });
 
