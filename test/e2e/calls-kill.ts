@@ -74,12 +74,14 @@ interface Side {
 
 export async function killCalls(kills: number, seed: number): Promise<CallsKilled> {
   const folder = await realpath(await mkdtemp(join(tmpdir(), 'agentmesh-calls-kill-')));
+  for (const file of ['tally', 'pids']) await writeFile(join(folder, file), '');
   try {
     await using started = new AsyncDisposableStack();
     await using world = await KillWorld.open(folder, seed, started);
     for (let round = 0; round < kills; round++) await world.round();
     return await world.finish();
   } finally {
+    for (const pid of pidsIn(folder)) if (isServerOf(folder, pid)) process.kill(pid, 'SIGKILL'); // where a check failed
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -110,7 +112,6 @@ class KillWorld implements AsyncDisposable {
   static async open(folder: string, seed: number, started: AsyncDisposableStack): Promise<KillWorld> {
     const policy = join(folder, 'acme.yaml');
     await writeFile(policy, POLICY, { mode: 0o600 });
-    for (const file of ['tally', 'pids']) await writeFile(join(folder, file), '');
     const env = { NODE_COMPILE_CACHE: join(folder, 'compiled') };
     const own = { name: 'Acme', home: join(folder, 'acme'), env: { ...env, AGENTMESH_POLICIES: policy } } as const;
     // Compiled once: most of what a start costs. It is kept by a process that ends in order.
@@ -174,9 +175,11 @@ class KillWorld implements AsyncDisposable {
     for (const plan of this.#open) plan.tries = TRIES_MAX;
     const again = this.#open.length;
     await this.#work({ isOver: false, isIdle: false, answers: 0 }, () => undefined);
+    const pids = pidsIn(this.#folder);
+    const isAnyLeft = (): boolean => pids.some((pid) => isServerOf(this.#folder, pid));
+    if (!isAnyLeft()) throw new Error('no server is seen where one should still be ending');
     for (const mail of this.#mail) await until('all mail is there', async () => mail.isComplete);
-    const pids = readFileSync(join(this.#folder, 'pids'), 'utf8').trim().split('\n').map(Number);
-    await until('no server is left', async () => !pids.some(isAlive), GONE_MS);
+    await until('no server is left', async () => !isAnyLeft(), GONE_MS);
     for (const { mesh, name } of [this.#acme, this.#gamma]) {
       await until(`${name} has no link open`, async () =>
         (await mesh.sessions.list()).every(({ servers }) => servers.length === 0),
@@ -433,10 +436,15 @@ async function isLogged(mesh: AgentMesh): Promise<boolean> {
   return released?.treeSize === treeSize;
 }
 
-const isAlive = (pid: number): boolean => {
+const pidsIn = (folder: string): number[] => {
+  const lines = readFileSync(join(folder, 'pids'), 'utf8').split('\n');
+  return lines.filter((line) => line !== '').map(Number);
+};
+
+/** Of orphans that nobody reaps, as in a container, the command line is empty. */
+const isServerOf = (folder: string, pid: number): boolean => {
   try {
-    process.kill(pid, 0);
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8')); // nobody reaps orphans in a container
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(folder);
   } catch {
     return false; // no such process
   }
