@@ -27,8 +27,8 @@ import { playGovernedTools } from './acts/governed-tools.ts';
 const DAEMON = fileURLToPath(new URL('../daemon/bin.js', import.meta.url));
 const CLI = fileURLToPath(new URL('../cli/bin.js', import.meta.url));
 const STALENESS_SECONDS = 5; // of the links in this story, so that "too old to trust" takes seconds to see
-const READY_MS = 15_000;
-const SPREAD_MS = 5_000; // for what takes milliseconds when nothing else runs
+const READY_MS = 60_000; // a second, when nothing else runs
+const SPREAD_MS = 15_000; // for what takes milliseconds when nothing else runs
 const REVOKED_WITHIN_MS = 1_000;
 
 interface Organisation {
