@@ -352,3 +352,19 @@ test('large bodies go both ways beside small ones', async () => {
   expect(JSON.stringify(client.answerTo(1)).length).toBeGreaterThan(text.length);
   expect(client.answerTo(2)).toMatchObject({ result: { content: [{ text: '{"small":true}' }] } });
 });
+
+test('a session shows on both sides which servers are in use in it, as long as they are', async () => {
+  const shownAt = async ({ api }: Member) => {
+    const { sessions } = await world.during(api.sessionList(input(), operator, never));
+    return sessions.map(({ servers }) => servers.map(({ server: name }) => name));
+  };
+  await world.grant();
+  await open();
+  const second = new Client();
+  await open(second);
+  for (const member of [world.beta, world.acme]) expect(await shownAt(member)).toEqual([['files', 'files']]);
+  await world.during(second.link?.close() ?? expect.fail('no link'));
+  for (const member of [world.beta, world.acme]) expect(await shownAt(member)).toEqual([['files']]);
+  await world.during(client.link?.close() ?? expect.fail('no link'));
+  for (const member of [world.beta, world.acme]) expect(await shownAt(member)).toEqual([[]]);
+});
