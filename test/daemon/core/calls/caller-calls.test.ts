@@ -35,7 +35,7 @@ test('a call that is given up while its earlier receipt is looked up is over: no
   const calls = new CallerCalls(
     {
       clock: new VirtualClock(),
-      random: seededRandom(7) as never,
+      random: seededRandom(7),
       isSignatureValid: isSignatureValidSodium,
       earlier: { of: () => found.promise, add: () => {}, settled: () => {} } as unknown as EarlierCalls,
       keep: (receipt: NewReceipt) => void kept.push(receipt),
