@@ -108,21 +108,56 @@ test('the clients of both SDKs see the same server, in both eras', { timeout: 12
     env,
     stderr: 'ignore',
   });
+  // A client of the SDKs drops steps that it reads together with the result, which is for chance to say: see below.
+  const withoutSteps = (seen: object): object => ({ ...seen, progress: undefined });
   const legacy = async (words: readonly string[]): Promise<unknown> => {
     const connected = await connectLegacy(new StdioClientTransport(spawned(words)));
     const seen = await legacyTour(connected);
     await connected.client.close();
-    return seen;
+    return withoutSteps(seen);
   };
   const modern = async (words: readonly string[]): Promise<unknown> => {
     const { seen, client } = await modernTour(new ModernStdio(spawned(words)));
     await client.close();
-    return seen;
+    return withoutSteps(seen);
   };
   for (const view of [legacy, modern]) {
     const direct = await view(LINES);
     expect(await view(peerWords('lines'))).toEqual(direct);
     expect(await view(peerWords('http'))).toEqual(direct);
+  }
+});
+
+test('every step of a call comes, in order and before its result', { timeout: 60_000 }, async () => {
+  const calls = Array.from({ length: 10 }, (_, index) => index + 1);
+  const [command = '', ...args] = peerWords('lines');
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'ignore'], env: bareEnv(world.gamma.home) });
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  let said = '';
+  child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  for (const id of calls) {
+    const _meta = {
+      progressToken: id,
+      'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+      'io.modelcontextprotocol/clientCapabilities': {},
+      'io.modelcontextprotocol/clientInfo': { name: 'test', version: '1' },
+    };
+    const params = { name: 'test_tool_with_progress', arguments: {}, _meta };
+    child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params })}\n`);
+  }
+  child.stdin.end(); // what was asked is still answered
+  await exited;
+  interface Line {
+    readonly id?: number;
+    readonly params?: { readonly progressToken: number; readonly progress: number };
+  }
+  const lines = said
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Line);
+  for (const id of calls) {
+    const own = lines.filter((line) => line.id === id || line.params?.progressToken === id);
+    expect(own.map(({ params }) => params?.progress ?? 'result')).toEqual([0, 50, 100, 'result']);
   }
 });
 
