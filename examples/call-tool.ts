@@ -6,14 +6,16 @@
  * (docs/calls.md); then give DIDs of the own agent and of the other one, server, tool and arguments:
  * node -C agentmesh-source examples/call-tool.ts did:mesh:… did:mesh:… files read_text_file '{"path":"/srv/q3.txt"}'
  */
+import { randomUUID } from 'node:crypto';
 import { isMeshError, TrustBridge } from 'agentmesh/sdk';
 
-const [as, peer = '', server = '', tool = '', args = '{}'] = process.argv.slice(2);
+const [as, peer = '', server = '', tool = '', text = '{}'] = process.argv.slice(2);
+const args = JSON.parse(text) as Readonly<Record<string, unknown>>;
+const key = randomUUID(); // asked again with it, what was done is not done twice
 await using bridge = new TrustBridge({ as });
 
 try {
-  // Asked again with this key, what was done is not done twice.
-  const { content, receipt } = await bridge.call(peer, server, tool, JSON.parse(args), { key: 'example-2026-0042' });
+  const { content, receipt } = await bridge.call(peer, server, tool, args, { key });
   for (const part of content) if (part['type'] === 'text') console.log(part['text']);
   if (receipt !== null) console.log(`${receipt.half ? 'Half receipt' : 'Receipt'} ${receipt.id}: ${receipt.out}`);
 } catch (error) {
