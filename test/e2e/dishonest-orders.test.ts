@@ -74,7 +74,7 @@ test('the log of the honest side says what was refused, in which session, and ve
 test('nothing was done that the log did not allow before, and the honest noticed nothing', SLOW, async () => {
   const tookMs = await bystander.end();
   expect(tookMs.length).toBeGreaterThan(10);
-  expect(Math.max(...tookMs.slice(1))).toBeLessThan(5_000);
+  expect(Math.max(...tookMs)).toBeLessThan(5_000);
   const allowed = await world.entries(world.acme, ['action.allowed']);
   const calls = allowed.filter(({ entry }) => (entry.data as { readonly session?: string }).session !== undefined);
   const deeds = world.allDeeds().filter(({ did }) => !['cancelled', 'open'].includes(did));

@@ -1,6 +1,10 @@
 /** The calling side of calls made by hand: handshakes, links, orders and signatures as honest or as wrong as one likes. */
 import { randomBytes } from 'node:crypto';
-import { type CallMessages, createCallMessages, type ReceivedFrame } from '../../../daemon/core/calls/message-stream.ts';
+import {
+  type CallMessages,
+  createCallMessages,
+  type ReceivedFrame,
+} from '../../../daemon/core/calls/message-stream.ts';
 import type { Presenter } from '../../../daemon/core/handshake.ts';
 import { presenterFor } from '../../../daemon/core/presenter.ts';
 import type { FrameStream, PeerConnection, Signer } from '../../../daemon/ports.ts';
@@ -71,9 +75,12 @@ export function connectionTo({ network }: OwnNode, peer: string): PeerConnection
 export async function shakeByHand(node: OwnNode, shake: HandShake): Promise<HandSession> {
   const { peer, as, to, grant, want = [], shown = as, forge = (presenter) => presenter } = shake;
   const { organisation, agents, state } = node.node;
-  const { ident, grant: leaf, envelopes, signer } = forge(
-    await presenterFor({ state, organisation, agents, clock: node.clock }, shown, grant),
-  );
+  const {
+    ident,
+    grant: leaf,
+    envelopes,
+    signer,
+  } = forge(await presenterFor({ state, organisation, agents, clock: node.clock }, shown, grant));
   const connection = connectionTo(node, peer);
   const stream = await node.network.openStream(connection, 'iatp', { frameBytesMax: limits.IATP_FRAME_BYTES_MAX });
   const { network } = node;
@@ -321,7 +328,7 @@ export function readAnswer(body: Uint8Array): { readonly code: string | undefine
   const code = decision['code'] ?? membersOf(membersOf(error)['data'])['code'];
   return {
     code: typeof code === 'string' ? code : undefined,
-    text: String(membersOf(first)['text'] ?? membersOf(error)['message'] ?? ''),
+    text: JSON.stringify(membersOf(first)['text'] ?? membersOf(error)['message'] ?? ''),
   };
 }
 

@@ -122,7 +122,9 @@ export class DishonestLink {
     try {
       for (let one = await this.messages.receive(); one !== undefined; one = await this.messages.receive()) {
         const { frame, body = new Uint8Array() } = one;
-        this.got.push(frame.f === 'decline' ? `decline ${frame.code}` : frame.f === 'end' ? `end ${frame.code}` : frame.f);
+        this.got.push(
+          frame.f === 'decline' ? `decline ${frame.code}` : frame.f === 'end' ? `end ${frame.code}` : frame.f,
+        );
         if (frame.f === 'end') break;
         if (frame.f === 'renew') await this.messages.send({ f: 'renewed', sid: frame.sid });
         if (frame.f === 'msg') await this.#said(body);

@@ -116,17 +116,19 @@ const NUMBERS: readonly Attack[] = [
     answer: ['ok', 'end replay'],
     runs: 1,
   },
-  ...[0, -1, limits.CALL_NUMBER_MAX + 1, Number.MAX_SAFE_INTEGER].map((n): Attack => ({
-    name: `a call of number ${n}`,
-    play: async (stage) => {
-      const link = await stage.link();
-      const [frame, body] = link.prepare('note', stage.args());
-      await link.stream.send(encodeCbor({ ...frame, n, b: body }));
-      return [await ended(link)];
-    },
-    answer: ['end aborted'],
-    logged: ['schema'],
-  })),
+  ...[0, -1, limits.CALL_NUMBER_MAX + 1, Number.MAX_SAFE_INTEGER].map(
+    (n): Attack => ({
+      name: `a call of number ${n}`,
+      play: async (stage) => {
+        const link = await stage.link();
+        const [frame, body] = link.prepare('note', stage.args());
+        await link.stream.send(encodeCbor({ ...frame, n, b: body }));
+        return [await ended(link)];
+      },
+      answer: ['end aborted'],
+      logged: ['schema'],
+    }),
+  ),
   {
     name: 'a frame of another number than its order',
     play: async (stage) => {
@@ -164,22 +166,24 @@ const ORDERS: readonly Attack[] = [
     answer: ['end bad_signature'],
     logged: ['bad_signature'],
   },
-  ...(['iss', 'aud', 'sid', 'hs'] as const).map((field): Attack => ({
-    name: `an order of another ${field}`,
-    play: async (stage) => {
-      const link = await stage.link();
-      const other = {
-        iss: stage.agent('other'),
-        aud: stage.world.acme.daemon.did,
-        sid: new Uint8Array(16).fill(7),
-        hs: new Uint8Array(32).fill(7),
-      };
-      await link.start('note', stage.args(), { order: { [field]: other[field] } });
-      return [await ended(link)];
-    },
-    answer: ['end conflict'],
-    logged: ['conflict'],
-  })),
+  ...(['iss', 'aud', 'sid', 'hs'] as const).map(
+    (field): Attack => ({
+      name: `an order of another ${field}`,
+      play: async (stage) => {
+        const link = await stage.link();
+        const other = {
+          iss: stage.agent('other'),
+          aud: stage.world.acme.daemon.did,
+          sid: new Uint8Array(16).fill(7),
+          hs: new Uint8Array(32).fill(7),
+        };
+        await link.start('note', stage.args(), { order: { [field]: other[field] } });
+        return [await ended(link)];
+      },
+      answer: ['end conflict'],
+      logged: ['conflict'],
+    }),
+  ),
   {
     name: 'an order for another server',
     play: async (stage) => {
@@ -343,10 +347,7 @@ const PROOFS: readonly Attack[] = [
     name: 'a server of which nothing is granted, and one that there is not',
     play: async (stage) => {
       const session = await stage.session();
-      return [
-        await tried(openByHand(session, { srv: 'side' })),
-        await tried(openByHand(session, { srv: 'nothing' })),
-      ];
+      return [await tried(openByHand(session, { srv: 'side' })), await tried(openByHand(session, { srv: 'nothing' }))];
     },
     answer: ['refused not_found', 'refused not_found'],
     logged: ['not_found'],

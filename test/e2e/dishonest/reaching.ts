@@ -131,7 +131,10 @@ const CHAINS: readonly Attack[] = [
   {
     name: 'a link that has expired, and a session that outlives its link',
     play: async (stage) => {
-      const grant = await stage.world.grant(stage.world.mallory, stage.reader, { capabilities: [...ALL], ttlSeconds: 2 });
+      const grant = await stage.world.grant(stage.world.mallory, stage.reader, {
+        capabilities: [...ALL],
+        ttlSeconds: 2,
+      });
       const { keep, again } = keeping();
       const link = await stage.link(await stage.session({ grant, forge: keep }));
       const first = await tries(link, 'note', stage.args());

@@ -54,7 +54,13 @@ const broken: Messages = (tag) => [
   `{'jsonrpc':'2.0','id':'j','method':'tools/call',${evil(tag)}}`,
   `${'['.repeat(5_000)}{"jsonrpc":"2.0","id":"k","method":"tools/call",${evil(tag)}}${']'.repeat(5_000)}`,
   new Uint8Array([0xff, 0xfe, ...utf8.encode(`{"jsonrpc":"2.0","id":"l","method":"tools/call",${evil(tag)}}`)]),
-  new Uint8Array([...utf8.encode(`{"jsonrpc":"2.0","id":"m","method":"tools/call",${evil(tag, ',"x":"')}`), 0xc0, 0xaf, 0x22, 0x7d]),
+  new Uint8Array([
+    ...utf8.encode(`{"jsonrpc":"2.0","id":"m","method":"tools/call",${evil(tag, ',"x":"')}`),
+    0xc0,
+    0xaf,
+    0x22,
+    0x7d,
+  ]),
 ];
 
 export const SPEAKING: readonly Attack[] = [
@@ -100,9 +106,14 @@ export const SPEAKING: readonly Attack[] = [
       const link = await stage.link();
       const slow = `{"jsonrpc":"2.0","id":"same","method":"tools/call","params":{"name":"slow","arguments":{"tag":"first","ms":300}}}`;
       const n = await link.start('', {}, { message: slow });
-      const second = await tries(link, '', {}, {
-        message: `{"jsonrpc":"2.0","id":"same","method":"tools/call",${evil(stage.tag)}}`,
-      });
+      const second = await tries(
+        link,
+        '',
+        {},
+        {
+          message: `{"jsonrpc":"2.0","id":"same","method":"tools/call",${evil(stage.tag)}}`,
+        },
+      );
       const { out } = await link.outcome(n);
       return [out, second];
     },

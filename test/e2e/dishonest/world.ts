@@ -11,7 +11,13 @@ import { fileURLToPath } from 'node:url';
 import type { Network } from '../../../daemon/ports.ts';
 import type { Capability } from '../../../protocol/index.ts';
 import { toHex } from '../../../protocol/index.ts';
-import { type AgentMesh, type LogEntryView, type DelegateBody, TrustBridge, verifyLogFiles } from '../../../sdk/index.ts';
+import {
+  type AgentMesh,
+  type LogEntryView,
+  type DelegateBody,
+  TrustBridge,
+  verifyLogFiles,
+} from '../../../sdk/index.ts';
 import type { ReceiptView } from '../../../protocol/control/index.ts';
 import { type DaemonProcess, startDaemonProcess, until } from '../daemon-process.ts';
 import { never, openOwnNode, operator, type OwnNode } from '../own-node.ts';
@@ -184,41 +190,59 @@ export function residentBytes(pid: number): number {
 export class Bystander {
   readonly #world: DishonestWorld;
   readonly #bridge: TrustBridge;
-  readonly #tookMs: number[] = [];
+  #done = 0;
   readonly #failures: unknown[] = [];
+  /** In its tags. */
+  readonly #name: string;
   #isOn = true;
+  readonly #linked = Promise.withResolvers<void>();
   readonly #run: Promise<void>;
 
-  constructor(world: DishonestWorld, everyMs = 100) {
+  constructor(world: DishonestWorld, everyMs = 100, name = '') {
     this.#world = world;
+    this.#name = `honest ${name} `;
     this.#bridge = new TrustBridge({ mesh: world.gamma.mesh, as: world.gamma.agent });
     this.#run = this.#callOn(everyMs);
   }
 
   async #callOn(everyMs: number): Promise<void> {
     while (this.#isOn) {
-      const beganMs = performance.now();
       try {
-        const args = { tag: `honest ${this.#tookMs.length + this.#failures.length}` };
+        const args = { tag: `${this.#name}${this.#done + this.#failures.length}` };
         const { isError, receipt } = await this.#bridge.call(this.#world.acme.agent, 'witness', 'note', args);
         if (isError || receipt?.half !== false) this.#failures.push({ isError, receipt });
-        this.#tookMs.push(performance.now() - beganMs);
+        this.#done += 1;
       } catch (error) {
         this.#failures.push(error);
       }
+      this.#linked.resolve();
       await sleep(everyMs);
     }
   }
 
-  /** How its calls went, in order: milliseconds. Errors: the first that did not succeed. */
+  /** Its first call is over, and with it the start of a server of its own. */
+  linked(): Promise<void> {
+    return this.#linked.promise;
+  }
+
+  /**
+   * How long its calls took after the first, by the honest caller's own log, since this process is busy with the attack:
+   * milliseconds. Errors: the first that did not succeed.
+   */
   async end(): Promise<readonly number[]> {
     this.#isOn = false;
     await this.#run;
     await this.#bridge.close();
     if (this.#failures.length > 0) throw new Error('an honest call was hurt', { cause: this.#failures[0] });
-    const deeds = this.#world.allDeeds().filter(({ tag }) => tag.startsWith('honest '));
-    if (deeds.length !== this.#tookMs.length)
-      throw new Error(`${this.#tookMs.length} honest calls were done ${deeds.length} times`);
-    return this.#tookMs;
+    const deeds = this.#world.allDeeds().filter(({ tag }) => tag.startsWith(this.#name));
+    if (deeds.length !== this.#done) throw new Error(`${this.#done} honest calls were done ${deeds.length} times`);
+    const entries = await this.#world.entries(this.#world.gamma, ['action.allowed', 'receipt.kept']);
+    const beganMs = new Map(entries.map(({ entry }) => [entry.id, Date.parse(String(entry.time))]));
+    const tookMs = entries.flatMap(({ entry }) => {
+      const { intent, peer } = entry.data as { readonly intent?: string; readonly peer?: string };
+      const began = intent === undefined || peer !== this.#world.acme.agent ? undefined : beganMs.get(intent);
+      return began === undefined ? [] : [Date.parse(String(entry.time)) - began];
+    });
+    return tookMs.slice(0, this.#done).toReversed().slice(1);
   }
 }
