@@ -355,7 +355,7 @@ test('large bodies go both ways beside small ones', async () => {
 
 test('a session shows on both sides which servers are in use in it, as long as they are', async () => {
   const shownAt = async ({ api }: Member) => {
-    const { sessions } = await world.during(api.sessionList(input(), operator, never));
+    const { sessions } = await world.during(api.sessionList(input(undefined), operator, never));
     return sessions.map(({ servers }) => servers.map(({ server: name }) => name));
   };
   await world.grant();
