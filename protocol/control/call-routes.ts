@@ -27,7 +27,7 @@ export const CALL_ROUTES = {
       'Expose an MCP server, in place of one that was exposed under its name, whose links end. It is started once to see what tools it has, unless `check` is false',
     body: C.ExposeBody,
     response: C.ExposeAnswer,
-    errors: ['not_found', 'conflict', 'full', 'policy_invalid', 'failed'],
+    errors: ['not_found', 'conflict', 'full', 'policy_invalid', 'failed', 'log_halted'],
     who: 'operator',
     bodyMax: EXPOSE_BODY,
   }),
