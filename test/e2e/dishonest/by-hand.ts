@@ -178,9 +178,7 @@ export interface HandCall {
 export interface Outcome {
   readonly out: string;
   readonly code: string | undefined;
-  readonly text: string;
   readonly frame: CallFrameOf<'result'>;
-  readonly body: Uint8Array;
 }
 
 export class HandLink {
@@ -280,8 +278,7 @@ export class HandLink {
       withinMs,
     );
     const result = frame as CallFrameOf<'result'>;
-    const { code, text } = readAnswer(body);
-    return { out: parseReceiptPayload(result.rcpt).out, code, text, frame: result, body };
+    return { out: parseReceiptPayload(result.rcpt).out, code: codeOf(body), frame: result };
   }
 
   async call(tool: string, args: object, options: HandCall = {}): Promise<Outcome> {
@@ -319,17 +316,12 @@ type Members = Readonly<Record<string, unknown>>;
 const membersOf = (value: unknown): Members =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Members) : {};
 
-/** What a client would read. */
-export function readAnswer(body: Uint8Array): { readonly code: string | undefined; readonly text: string } {
+/** The code with which a client is refused. */
+function codeOf(body: Uint8Array): string | undefined {
   const { result, error } = membersOf(JSON.parse(new TextDecoder().decode(body)));
-  const { content, _meta } = membersOf(result);
-  const [first] = Array.isArray(content) ? (content as unknown[]) : [];
-  const decision = membersOf(membersOf(_meta)['agentmesh/decision']);
+  const decision = membersOf(membersOf(membersOf(result)['_meta'])['agentmesh/decision']);
   const code = decision['code'] ?? membersOf(membersOf(error)['data'])['code'];
-  return {
-    code: typeof code === 'string' ? code : undefined,
-    text: JSON.stringify(membersOf(first)['text'] ?? membersOf(error)['message'] ?? ''),
-  };
+  return typeof code === 'string' ? code : undefined;
 }
 
 /**
