@@ -48,6 +48,17 @@ export function parseCan(text: string): string {
   }
 }
 
+/** "mcp:files/*=100/1h": so often in so long. */
+export function parseRate(text: string): { readonly can: string; readonly n: number; readonly per: number } {
+  const [, can = '', count = '', time = ''] = /^(.*)=(\d{1,9})\/(\w+)$/.exec(text) ?? [];
+  const n = Number(count);
+  // "100/h" as "100/1h"
+  const per = time === '' ? 0 : parseSeconds(/^\d/.test(time) ? time : `1${time}`);
+  if (n < 1 || per < 1 || per > limits.RATE_SECONDS_MAX)
+    throw new InvalidArgumentError('want a capability, "=" and how often, like "mcp:files/*=100/1h"');
+  return { can: parseCan(can), n, per };
+}
+
 /** For options that may be repeated. */
 export const collect =
   <T>(parse: (text: string) => T) =>

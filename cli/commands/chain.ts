@@ -9,6 +9,8 @@ import {
   integerBetween,
   parseCan,
   parseDid,
+  parsePurpose,
+  parseRate,
   parseResource,
   secondsBetween,
 } from '../arguments.ts';
@@ -29,6 +31,8 @@ interface DelegateOptions {
   readonly ttl?: number;
   readonly depth?: number;
   readonly stl?: number;
+  readonly rate?: readonly ReturnType<typeof parseRate>[];
+  readonly purpose?: readonly string[];
   readonly private?: true;
 }
 
@@ -44,6 +48,7 @@ export function addDelegate(program: Command, act: Act): void {
       ['delegate --to did:mesh:bafyrei… --can read:reports/q3 --as my-agent --ttl 1h', 'from an agent'],
       ['delegate --to did:mesh:bafyrei… --can read:files/a --from bafyreiabcdef', 'continuing a chain'],
       ['delegate --to other-agent --can write:tickets --res acme/support/ --depth 0', 'on some resources only'],
+      ["delegate --to did:mesh:bafyrei… --can 'mcp:files/*' --rate 'mcp:files/*=100/1h'", 'so often at most'],
     ],
   })
     .requiredOption('--to <did>', 'who receives it: a DID, or the name of an own agent')
@@ -70,6 +75,12 @@ export function addDelegate(program: Command, act: Act): void {
       'tolerated age of knowledge about revocations, at most 5m',
       secondsBetween(0, limits.STALENESS_SECONDS_MAX, 'from 0s to 5m'),
     )
+    .option(
+      '--rate <rate>',
+      'how often at most, like "mcp:files/*=100/1h"; all below the link share it; may be repeated',
+      collect(parseRate),
+    )
+    .option('--purpose <purpose>', 'only for this purpose, like billing; may be repeated', collect(parsePurpose))
     .option('--private', 'never publish it; it is only presented')
     .action(act(delegate));
 }
@@ -85,6 +96,8 @@ async function delegate(invocation: Invocation, options: DelegateOptions): Promi
     ...(ttl === undefined ? {} : { ttlSeconds: ttl }),
     ...(depth === undefined ? {} : { depth }),
     ...(stl === undefined ? {} : { stalenessSeconds: stl }),
+    ...(options.rate === undefined ? {} : { rates: [...options.rate] }),
+    ...(options.purpose === undefined ? {} : { purposes: [...options.purpose] }),
     ...(options.private === true ? { private: true } : {}),
   };
   const names = await localNames(mesh);

@@ -9,6 +9,7 @@ import {
   parseDid,
   parseDisplayName,
   parseName,
+  parseRate,
   parseReason,
   parseResource,
   parseSeconds,
@@ -28,6 +29,21 @@ const isRefused = (parse: (text: string) => unknown, text: string): boolean => {
     return true;
   }
 };
+
+test.each([
+  ['mcp:files/*=100/1h', { can: 'mcp:files/*', n: 100, per: 3600 }],
+  ['mcp:files/read_file=1/90s', { can: 'mcp:files/read_file', n: 1, per: 90 }],
+  ['read:reports/q3=5/d', { can: 'read:reports/q3', n: 5, per: 86_400 }],
+])('"%s" is a rate', (text, rate) => {
+  expect(parseRate(text)).toEqual(rate);
+});
+
+test.each(['', 'mcp:files/*', 'mcp:files/*=0/1h', 'mcp:files/*=1/0s', 'mcp:files/*=1/31d', 'files=1/1h', 'a:b=x/1h'])(
+  '"%s" is no rate',
+  (text) => {
+    expect(isRefused(parseRate, text)).toBe(true);
+  },
+);
 
 test.each([
   ['60s', 60],
