@@ -123,7 +123,7 @@ export async function shakeByHand(node: OwnNode, shake: HandShake): Promise<Hand
   }
 }
 
-export type OpenFrame = CallFrameOf<'open'>;
+type OpenFrame = CallFrameOf<'open'>;
 
 /** A proof for this session, as the honest make it. */
 export function openFrameOf({ sid, hash, signer }: HandSession, srv: string): OpenFrame {
@@ -158,7 +158,7 @@ export async function openByHand(
   throw new MeshError(frame.code, frame.why, { side: 'peer' });
 }
 
-export interface HandCall {
+interface HandCall {
   readonly n?: number;
   /** Of the frame, where it is not that of the order. */
   readonly frameN?: number;
@@ -328,7 +328,7 @@ function codeOf(body: Uint8Array): string | undefined {
  * Bytes of which the transport is told another number: less, and what is left over goes out behind the frame as it is;
  * more, and the frame never ends. So whatever a raw stream could carry goes over one of frames.
  */
-export function lyingAbout(bytes: Uint8Array, length: number): Uint8Array {
+function lyingAbout(bytes: Uint8Array, length: number): Uint8Array {
   const lying = new Uint8Array(bytes);
   let asked = 0;
   Object.defineProperty(lying, 'length', { get: () => (asked++ === 0 ? length : bytes.length) });

@@ -16,7 +16,7 @@ export interface Deed {
   readonly path?: string;
 }
 
-export const TOOLS = ['note', 'slow', 'large', 'erase', 'counted', 'read', 'forbidden'] as const;
+const TOOLS = ['note', 'slow', 'large', 'erase', 'counted', 'read', 'forbidden'] as const;
 
 type Members = Readonly<Record<string, unknown>>;
 const membersOf = (value: unknown): Members =>
