@@ -236,7 +236,7 @@ function verifySigner(claim: PeerClaim, check: StandingCheck): Uint8Array {
 }
 
 function speakersFor({ did, ident, grant }: PeerClaim, { view, nowMs }: StandingCheck): readonly Uint8Array[] {
-  const bound = [grant, ident].flatMap((id) => (id === undefined ? [] : (view.link(id)?.payload.cnf ?? [])));
+  const bound = [grant, ident].flatMap((id) => (id === undefined ? [] : (boundKey(id, did, view) ?? [])));
   const [first, second] = bound;
   if (first === undefined) return authKeysOf(view, did, nowMs);
   if (second !== undefined && !equalBytes(first, second)) {
@@ -246,6 +246,20 @@ function speakersFor({ did, ident, grant }: PeerClaim, { view, nowMs }: Standing
     });
   }
   return [first];
+}
+
+/**
+ * Whoever may grant may grant to anybody, and bind any key: that it is the key of `did` is for itself to say, or its
+ * organisation. Errors: chain (holder_mismatch).
+ */
+function boundKey(id: string, did: string, view: MeshView): Uint8Array | undefined {
+  const { cnf, iss } = view.link(id)?.payload ?? {};
+  if (cnf === undefined || iss === did || iss === view.didState(did)?.organisation) return cnf;
+  throw new MeshError('chain', `Cannot take a key for that of "${did}": link "${id}" by "${iss}" binds it`, {
+    reason: 'holder_mismatch',
+    id,
+    did,
+  });
 }
 
 /** Keys of `auth` use that count now. */

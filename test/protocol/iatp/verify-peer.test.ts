@@ -247,6 +247,14 @@ const stricter = createRootLink(acme, alice, { aud: worker.did, nonce: 'stl', st
 const trusted = createRootLink(acme, alice, { aud: worker.did, nonce: 'mts', mts: 500 });
 const elsewhere = createRootLink(acme, alice, { aud: worker.did, nonce: 'at', at: [beta.did] });
 const billing = createRootLink(acme, alice, { aud: worker.did, nonce: 'pur', pur: ['billing'] });
+const bindsForeign = createRootLink(acme, alice, {
+  aud: worker.did,
+  nonce: 'cnf',
+  cap: [{ can: 'read:reports/*' }],
+  cnf: keyOf('chosen by acme').publicKey,
+  exp: NOW_SECONDS + 600,
+  pri: true,
+});
 const truncated = createChildLink(grant, worker, { aud: colleague.did, cap: q3 });
 const pays = [{ can: 'pay:invoices/7' }];
 
@@ -342,6 +350,11 @@ const REFUSED: readonly [name: string, code: string, how: Case][] = [
       claim: { grant: exercised.id, ident: createCredential(ident, worker, keyOf('other')).id },
       signer: ephemeral,
     },
+  ],
+  [
+    'a key that another organisation binds, and chose',
+    'chain:holder_mismatch',
+    { presented: [bindsForeign], claim: { grant: bindsForeign.id }, signer: keyOf('chosen by acme') },
   ],
   ['a key that is revoked', 'bad_signature', { more: revoking(beta, { of: worker, key: worker.keys.auth }) }],
   // Its chain
