@@ -28,7 +28,7 @@ class FakeStream extends TypedEventEmitter<{ message: StreamMessageEvent }> {
     if (this.readStatus === 'paused' || this.#waiting === 0) return;
     const data = { byteLength: this.#waiting };
     this.#waiting = 0;
-    this.dispatchEvent(Object.assign(new Event('message'), { data }) as unknown as StreamMessageEvent);
+    this.dispatchEvent(Object.assign(new Event('message'), { data }));
   }
 }
 
