@@ -140,6 +140,8 @@ export class Receipts {
   readonly #components: ReceiptsComponents;
   readonly #receiptsMax: number;
   readonly #open = new Set<Promise<void>>();
+  /** By the ids of receipt and order: whoever asks for one at once gets it whole. */
+  readonly #keeping = new Map<string, Promise<void>>();
   readonly #removals = new Serial();
   /** Handshakes whose row is written, or was just now. */
   readonly #shown = new Set<string>();
@@ -185,7 +187,12 @@ export class Receipts {
         const { code, message } = problemOf(error);
         this.#components.log.warn({ id: made.receipt.id, code, reason: message }, 'a receipt could not be kept');
       })
-      .finally(() => this.#open.delete(kept));
+      .finally(() => {
+        this.#open.delete(kept);
+        for (const id of ids) if (this.#keeping.get(id) === kept) this.#keeping.delete(id);
+      });
+    const ids = [made.receipt.id, made.order.id];
+    for (const id of ids) this.#keeping.set(id, kept);
     this.#open.add(kept);
     return kept;
   }
@@ -287,8 +294,9 @@ export class Receipts {
     return { receipts, next: number >= this.#first ? number + 1 : null };
   }
 
-  /** By the id of the receipt or of its order. Errors: not_found, store_corrupt. */
+  /** By the id of the receipt or of its order, once what is being kept of it is. Errors: not_found, store_corrupt. */
   async get(id: string): Promise<KeptReceipt> {
+    await this.#keeping.get(id);
     const digest = digestOfCid(id);
     const at = digest === undefined ? undefined : await this.#components.store.get(rowKey('digest', digest));
     const kept = at === undefined ? undefined : await this.#at(parseU64(at, 'the number of a receipt'));

@@ -153,6 +153,7 @@ describe('the store', () => {
   const entries: unknown[] = [];
   let store: MemoryStore;
   let isLogging = true;
+  let logged: Promise<void> = Promise.resolve();
 
   const open = (receiptsMax = 1_000): Promise<Receipts> =>
     Receipts.open(
@@ -167,6 +168,7 @@ describe('the store', () => {
           organisation: acme.did,
           record: async (_type, members) => {
             if (!isLogging) throw new MeshError('log_halted', 'Cannot record');
+            await logged;
             entries.push(members);
             return { id: '', index: entries.length };
           },
@@ -181,6 +183,7 @@ describe('the store', () => {
     entries.length = 0;
     warnings.length = 0;
     isLogging = true;
+    logged = Promise.resolve();
   });
   const rows = async (): Promise<number> => {
     let count = 0;
@@ -196,6 +199,22 @@ describe('the store', () => {
     const rest = await receipts.list({ limit: 3, before: first.next ?? expect.fail('there is no next page') });
     expect(rest.receipts.map(({ order }) => order.payload.n)).toEqual([2, 1]);
     expect(rest.next).toBeNull();
+  });
+
+  test('whoever asks for what is just being kept gets it once the log has it', async () => {
+    const receipts = await open();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    logged = promise;
+    const { receipt, order } = made(1);
+    void receipts.keep(made(1));
+    const told = [receipt.id, order.id].map(async (id) => {
+      await receipts.get(id);
+      return entries.length;
+    });
+    await new Promise((settle) => setTimeout(settle, 20));
+    expect(entries).toEqual([]);
+    resolve();
+    expect(await Promise.all(told)).toEqual([1, 1]);
   });
 
   test('keeps as many as it may, the newest, and nothing of those that go', async () => {
