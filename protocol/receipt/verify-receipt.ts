@@ -211,8 +211,11 @@ class Verification {
       else others.push(statement);
     }
     const newest = Math.max(0, ...others.map(({ payload }) => payload.iat));
+    // Of two in one second none is known to be the first, and a callee that knew of a revocation would not have taken the order.
     const isThen = ({ payload }: Statement): boolean =>
-      payload.iat * 1000 <= this.#atMs || (payload.t === 'didop/v1' && payload.op === 'genesis');
+      payload.t === 'revocation/v1'
+        ? payload.iat * 1000 < this.#atMs
+        : payload.iat * 1000 <= this.#atMs || (payload.t === 'didop/v1' && payload.op === 'genesis');
     admitAll(this.#then, others.filter(isThen), Math.max(this.#atMs, newest * 1000));
     admitAll(this.#now, others, Math.max(this.#atMs, newest * 1000));
     // Each as of its own time, the newest last: a heartbeat outlives none that is newer.
