@@ -22,7 +22,6 @@ import {
   createRootLink,
   createRotate,
   keyOf,
-  NOW_MS,
   NOW_SECONDS,
 } from '../../builders.ts';
 import { ownLog, ownWitness } from '../log/own-log.ts';
